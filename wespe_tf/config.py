@@ -1,0 +1,284 @@
+"""Every setting: type, default, unit, meaning; presets and `key=value` on top of them."""
+
+import dataclasses
+import difflib
+import importlib.resources
+import math
+import os
+from dataclasses import dataclass
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from .errors import UserError
+
+GENERATOR_NORMS = ("instance", "batch", "layer", "none")
+DISCRIMINATOR_NORMS = ("instance", "batch", "layer", "spectral", "none")
+KERNEL_INITS = ("truncated_normal", "kaiming_uniform", "glorot", "torch_default")
+
+
+def setting(default, meaning, unit="", choices=None, at_least=None, below=math.inf):
+    """A dataclass field that `--help` can print and `load` can check."""
+    metadata = {
+        "meaning": meaning,
+        "unit": unit,
+        "choices": choices,
+        "at_least": at_least,
+        "below": below,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass
+class TrainConfig:
+    """Settings of `train.py`. Defaults are the paper's where the paper says."""
+
+    preset: str = setting("quickstart", "named list of settings that the others override")
+    run: str | None = setting(None, "run folder models/RUN; by default <preset>-001, -002, …")
+
+    # Data: own folders, a phone of DPED, or (neither given) the embedded sample.
+    source_dir: str | None = setting(None, "folder of photos to learn to enhance (the phone's)")
+    target_dir: str | None = setting(None, "folder of good photos, not paired with source_dir")
+    val_source_dir: str | None = setting(None, "phone side of validation pairs")
+    val_target_dir: str | None = setting(None, "good side of validation pairs, same file names")
+    model: str | None = setting(None, "phone of the DPED data set: iphone, blackberry or sony")
+    dped_dir: str = setting("dped/", "folder of the DPED data set")
+    patch_size: int = setting(100, "side of the training patches", "pixels", at_least=16)
+    batch_size: int = setting(30, "patches of each domain in a batch", at_least=1)
+
+    # Networks.
+    generator_width: int = setting(64, "channels of the generators", at_least=4)
+    generator_blocks: int = setting(4, "residual blocks of the generators", at_least=0)
+    generator_norm: str = setting("instance", "norm in the generators", choices=GENERATOR_NORMS)
+    generator_init: str = setting(
+        "truncated_normal",
+        "start of the generators; identity passes pictures through",
+        choices=("identity", *KERNEL_INITS),
+    )
+    tanh_scale: float = setting(0.58, "outputs lie in 0.5 ± tanh_scale", at_least=0.5)
+    discriminator_width: float = setting(
+        1.0, "factor on the discriminators' channels", at_least=0.02
+    )
+    discriminator_head: str = setting(
+        "two_class_sigmoid",
+        "outputs of the discriminators",
+        choices=("two_class_sigmoid", "two_class_softmax", "one_class_sigmoid"),
+    )
+    discriminator_init: str = setting(
+        "truncated_normal", "start of the discriminators", choices=KERNEL_INITS
+    )
+    color_norm: str = setting(
+        "instance", "norm in the color discriminator", choices=DISCRIMINATOR_NORMS
+    )
+    texture_norm: str = setting(
+        "instance", "norm in the texture discriminator", choices=DISCRIMINATOR_NORMS
+    )
+    blur: str = setting(
+        "paper",
+        "Gaussian kernel of the color discriminator's view",
+        choices=("dped_code", "paper", "unnormalised"),
+    )
+
+    # Losses.
+    w_content: float = setting(1.0, "weight of the content loss", at_least=0)
+    w_color: float = setting(5e-3, "weight of the color loss", at_least=0)
+    w_texture: float = setting(5e-3, "weight of the texture loss", at_least=0)
+    w_tv: float = setting(10.0, "weight of the total variation loss", at_least=0)
+    w_guide: float = setting(
+        0.0, "weight of the guide: keeps near the color transfer between the domains", at_least=0
+    )
+    content_features: str = setting(
+        "vgg19",
+        "where content is compared; pixels is CycleGAN's cycle loss",
+        choices=("vgg19", "pixels"),
+    )
+    content_layer: str = setting(
+        "relu5_4",
+        "ReLU of VGG-19 for the content loss",
+        choices=tuple(
+            f"relu{block}_{k}"
+            for block, count in enumerate((2, 2, 4, 4, 4), 1)
+            for k in range(1, count + 1)
+        ),
+    )
+    content_normalise: bool = setting(
+        False, "divide the VGG content loss by the features' mean square"
+    )
+    vgg_weights: str = setting("imagenet", "imagenet (download), random, or an .h5 or .npz file")
+    border: int = setting(
+        0, "edge of the patches that losses and discriminators skip", "pixels", at_least=0
+    )
+
+    # Optimisation.
+    num_train_iters: int = setting(20000, "length of the run", "iterations", at_least=1)
+    warm_start_iters: int = setting(
+        0,
+        "iterations before those, in which the generators learn the color transfer",
+        "iterations",
+        at_least=0,
+    )
+    warm_start_learning_rate: float = setting(5e-4, "Adam's step in the warm start", at_least=0)
+    learning_rate: float = setting(5e-4, "Adam's step for the generators", at_least=0)
+    discriminator_learning_rate: float = setting(
+        5e-4, "Adam's step for the discriminators", at_least=0
+    )
+    learning_rate_decay: str = setting(
+        "none", "linear: both steps fall to zero over the run", choices=("none", "linear")
+    )
+    generator_beta_1: float = setting(0.9, "Adam's β1 for the generators", at_least=0, below=1)
+    discriminator_beta_1: float = setting(
+        0.9, "Adam's β1 for the discriminators", at_least=0, below=1
+    )
+    ema: float = setting(
+        0.0,
+        "moving average of the generators, evaluated and saved: share kept per iteration; 0 off",
+        at_least=0,
+        below=1,
+    )
+    precision: str = setting(
+        "float32", "arithmetic of the networks", choices=("float32", "bfloat16", "float16")
+    )
+    seed: int = setting(0, "of everything random", at_least=0, below=2**32)
+
+    # What is written.
+    eval_step: int = setting(
+        1000, "iterations between evaluations, figures and checkpoints", "iterations", at_least=1
+    )
+    keep_checkpoints: int = setting(2, "newest checkpoints kept", at_least=1)
+
+
+@dataclass
+class TestConfig:
+    """Settings of `test_model.py`."""
+
+    model: str = setting("", "run folder, or .keras file of a generator")
+    input: str = setting("", "photo, or folder of photos")
+    output: str = setting("visual_results", "folder for the results")
+    target: str | None = setting(None, "photo, or folder of the same names, to score against")
+
+
+def load(schema, arguments):
+    """Settings from command-line arguments.
+
+    Later arguments win over the preset, and the preset over the schema's defaults.
+
+    Args:
+        schema: `TrainConfig` or another dataclass of `setting` fields.
+        arguments: list of `key=value`; `preset=NAME` loads `presets/NAME.yaml` (or the `.yaml`
+            file of that path), `config=FILE` the settings that a run folder's `config.yaml` holds.
+
+    Returns:
+        A checked instance of `schema`.
+
+    Raises:
+        UserError: on an unknown key, a value of another type or out of range, a missing preset.
+    """
+    fields = {field.name: field for field in dataclasses.fields(schema)}
+    given = dict(_split(argument) for argument in arguments)
+    config_file = given.pop("config", None)
+    layers = []
+    if config_file is not None:
+        layers.append((config_file, _read_yaml(config_file, "config")))
+    elif "preset" in fields:
+        preset = given.get("preset", fields["preset"].default)
+        layers.append((f"preset {preset}", _read_yaml(_preset_path(preset), "preset")))
+    values = {key: _parse(fields, key, text) for key, text in given.items()}
+    layers.append(("", values))
+
+    config = OmegaConf.structured(schema)
+    for origin, layer in layers:
+        where = f"{origin}: " if origin else ""
+        for key, value in layer.items():
+            if key not in fields:
+                raise UserError(f"{where}unknown setting {key!r}{_nearest(key, fields)}")
+            try:
+                OmegaConf.update(config, key, value)
+                _check(fields[key], config[key], where)
+            except OmegaConfBaseException as error:
+                expected = getattr(fields[key].type, "__name__", fields[key].type)
+                raise UserError(f"{where}{key}={value}: expected {expected}") from error
+    return OmegaConf.to_object(config)
+
+
+def to_yaml(config):
+    """All settings as YAML text that `config=FILE` reads back."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def help_text(schema, usage):
+    """One line for every setting: key, default, unit, meaning, choices."""
+    lines = [usage, ""]
+    for field in dataclasses.fields(schema):
+        meta = field.metadata
+        default = "" if field.default is None else field.default
+        details = [meta["unit"]] if meta["unit"] else []
+        if meta["choices"]:
+            details.append(" | ".join(meta["choices"]))
+        note = f" ({'; '.join(details)})" if details else ""
+        lines.append(f"  {f'{field.name}={default}':<40} {meta['meaning']}{note}")
+    if any(field.name == "preset" for field in dataclasses.fields(schema)):
+        lines += ["", f"presets: {', '.join(preset_names())}; config=FILE repeats a run"]
+    return "\n".join(lines)
+
+
+def preset_names():
+    """Names of the presets that ship with the package, sorted."""
+    folder = importlib.resources.files("wespe_tf") / "presets"
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.suffix == ".yaml")
+
+
+def _preset_path(preset):
+    if preset in preset_names():
+        return str(importlib.resources.files("wespe_tf") / "presets" / f"{preset}.yaml")
+    if preset.endswith(".yaml") and os.path.isfile(preset):
+        return preset
+    raise UserError(f"preset={preset}: no such preset{_nearest(preset, preset_names())}")
+
+
+def _split(argument):
+    key, equals, text = argument.lstrip("-").partition("=")
+    if not equals or not key:
+        raise UserError(f"{argument!r}: expected key=value; --help lists the keys")
+    return key, text
+
+
+def _parse(fields, key, text):
+    """The value of a command-line text; text settings stay as they are written."""
+    if key in fields and fields[key].type in (str, str | None):
+        return None if text.lower() in ("null", "none") and fields[key].default is None else text
+    try:
+        return float(text) if "e" in text.lower() else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        return text
+
+
+def _read_yaml(path, key):
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = yaml.safe_load(file)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise UserError(f"{key}={path}: not a readable YAML file ({reason})") from error
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise UserError(f"{key}={path}: expected `setting: value` lines")
+    return values
+
+
+def _check(field, value, where):
+    choices, at_least, below = (field.metadata[k] for k in ("choices", "at_least", "below"))
+    if choices and value not in choices:
+        expected = f"expected one of {', '.join(choices)}"
+        raise UserError(f"{where}{field.name}={value}: {expected}{_nearest(str(value), choices)}")
+    if at_least is None:
+        return
+    if not at_least <= value < below:
+        bounds = f"at least {at_least}"
+        if below < math.inf or not math.isfinite(value):
+            bounds += f" and below {below}"
+        raise UserError(f"{where}{field.name}={value}: expected {bounds}")
+
+
+def _nearest(name, names):
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,174 @@
+"""A simulated phone camera: what a poor phone would have made of a good picture.
+
+Each step is one pure function. Light and sensor work on *linear* values, proportional to the
+number of photons; the phone's own processing works on *display* values, the sRGB-encoded ones
+that files hold. Pictures are float32 (H, W, 3), RGB; 0 is black, 1 the brightest a sensor or
+file can hold.
+"""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from skimage.color import rgb2gray
+
+
+@dataclass(frozen=True)
+class PhoneCamera:
+    """One phone camera with fixed settings; the defaults are the camera of the sample dataset.
+
+    They make a dim, yellowish, washed-out, soft and noisy picture. The same distortion for every
+    picture is what lets a network learn its inverse from unpaired ones; and no more than half of
+    the damage may be of the kind that one tone curve repairs, so most of it is lost saturation,
+    blur and noise.
+
+    Attributes:
+        blur: standard deviation of the lens's Gaussian blur, pixels, >= 0.
+        vignetting: share of the light that is lost in the picture's corners, 0 (none) to 1.
+        exposure: exposure error, EV (factors of two of light); negative is too dark.
+        shot_noise: variance of the photon noise per unit of linear signal, >= 0: the inverse of
+            the number of electrons that fill a pixel.
+        read_noise: standard deviation of the sensor's noise in the dark, linear signal, >= 0.
+        white_balance: gains of red, green and blue, > 0; (1, 1, 1) is the right balance.
+        saturation: factor of the distance from grey; 0 is grey, 1 unchanged.
+        contrast: factor of the distance from middle grey; 0 is flat, 1 unchanged.
+        jpeg_quality: quality of the JPEG file on libjpeg's scale, 1 to 95.
+    """
+
+    blur: float = 1.7
+    vignetting: float = 0.25
+    exposure: float = -0.5
+    shot_noise: float = 0.012
+    read_noise: float = 0.004
+    white_balance: tuple[float, float, float] = (1.1, 1.0, 0.7)
+    saturation: float = 0.27
+    contrast: float = 0.82
+    jpeg_quality: int = 60
+
+    def develop(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Take a picture of `picture`, as the phone holds it before it writes a file.
+
+        Args:
+            picture: the scene, float32 (H, W, 3), display values in [0, 1].
+            rng: source of the noise; it fully determines the result.
+
+        Returns:
+            float32 (H, W, 3), display values in [0, 1].
+
+        Raises:
+            ValueError: if `picture` is not (H, W, 3).
+        """
+        if picture.ndim != 3 or picture.shape[2] != 3:
+            raise ValueError(f"expected a picture of shape (H, W, 3), got {picture.shape}")
+        light = srgb_to_linear(picture)
+        light = blur_lens(light, self.blur)
+        light = vignette(light, self.vignetting)
+        light = expose(light, self.exposure)
+        signal = add_noise(light, self.shot_noise, self.read_noise, rng)
+        signal = balance_white(signal, self.white_balance)
+        display = linear_to_srgb(np.clip(signal, 0, 1))
+        display = saturate(display, self.saturation)
+        display = stretch_contrast(display, self.contrast)
+        return np.clip(display, 0, 1)
+
+    def encode(self, display: np.ndarray) -> bytes:
+        """Write what `develop` returned, or a part of it, as the phone's JPEG file.
+
+        Args:
+            display: float32 (H, W, 3), display values in [0, 1].
+
+        Returns:
+            the bytes of the file, 4:2:0 chroma subsampling as phones use.
+        """
+        return encode_jpeg(display, self.jpeg_quality)
+
+    def photograph(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Take a picture of `picture` and read the phone's file.
+
+        Args:
+            picture: the scene, float32 (H, W, 3), display values in [0, 1].
+            rng: source of the noise; it fully determines the result.
+
+        Returns:
+            uint8 (H, W, 3).
+
+        Raises:
+            ValueError: if `picture` is not (H, W, 3).
+
+        Example:
+            >>> picture = np.full((100, 100, 3), 0.5, "float32")
+            >>> PhoneCamera().photograph(picture, np.random.default_rng(0)).shape
+            (100, 100, 3)
+        """
+        return decode_jpeg(self.encode(self.develop(picture, rng)))
+
+
+def srgb_to_linear(display: np.ndarray) -> np.ndarray:
+    """Undo the sRGB encoding (IEC 61966-2-1): display values in [0, 1] to linear ones."""
+    return np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
+    """Encode linear values in [0, 1] as sRGB (IEC 61966-2-1)."""
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def blur_lens(linear: np.ndarray, sigma: float) -> np.ndarray:
+    """Spread each point of light over a Gaussian of standard deviation `sigma` pixels."""
+    return gaussian_filter(linear, (sigma, sigma, 0), mode="nearest")
+
+
+def vignette(linear: np.ndarray, loss: float) -> np.ndarray:
+    """Darken towards the corners: a pixel keeps 1 - loss·r², r = 0 in the centre, 1 in a corner."""
+    height, width = linear.shape[:2]
+    y, x = np.linspace(-1, 1, height), np.linspace(-1, 1, width)
+    # Distances are relative to the diagonal, so the fall-off is round, not stretched to the frame.
+    y, x = y * height / np.hypot(height, width), x * width / np.hypot(height, width)
+    gain = 1 - loss * (y[:, None] ** 2 + x**2)
+    return linear * gain[..., None].astype(linear.dtype)
+
+
+def expose(linear: np.ndarray, ev: float) -> np.ndarray:
+    """Change the amount of light by `ev` factors of two."""
+    return linear * 2.0**ev
+
+
+def add_noise(linear: np.ndarray, shot: float, read: float, rng: np.random.Generator) -> np.ndarray:
+    """Add the sensor's noise: independent and normal, of variance shot·signal + read².
+
+    The usual model of raw data (Foi et al., "Practical Poissonian-Gaussian noise modeling and
+    fitting for single-image raw-data", IEEE TIP 2008). Values may leave [0, 1].
+    """
+    sigma = np.sqrt(shot * linear + read**2)
+    return linear + sigma * rng.standard_normal(linear.shape, dtype=np.float32)
+
+
+def balance_white(linear: np.ndarray, gains: tuple[float, float, float]) -> np.ndarray:
+    """Multiply red, green and blue by their gains."""
+    return linear * np.asarray(gains, linear.dtype)
+
+
+def saturate(display: np.ndarray, factor: float) -> np.ndarray:
+    """Scale each pixel's distance from the grey of its luminance by `factor`."""
+    grey = rgb2gray(display)[..., None]
+    return grey + factor * (display - grey)
+
+
+def stretch_contrast(display: np.ndarray, factor: float) -> np.ndarray:
+    """Scale the distance from middle grey, display value 0.5, by `factor`."""
+    return 0.5 + factor * (display - 0.5)
+
+
+def encode_jpeg(display: np.ndarray, quality: int) -> bytes:
+    """Write display values in [0, 1] as the bytes of a JPEG file of that quality, 4:2:0."""
+    file = io.BytesIO()
+    pixels = np.round(display * 255).astype(np.uint8)
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    return file.getvalue()
+
+
+def decode_jpeg(data: bytes) -> np.ndarray:
+    """Read the bytes of a JPEG file as uint8 (H, W, 3)."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))

@@ -1,0 +1,36 @@
+"""The DPED data set's folders, as its authors lay them out."""
+
+from pathlib import Path
+
+from ..errors import UserError
+from .folders import DataFolders
+
+PHONES = ("iphone", "blackberry", "sony")
+
+
+def dped_folders(dped_dir, phone):
+    """Folders of one phone's training and test patches; the training pairs' pairing is unused.
+
+    Args:
+        dped_dir: the folder that holds `iphone/`, `blackberry/`, `sony/`.
+        phone: one of them.
+
+    Returns:
+        `DataFolders`; validation is `test_data/patches`.
+
+    Raises:
+        UserError: if the phone is unknown or its training folder is not there.
+    """
+    if phone not in PHONES:
+        raise UserError(f"model={phone}: expected one of {', '.join(PHONES)}")
+    root = Path(dped_dir) / phone
+    training, patches = root / "training_data", root / "test_data" / "patches"
+    if not training.is_dir():
+        raise UserError(f"dped_dir={dped_dir}: no folder {training}")
+    has_test = patches.is_dir()
+    return DataFolders(
+        source=training / phone,
+        target=training / "canon",
+        val_source=patches / phone if has_test else None,
+        val_target=patches / "canon" if has_test else None,
+    )

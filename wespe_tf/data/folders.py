@@ -1,0 +1,94 @@
+"""Folders of pictures: what is in them, and which of them are pairs."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UserError
+from ..images import SUFFIXES
+
+
+@dataclass(frozen=True)
+class DataFolders:
+    """Where a data set's pictures lie.
+
+    Attributes:
+        source: folder of the phone's photos, to be enhanced.
+        target: folder of good photos; not paired with `source`.
+        val_source: folder of the phone's side of the validation pairs, or None.
+        val_target: folder of the good side, same names, or None.
+    """
+
+    source: Path
+    target: Path
+    val_source: Path | None = None
+    val_target: Path | None = None
+
+
+def find_pictures(folder, key):
+    """All picture files in a folder and its sub-folders, in natural order (2 before 10).
+
+    Args:
+        folder: path.
+        key: the setting it came from, for the message.
+
+    Returns:
+        List of path strings, not empty.
+
+    Raises:
+        UserError: if there is no such folder or no picture in it.
+    """
+    if not os.path.isdir(folder):
+        raise UserError(f"{key}: no folder {folder}")
+    found = []
+    for parent, _, names in os.walk(folder, followlinks=True):
+        found += [
+            os.path.join(parent, name)
+            for name in names
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
+    if not found:
+        raise UserError(f"{key}: no pictures ({' '.join(SUFFIXES)}) in {folder}")
+    return sorted(found, key=natural_order)
+
+
+def natural_order(path):
+    """Sort key that compares the numbers in a path as numbers."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
+
+
+def find_pairs(source, target, source_key="val_source_dir", target_key="val_target_dir"):
+    """Pairs of pictures in two folders: equal names below the folder, suffix aside.
+
+    Args:
+        source: folder.
+        target: folder.
+        source_key: the setting `source` came from, for messages.
+        target_key: the setting `target` came from.
+
+    Returns:
+        List of (source path, target path).
+
+    Raises:
+        UserError: if a folder is missing or empty, or a picture has no partner.
+    """
+    by_name = [
+        {os.path.splitext(os.path.relpath(path, folder))[0]: path for path in paths}
+        for folder, paths in (
+            (source, find_pictures(source, source_key)),
+            (target, find_pictures(target, target_key)),
+        )
+    ]
+    names, others = by_name
+    for one, other, folder, key in (
+        (names, others, target, target_key),
+        (others, names, source, source_key),
+    ):
+        lonely = [name for name in one if name not in other]
+        if lonely:
+            raise UserError(
+                f"{key}: {folder} has no partner for {one[lonely[0]]} "
+                f"({len(lonely)} of {len(one)} lack one); pairs must have equal names"
+            )
+    return [(path, others[name]) for name, path in names.items()]

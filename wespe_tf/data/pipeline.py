@@ -1,0 +1,243 @@
+"""Two independent, endless streams of uint8 patches, decoded ahead of the training step.
+
+Every patch has a number, and the number alone (with the seed) decides which photo it comes from
+and where it is cut: a stream can start anywhere, and gives the same patches on any machine.
+"""
+
+import collections
+import functools
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+
+from ..errors import UserError
+from ..images import UnreadablePicture, picture_size, read_picture
+from .folders import find_pictures
+
+CACHE_BYTES = 256 * 2**20
+MEASURED_FILES = 2000
+CROPS_PER_VISIT = 32
+
+log = logging.getLogger("wespe_tf")
+
+
+class PhotoCache:
+    """The most recently used photos, decoded, in at most `limit` bytes; thread-safe.
+
+    Args:
+        limit: bytes.
+        read: function from a path to a uint8 array.
+    """
+
+    def __init__(self, limit, read=read_picture):
+        self.limit = limit
+        self.read = read
+        self.size = 0
+        self.photos = collections.OrderedDict()
+        self.lock = threading.Lock()
+
+    def get(self, path):
+        """The photo at `path`; decoded outside the lock, so threads decode in parallel."""
+        with self.lock:
+            if path in self.photos:
+                self.photos.move_to_end(path)
+                return self.photos[path]
+        photo = self.read(path)
+        with self.lock:
+            if path not in self.photos:
+                self.photos[path] = photo
+                self.size += photo.nbytes
+                while self.size > self.limit and len(self.photos) > 1:
+                    _, dropped = self.photos.popitem(last=False)
+                    self.size -= dropped.nbytes
+        return photo
+
+
+class PatchStream:
+    """Random patches of a folder's photos, by number.
+
+    One epoch cuts about as many patches from each photo as fit on it side by side, so that every
+    pixel is as likely as any other. Photos that fit into the cache together are mixed freely;
+    of larger sets as many as fit are mixed, cut 32 times at most, and replaced by the next ones.
+
+    Args:
+        folder: of photos of any size; sub-folders count.
+        patch_size: side of the square patches, pixels.
+        seed: of the order and the positions.
+        key: the setting that `folder` came from, for messages.
+        cache_bytes: bound on the decoded photos held.
+
+    Raises:
+        UserError: if the folder has no picture of at least `patch_size` pixels a side.
+    """
+
+    def __init__(self, folder, patch_size, seed, key, cache_bytes=CACHE_BYTES):
+        self.patch_size = patch_size
+        self.seed = seed
+        self.key = key
+        self.folder = folder
+        self.paths = find_pictures(folder, key)
+        self.cache = PhotoCache(cache_bytes)
+        self.unusable = set()
+        self.lock = threading.Lock()
+
+        areas = self._measure()
+        photo_bytes = 3 * np.mean(areas)
+        self.crops = np.maximum(1, np.round(areas / patch_size**2)).astype(int)
+        self.window = max(1, int(cache_bytes // photo_bytes))
+        if self.window < len(self.paths):
+            self.crops = np.minimum(self.crops, CROPS_PER_VISIT)
+        self.epoch_size = int(self.crops.sum())
+
+    def _measure(self):
+        """Areas of all photos, pixels; those too small or broken are dropped.
+
+        Reading the headers of very many files takes long: there, every photo counts as large as
+        the mean of some of them, and a bad one is noticed when it is its turn.
+        """
+        few = len(self.paths) <= MEASURED_FILES
+        step = 1 if few else len(self.paths) // 64
+        measured = self.paths[::step]
+        with ThreadPoolExecutor(8) as pool:
+            sizes = list(pool.map(self._size, measured))
+        usable = [(path, size) for path, size in zip(measured, sizes) if size is not None]
+        if not usable:
+            raise UserError(
+                f"{self.key}: no usable picture in {self.folder}; "
+                f"patch_size={self.patch_size} needs at least that many pixels a side"
+            )
+        areas = np.array([height * width for _, (height, width) in usable], float)
+        if few:
+            self.paths = [path for path, _ in usable]
+            return areas
+        return np.full(len(self.paths), areas.mean())
+
+    def _size(self, path):
+        try:
+            height, width = picture_size(path)
+        except UnreadablePicture as error:
+            return self._skip(path, str(error))
+        if min(height, width) < self.patch_size:
+            return self._skip(
+                path, f"{path}: {width}×{height} pixels, smaller than patch_size={self.patch_size}"
+            )
+        return height, width
+
+    def _skip(self, path, reason):
+        """Warns of an unusable file, once."""
+        with self.lock:
+            new = path not in self.unusable
+            self.unusable.add(path)
+        if new:
+            log.warning("warning: skipped %s", reason)
+
+    def __getitem__(self, number):
+        """Patch `number`, counted from 0 without end.
+
+        Returns:
+            (patch_size, patch_size, 3) uint8 array.
+
+        Raises:
+            UserError: when no photo of the folder can be read any more.
+        """
+        epoch, place = divmod(int(number), self.epoch_size)
+        photo = self._photo(self._order(epoch)[place])
+        rng = np.random.default_rng((self.seed, int(number)))
+        size = self.patch_size
+        top, left = (int(rng.integers(0, side - size + 1)) for side in photo.shape[:2])
+        return photo[top : top + size, left : left + size]
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 (a stream lives as long as the run)
+    def _order(self, epoch):
+        """Indices into `paths` in the order of an epoch."""
+        rng = np.random.default_rng((self.seed, epoch, 1))
+        photos = rng.permutation(len(self.paths))
+        order = []
+        for start in range(0, len(photos), self.window):
+            together = photos[start : start + self.window]
+            order.append(rng.permutation(np.repeat(together, self.crops[together])))
+        return np.concatenate(order)
+
+    def _photo(self, index):
+        """The photo at `index`, or the next one that can be used."""
+        for step in range(len(self.paths)):
+            path = self.paths[(index + step) % len(self.paths)]
+            if path in self.unusable:
+                continue
+            try:
+                photo = self.cache.get(path)
+            except UnreadablePicture as error:
+                self._skip(path, str(error))
+                continue
+            if min(photo.shape[:2]) >= self.patch_size:
+                return photo
+            self._skip(path, f"{path}: smaller than patch_size={self.patch_size}")
+        raise UserError(f"{self.key}: no picture in {self.folder} can be read")
+
+
+def training_data(source, target, batch_size, start=0):
+    """Batches of source and target patches, decoded in parallel and ahead.
+
+    Args:
+        source: `PatchStream`.
+        target: `PatchStream`.
+        batch_size: patches in a batch, of each.
+        start: number of the first batch.
+
+    Returns:
+        Endless `tf.data.Dataset` of pairs of uint8 tensors (batch_size, P, P, 3).
+    """
+
+    def patches(stream):
+        shape = (stream.patch_size, stream.patch_size, 3)
+
+        def load(number):
+            patch = tf.numpy_function(stream.__getitem__, [number], tf.uint8)
+            return tf.ensure_shape(patch, shape)
+
+        numbers = tf.data.Dataset.range(start * batch_size, np.iinfo(np.int64).max)
+        return numbers.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(
+            batch_size, drop_remainder=True
+        )
+
+    return tf.data.Dataset.zip((patches(source), patches(target))).prefetch(4)
+
+
+def fixed_crops(pairs, count, size, seed=0):
+    """The same random crops of picture pairs every time.
+
+    Args:
+        pairs: list of tuples of paths whose pictures show the same.
+        count: how many crops.
+        size: side of the crops, pixels; less where a picture is smaller.
+        seed: of the choice.
+
+    Returns:
+        Tuple of (count, s, s, 3) uint8 arrays, one for each member of a pair; s ≤ size.
+
+    Raises:
+        UserError: if the pictures of a pair differ in size.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(0, len(pairs), count)
+    positions = rng.random((count, 2))
+    photos = {}
+    for index in sorted(set(chosen.tolist())):
+        photos[index] = [read_picture(path) for path in pairs[index]]
+        first, *others = photos[index]
+        for path, photo in zip(pairs[index][1:], others):
+            if photo.shape != first.shape:
+                raise UserError(
+                    f"{path}: {photo.shape[1]}×{photo.shape[0]} pixels, but its partner "
+                    f"{pairs[index][0]} has {first.shape[1]}×{first.shape[0]}"
+                )
+    size = min(size, *(side for pair in photos.values() for side in pair[0].shape[:2]))
+    crops = []
+    for index, position in zip(chosen.tolist(), positions):
+        height, width = photos[index][0].shape[:2]
+        top, left = (int(p * (side - size + 1)) for p, side in zip(position, (height, width)))
+        crops.append([p[top : top + size, left : left + size] for p in photos[index]])
+    return tuple(np.stack(side) for side in zip(*crops))

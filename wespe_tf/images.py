@@ -1,0 +1,142 @@
+"""Picture files in and out: uint8 RGB arrays, whatever the file holds."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from .errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+
+
+class UnreadablePicture(UserError):
+    """A file that is not a whole, readable picture."""
+
+
+def read_picture(path):
+    """Reads a picture as 8-bit RGB, turned upright by its EXIF orientation.
+
+    Grey pictures get three equal channels, transparency is dropped, CMYK is converted, 16-bit
+    values are rounded to 8.
+
+    Args:
+        path: of a file in any format that Pillow reads.
+
+    Returns:
+        (H, W, 3) uint8 array.
+
+    Raises:
+        UnreadablePicture: naming the file, if it cannot be decoded to its end.
+    """
+    try:
+        with iio.imopen(path, "r", plugin="pillow") as file:
+            mode = file.metadata(index=0)["mode"]
+            if mode.startswith(("I", "F")):
+                return _from_wide_gray(file.read(index=0, rotate=True))
+            return file.read(index=0, mode="RGB", rotate=True)
+    except FileNotFoundError as error:
+        raise UnreadablePicture(f"{path}: no such file") from error
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+    ) as error:
+        raise UnreadablePicture(f"{path}: not a readable picture ({_reason(error)})") from error
+
+
+def _reason(error):
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _from_wide_gray(picture):
+    """16-bit grey (as uint16 or int32), or float grey in [0, 1], to 8-bit RGB."""
+    scale = 255.0 if picture.dtype.kind == "f" else 255.0 / 65535.0
+    eight = to_uint8(picture * (scale / 255.0))
+    return np.repeat(eight[..., None], 3, axis=-1)
+
+
+def picture_size(path):
+    """Height and width of a picture after EXIF orientation, from its header alone.
+
+    Raises:
+        UnreadablePicture: naming the file, if there is no such header.
+    """
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(0x0112, 1) >= 5
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+    ) as error:
+        raise UnreadablePicture(f"{path}: not a readable picture ({_reason(error)})") from error
+    return (width, height) if turned else (height, width)
+
+
+def to_uint8(picture):
+    """Clips to [0, 1], scales to 0–255 and rounds.
+
+    Args:
+        picture: float array in [0, 1], any shape.
+
+    Returns:
+        uint8 array of the same shape.
+    """
+    return np.rint(np.clip(picture, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def write_picture(path, picture):
+    """Writes a uint8 picture so that either the whole file is there or none.
+
+    Args:
+        path: whose suffix names the format; folders above it must exist.
+        picture: (H, W, 3) uint8 array.
+
+    Raises:
+        UserError: naming the file, if it cannot be written.
+    """
+    path = Path(path)
+    write_atomically(path, iio.imwrite("<bytes>", picture, extension=path.suffix))
+
+
+def write_atomically(path, content):
+    """Writes bytes under a temporary name, then renames.
+
+    Args:
+        path: of the file to make or replace.
+        content: bytes.
+
+    Raises:
+        UserError: naming the file, if it cannot be written.
+    """
+    path = Path(path)
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            try:
+                file.write(content)
+                file.flush()
+                os.fchmod(file.fileno(), 0o666 & ~_umask())
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,90 @@
+"""Each loss of WESPE as one pure function of tensors.
+
+Pictures are (N, H, W, C) in [0, 1]; every function returns a scalar in its inputs' dtype, and is
+meant to be fed float32 or float64. Definitions and divisors: REPRODUCTION.md, "The objective".
+"""
+
+from keras import ops
+
+
+def adversarial_loss(logits, judged_real, head):
+    """Cross-entropy of a discriminator's logits against "real" or "fake", mean over the batch.
+
+    BCE(D(·), real) of the paper's equations: the target is [1, 0] for real and [0, 1] for fake,
+    [1] and [0] with one output.
+
+    Args:
+        logits: (N, 2) tensor, or (N, 1) for the one-class head.
+        judged_real: whether the target is "real".
+        head: `"two_class_sigmoid"` or `"one_class_sigmoid"` (binary cross-entropy, mean over
+            batch and outputs), or `"two_class_softmax"` (categorical cross-entropy).
+
+    Returns:
+        Scalar, 0 at best; ln 2 for a random guess.
+    """
+    target = [1.0, 0.0] if judged_real else [0.0, 1.0]
+    target = ops.convert_to_tensor(target[: logits.shape[-1]], dtype=logits.dtype)
+    if head == "two_class_softmax":
+        return -ops.mean(ops.sum(target * ops.log_softmax(logits), axis=-1))
+    # max(z, 0) − z·t + log(1 + exp(−|z|)): binary cross-entropy that never overflows.
+    return ops.mean(ops.relu(logits) - logits * target + ops.softplus(-ops.abs(logits)))
+
+
+def discriminator_loss(real_logits, fake_logits, head):
+    """BCE(D(real), real) + BCE(D(fake), fake): what D_c and D_t each minimise.
+
+    Args:
+        real_logits: logits for target pictures.
+        fake_logits: logits for enhanced pictures.
+        head: see `adversarial_loss`.
+
+    Returns:
+        Scalar; 2·ln 2 for a random guess.
+    """
+    return adversarial_loss(real_logits, True, head) + adversarial_loss(fake_logits, False, head)
+
+
+def content_vgg(reconstructed_features, source_features, normalise):
+    """Mean squared difference of the VGG-19 features of F(G(x)) and of x.
+
+    Args:
+        reconstructed_features: (N, h, w, C) tensor.
+        source_features: the same shape.
+        normalise: whether to divide by the mean square of `source_features`, so that the loss is
+            about 1 for unrelated pictures whatever the layer (raw values are 1e4 to 1e6).
+
+    Returns:
+        Scalar.
+    """
+    loss = ops.mean(ops.square(reconstructed_features - source_features))
+    if normalise:
+        loss = loss / ops.mean(ops.square(source_features))
+    return loss
+
+
+def mean_absolute_difference(pictures, reference):
+    """Mean absolute difference: of F(G(x)) and x, CycleGAN's cycle loss (`content` in pixels);
+    of the blurred G(x) and the blurred color transfer of x, the `guide`.
+
+    Args:
+        pictures: (N, H, W, C) tensor.
+        reference: the same shape.
+
+    Returns:
+        Scalar.
+    """
+    return ops.mean(ops.abs(pictures - reference))
+
+
+def total_variation(pictures):
+    """Mean squared horizontal difference plus mean squared vertical difference.
+
+    Args:
+        pictures: (N, H, W, C) tensor.
+
+    Returns:
+        Scalar.
+    """
+    horizontal = pictures[:, :, 1:] - pictures[:, :, :-1]
+    vertical = pictures[:, 1:] - pictures[:, :-1]
+    return ops.mean(ops.square(horizontal)) + ops.mean(ops.square(vertical))

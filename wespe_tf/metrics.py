@@ -1,0 +1,291 @@
+"""How good enhanced pictures are, and whether a run has collapsed."""
+
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import skimage.metrics
+
+COLLAPSED_BELOW = 0.1
+ALIVE_ABOVE = 0.3
+FLAT_BELOW = 0.02
+
+
+def psnr(picture, reference):
+    """Peak signal-to-noise ratio of one 8-bit picture, decibels.
+
+    Args:
+        picture: (H, W, 3) uint8 array.
+        reference: the same shape.
+
+    Returns:
+        10·log10(255² / MSE); infinite for equal pictures.
+    """
+    mse = np.mean(np.square(picture.astype(np.float64) - reference.astype(np.float64)))
+    return float(10 * np.log10(255.0**2 / mse)) if mse > 0 else float("inf")
+
+
+def ssim(picture, reference):
+    """Structural similarity of one 8-bit picture (Wang et al. 2004), mean over channels.
+
+    Gaussian window of deviation 1.5, biased covariances, as in the original publication.
+
+    Args:
+        picture: (H, W, 3) uint8 array.
+        reference: the same shape.
+
+    Returns:
+        At most 1.
+    """
+    return float(
+        skimage.metrics.structural_similarity(
+            picture,
+            reference,
+            channel_axis=-1,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
+
+
+def mean_psnr_ssim(pictures, references):
+    """Means of `psnr` and `ssim` over pairs of 8-bit pictures.
+
+    Args:
+        pictures: sequence of (H, W, 3) uint8 arrays.
+        references: as many of the same shapes.
+
+    Returns:
+        (decibels, SSIM).
+    """
+    pairs = list(zip(pictures, references, strict=True))
+    return (
+        float(np.mean([psnr(*pair) for pair in pairs])),
+        float(np.mean([ssim(*pair) for pair in pairs])),
+    )
+
+
+def collapse_score(enhanced, source):
+    """How much of the input's contrast enhanced pictures keep: 0 when they are uniform.
+
+    Mean over pictures of the spatial standard deviation of the enhanced picture over that of its
+    input, channels averaged; inputs that are flat themselves (deviation below 0.02) do not count.
+
+    Args:
+        enhanced: (N, H, W, 3) array in [0, 1].
+        source: the inputs, same shape.
+
+    Returns:
+        Ratio, about 1 for a working enhancer; NaN if every input is flat.
+    """
+    after, before = (np.std(p, axis=(1, 2)).mean(axis=-1) for p in (enhanced, source))
+    counted = before >= FLAT_BELOW
+    return float(np.mean(after[counted] / before[counted])) if counted.any() else float("nan")
+
+
+def input_correlation(enhanced, source):
+    """Correlation of enhanced pictures with their inputs: negative for negatives.
+
+    Args:
+        enhanced: (N, H, W, 3) array.
+        source: the inputs, same shape.
+
+    Returns:
+        Mean over pictures of Pearson's coefficient over pixels and channels; a uniform picture
+        counts as 0.
+    """
+    a, b = (p.reshape(len(p), -1).astype(np.float64) for p in (enhanced, source))
+    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return float(np.mean((a * b).sum(axis=1) / np.maximum(scale, 1e-12)))
+
+
+def has_collapsed(scores):
+    """The verdict over a run's collapse scores, one an evaluation, in order.
+
+    Collapsed is a run whose score is below 0.1 at its last two evaluations and was above 0.3
+    before, or whose score never rose above 0.3.
+
+    Args:
+        scores: sequence of `collapse_score`.
+
+    Returns:
+        Whether the run has collapsed; False without any score.
+    """
+    scores = list(scores)
+    if not scores:
+        return False
+    if max(scores) <= ALIVE_ABOVE:
+        return True
+    last = scores[-2:]
+    return len(scores) > 2 and max(last) < COLLAPSED_BELOW and max(scores[:-2]) > ALIVE_ABOVE
+
+
+def uniform_since(iterations, scores):
+    """The iteration from which every score to the end is below 0.1.
+
+    Args:
+        iterations: of the evaluations, increasing.
+        scores: as many collapse scores.
+
+    Returns:
+        Iteration, or None when the last score is not below 0.1.
+    """
+    since = None
+    for iteration, score in zip(reversed(list(iterations)), reversed(list(scores))):
+        if not score < COLLAPSED_BELOW:
+            break
+        since = iteration
+    return since
+
+
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_WINDOW, _WINDOW_SIGMA = 11, 1.5
+# Values of one picture array filtered at a time: what a core's own cache holds.
+_CHUNK = 60_000
+# Products that BLAS computes at once while filtering. Larger ones waste more multiplications by
+# zero, and above 2^18 multiply-adds OpenBLAS starts threads that stall on a busy machine.
+_BLOCK, _STRIP = 8, 1024
+
+
+def ms_ssim(pictures_a, pictures_b, max_val=255):
+    """Multi-scale structural similarity of two batches, as DPED code computes it.
+
+    Five scales; the window, a Gaussian of 11×11 pixels and deviation 1.5, shrinks with pictures
+    that are smaller; channels count as pictures. The means over the batch come first, the
+    product over the scales after, so the value of a batch is not the mean of its pictures'.
+    Computed in float64 (float32 is off by 1e-5) on all cores. Source: DPED code, ssim.py.
+
+    Args:
+        pictures_a: (N, H, W, C) array in [0, `max_val`], any dtype.
+        pictures_b: the same shape.
+        max_val: the largest value a picture can have.
+
+    Returns:
+        Float, 1 for equal batches; NaN where the mean of contrast·structure of a scale is
+        negative, as in DPED code.
+
+    Raises:
+        ValueError: on shapes that differ or are not those of a batch.
+    """
+    if pictures_a.shape != pictures_b.shape or pictures_a.ndim != 4 or not pictures_a.size:
+        raise ValueError(
+            f"ms_ssim: expected two (N, H, W, C) batches of one shape, got {pictures_a.shape} "
+            f"and {pictures_b.shape}"
+        )
+    pair = [np.moveaxis(pictures, -1, 1) for pictures in (pictures_a, pictures_b)]
+    count = len(pictures_a)
+    workers = min(os.cpu_count() or 1, count, -(-pictures_a.size // _CHUNK))
+    bounds = [count * k // workers for k in range(workers + 1)]
+    parts = [[pictures[i:j] for pictures in pair] for i, j in zip(bounds, bounds[1:])]
+    with ThreadPoolExecutor(workers) as pool:
+        sums = pool.map(lambda part: _scale_sums(*part, max_val), parts)
+    return float(np.prod((sum(sums) / count) ** np.array(MS_SSIM_WEIGHTS)))
+
+
+def _scale_sums(a, b, max_val):
+    """Sums over pictures of what each scale contributes: (N, C, H, W) arrays → (5,)."""
+    count, channels, height, width = a.shape
+    sums = np.zeros(len(MS_SSIM_WEIGHTS))
+    # Fresh arrays of this size would cost more time, in page faults, than the arithmetic.
+    largest = max(1, min(count, _CHUNK // a[0].size)) * a[0].size
+    scratch = np.empty((3, 4 * largest))
+    for scale in range(len(sums)):
+        last = scale == len(sums) - 1
+        band = _band_matrix(_window(min(_WINDOW, height, width)))
+        chunk = max(1, largest // a[0].size)
+        height, width = -(-height // 2), -(-width // 2)
+        smaller = [np.empty((count, channels, height, width)) for _ in range(0 if last else 2)]
+        for k in range(0, count, chunk):
+            pair = [np.ascontiguousarray(p[k : k + chunk], dtype=np.float64) for p in (a, b)]
+            similarity = _similarity(*pair, band, max_val, last, scratch)
+            sums[scale] += similarity.sum() / similarity[0].size
+            for pictures, half in zip(pair, smaller):
+                _halve(pictures, out=half[k : k + chunk])
+        if not last:
+            a, b = smaller
+    return sums
+
+
+def _window(size):
+    """One-dimensional Gaussian window of `size` taps and sum 1; its square is DPED code's."""
+    x = np.arange(size) - (size - 1) / 2
+    window = np.exp(-(x**2) / (2 * (_WINDOW_SIGMA * size / _WINDOW) ** 2))
+    return window / window.sum()
+
+
+def _band_matrix(window):
+    """Matrix that filters `_BLOCK + len(window) - 1` values into the `_BLOCK` valid ones."""
+    band = np.zeros((_BLOCK, _BLOCK + len(window) - 1))
+    for k, weight in enumerate(window):
+        np.fill_diagonal(band[:, k:], weight)
+    return band
+
+
+def _similarity(a, b, band, max_val, full, scratch):
+    """Contrast·structure of every pixel, times luminance if `full`; works in `scratch`."""
+    moments = _view(scratch[0], (4, *a.shape))
+    moments[0], moments[1] = a, b
+    np.multiply(a, a, out=moments[2])
+    np.multiply(b, b, out=moments[3])
+    moments[2] += moments[3]  # only the sum of the two variances is ever used
+    np.multiply(a, b, out=moments[3])
+    mean_a, mean_b, squares, similarity = _filter(moments, band, scratch)
+
+    c1, c2 = (0.01 * max_val) ** 2, (0.03 * max_val) ** 2
+    product = mean_a * mean_b
+    mean_squares = mean_a * mean_a
+    mean_squares += mean_b * mean_b
+    similarity -= product
+    similarity *= 2
+    similarity += c2
+    squares -= mean_squares
+    squares += c2
+    similarity /= squares
+    if full:
+        similarity *= (2 * product + c1) / (mean_squares + c1)
+    return similarity
+
+
+def _filter(arrays, band, scratch):
+    """Filters the last two axes with the window of `band`, valid part only, into `scratch`."""
+    margin = band.shape[1] - _BLOCK
+    *planes, height, width = arrays.shape
+    rows, columns = height - margin, width - margin
+    vertical = _view(scratch[1], (*planes, rows, width))
+    for i in range(0, rows, _BLOCK):
+        n = min(_BLOCK, rows - i)
+        for j in range(0, width, _STRIP):
+            np.matmul(
+                band[:n, : n + margin],
+                arrays[..., i : i + n + margin, j : j + _STRIP],
+                out=vertical[..., i : i + n, j : j + _STRIP],
+            )
+    filtered = _view(scratch[2], (*planes, rows, columns))
+    for j in range(0, columns, _BLOCK):
+        n = min(_BLOCK, columns - j)
+        for i in range(0, rows, _STRIP):
+            np.matmul(
+                vertical[..., i : i + _STRIP, j : j + n + margin],
+                band[:n, : n + margin].T,
+                out=filtered[..., i : i + _STRIP, j : j + n],
+            )
+    return filtered
+
+
+def _halve(pictures, out):
+    """Mean of each pixel and its right, lower and lower-right neighbours, every second pixel."""
+    height, width = pictures.shape[2:]
+    if height % 2 or width % 2:
+        edges = ((0, 0), (0, 0), (0, height % 2), (0, width % 2))
+        pictures = np.pad(pictures, edges, mode="edge")
+    rows = pictures[:, :, ::2] + pictures[:, :, 1::2]
+    np.add(rows[..., ::2], rows[..., 1::2], out=out)
+    out *= 0.25
+
+
+def _view(flat, shape):
+    """The start of a flat array as an array of `shape`."""
+    return flat[: math.prod(shape)].reshape(shape)

@@ -1,0 +1,1 @@
+"""Networks. Everything but `wespe` and `dped` needs Keras alone, on any of its backends."""

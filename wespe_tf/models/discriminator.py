@@ -1,0 +1,175 @@
+"""The network that tells target pictures from enhanced ones: D_c (color) and D_t (texture)."""
+
+import keras
+from keras import ops
+
+from .layers import PACKAGE, make_initialisers, make_norm, statistics_dtype
+
+HEADS = ("two_class_sigmoid", "two_class_softmax", "one_class_sigmoid")
+NORMS = ("instance", "batch", "layer", "spectral", "none")
+CHANNELS = (48, 128, 192, 192, 128)
+_SIZES_AND_STRIDES = ((11, 4), (5, 2), (3, 1), (3, 1), (3, 2))
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Discriminator(keras.Model):
+    """Five strided convolutions and two dense layers that judge a patch real or enhanced.
+
+    Convolution → LeakyReLU 0.2 → norm, the first without norm; flatten; dense 1024 + LeakyReLU;
+    dense to one or two outputs. Source: DPED code.
+
+    Args:
+        channels: output channels of the five convolutions.
+        width_multiplier: factor on `channels` and `dense`, rounded.
+        dense: units of the hidden dense layer.
+        head: `"two_class_sigmoid"` (outputs for [real, fake], each a sigmoid: the report),
+            `"two_class_softmax"` (DPED code) or `"one_class_sigmoid"` (real).
+        norm: `"instance"`, `"batch"`, `"layer"`, `"spectral"` (every kernel divided by its
+            largest singular value: Keras's `SpectralNormalization`) or `"none"`.
+        norm_epsilon: added to the variance.
+        init: `"truncated_normal"`, `"kaiming_uniform"`, `"glorot"` or `"torch_default"`.
+
+    Call arguments:
+        inputs: (N, H, W, C) tensor; height and width are fixed at the first call.
+
+    Returns:
+        (N, 2) or (N, 1) logits, float32 (float64 under a float64 policy); `probabilities`
+        turns them into what `head` names.
+
+    Raises:
+        ValueError: on an option outside those listed.
+    """
+
+    def __init__(
+        self,
+        channels=CHANNELS,
+        width_multiplier=1.0,
+        dense=1024,
+        head="two_class_sigmoid",
+        norm="instance",
+        norm_epsilon=1e-3,
+        init="truncated_normal",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if head not in HEADS:
+            raise ValueError(f"head: expected one of {', '.join(HEADS)}, got {head!r}")
+        if norm not in NORMS:
+            raise ValueError(f"norm: expected one of {', '.join(NORMS)}, got {norm!r}")
+        self.channels = tuple(channels)
+        self.width_multiplier = width_multiplier
+        self.dense = dense
+        self.head = head
+        self.norm = norm
+        self.norm_epsilon = norm_epsilon
+        self.init = init
+        self.initialisers = make_initialisers(init)
+
+    def build(self, input_shape):
+        # Layers are made here because torch_default needs each layer's fan-in.
+        def wrap(layer):
+            if self.norm == "spectral":
+                # Wrapped in full precision: it overwrites the kernel with its quotient, and
+                # rounding that to 8 bits would swallow the optimizer's steps.
+                return keras.layers.SpectralNormalization(
+                    layer,
+                    name=f"spectral_{layer.name}",
+                    dtype=statistics_dtype(self.compute_dtype),
+                )
+            return layer
+
+        shape = tuple(input_shape)
+        self.convs, self.norms = [], []
+        for k, (outputs, (size, stride)) in enumerate(zip(self.channels, _SIZES_AND_STRIDES)):
+            kernel_init, bias_init = self.initialisers(size * size * shape[-1])
+            conv = wrap(
+                keras.layers.Conv2D(
+                    round(outputs * self.width_multiplier),
+                    size,
+                    strides=stride,
+                    padding="same",
+                    kernel_initializer=kernel_init,
+                    bias_initializer=bias_init,
+                    name=f"conv{k + 1}",
+                    dtype=self.dtype_policy,
+                )
+            )
+            conv.build(shape)
+            shape = conv.compute_output_shape(shape)
+            no_norm = k == 0 or self.norm == "spectral"
+            norm = make_norm(
+                "none" if no_norm else self.norm,
+                f"norm{k + 1}",
+                self.norm_epsilon,
+                dtype=self.dtype_policy,
+            )
+            if norm is not None:
+                norm.build(shape)
+            self.convs.append(conv)
+            self.norms.append(norm)
+
+        features = shape[1] * shape[2] * shape[3]
+        self.denses = []
+        for name, units in (
+            ("dense", round(self.dense * self.width_multiplier)),
+            ("logits", 1 if self.head == "one_class_sigmoid" else 2),
+        ):
+            kernel_init, bias_init = self.initialisers(features)
+            layer = wrap(
+                keras.layers.Dense(
+                    units,
+                    kernel_initializer=kernel_init,
+                    bias_initializer=bias_init,
+                    name=name,
+                    dtype=self.dtype_policy,
+                )
+            )
+            layer.build((None, features))
+            self.denses.append(layer)
+            features = units
+        self.built = True
+
+    def call(self, inputs, training=False):
+        x = inputs
+        for conv, norm in zip(self.convs, self.norms):
+            x = _leaky_relu(_apply(conv, x, training))
+            if norm is not None:
+                x = _apply(norm, x, training)
+        x = ops.reshape(x, (-1, x.shape[1] * x.shape[2] * x.shape[3]))
+        hidden, logits = self.denses
+        x = _leaky_relu(_apply(hidden, x, training))
+        return ops.cast(_apply(logits, x, training), statistics_dtype(self.compute_dtype))
+
+    def probabilities(self, logits):
+        """What `head` makes of logits: softmax over two classes, or independent sigmoids.
+
+        Args:
+            logits: (N, 2) or (N, 1) tensor, as `call` returns.
+
+        Returns:
+            Tensor of the same shape in [0, 1]; column 0 is the probability of being real.
+        """
+        return ops.softmax(logits) if self.head == "two_class_softmax" else ops.sigmoid(logits)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "channels": self.channels,
+            "width_multiplier": self.width_multiplier,
+            "dense": self.dense,
+            "head": self.head,
+            "norm": self.norm,
+            "norm_epsilon": self.norm_epsilon,
+            "init": self.init,
+        }
+
+
+def _leaky_relu(x):
+    # TensorFlow's own takes its slope in float32 whatever the dtype, 3e-9 off in float64.
+    return ops.maximum(x, 0.2 * x)
+
+
+def _apply(layer, x, training):
+    """Calls a layer; only those with running state care whether this is training."""
+    stateful = (keras.layers.BatchNormalization, keras.layers.SpectralNormalization)
+    return layer(x, training=training) if isinstance(layer, stateful) else layer(x)

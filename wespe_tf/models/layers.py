@@ -1,0 +1,229 @@
+"""Layers shared by the networks: norms, initialisers, grayscale and Gaussian blur."""
+
+import keras
+import numpy as np
+import scipy.stats
+from keras import ops
+
+PACKAGE = "wespe_tf"
+
+NORMS = ("instance", "batch", "layer", "none")
+KERNEL_INITIALISERS = ("truncated_normal", "kaiming_uniform", "glorot", "torch_default")
+BLUR_KERNELS = ("dped_code", "paper", "unnormalised")
+
+
+def statistics_dtype(compute_dtype):
+    """Dtype for means, variances, the final tanh and losses: never below float32.
+
+    Args:
+        compute_dtype: name of the dtype a layer computes in.
+
+    Returns:
+        `"float64"` for float64, `"float32"` for everything else.
+    """
+    return "float64" if compute_dtype == "float64" else "float32"
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class InstanceNormalization(keras.layers.Layer):
+    """Normalises each channel of each picture by its own mean and variance.
+
+    Computes `scale * (x - mean) / sqrt(variance + epsilon) + shift` with the biased variance
+    over height and width. Unlike `keras.layers.GroupNormalization(groups=-1)`, which gives the
+    same numbers, no tensor has more than four dimensions, which phone accelerators require.
+    Statistics are taken in float32 (float64 under a float64 policy). Source: DPED code.
+
+    Args:
+        epsilon: added to the variance; DPED code has 1e-3.
+        scale_init: initial value of the learned scale.
+
+    Call arguments:
+        inputs: (N, H, W, C) tensor.
+
+    Returns:
+        Tensor of the input's shape and dtype.
+    """
+
+    def __init__(self, epsilon=1e-3, scale_init=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+        self.scale_init = scale_init
+
+    def build(self, input_shape):
+        channels = (input_shape[-1],)
+        self.scale = self.add_weight(
+            shape=channels, initializer=keras.initializers.Constant(self.scale_init), name="scale"
+        )
+        self.shift = self.add_weight(shape=channels, initializer="zeros", name="shift")
+
+    def call(self, inputs):
+        dtype = statistics_dtype(self.compute_dtype)
+        x = ops.cast(inputs, dtype)
+        mean = ops.mean(x, axis=(1, 2), keepdims=True)
+        variance = ops.mean(ops.square(x - mean), axis=(1, 2), keepdims=True)
+        gain = ops.cast(self.scale, dtype) * ops.rsqrt(variance + self.epsilon)
+        offset = ops.cast(self.shift, dtype) - mean * gain
+        return ops.cast(x * gain + offset, inputs.dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "epsilon": self.epsilon,
+            "scale_init": self.scale_init,
+        }
+
+
+def make_norm(norm, name, epsilon=1e-3, scale_init=1.0, dtype=None):
+    """The normalisation layer that a network's `norm` option names.
+
+    Args:
+        norm: `"instance"`, `"batch"`, `"layer"` (over height, width and channels of a picture,
+            learned scale and shift per channel) or `"none"`.
+        name: the layer's name.
+        epsilon: added to the variance.
+        scale_init: initial value of the learned scale.
+        dtype: dtype or policy of the layer; Keras's global policy by default.
+
+    Returns:
+        A Keras layer, or None for `"none"`.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if norm == "instance":
+        return InstanceNormalization(epsilon, scale_init, name=name, dtype=dtype)
+    gamma = keras.initializers.Constant(scale_init)
+    if norm == "batch":
+        return keras.layers.BatchNormalization(
+            epsilon=epsilon, momentum=0.9, gamma_initializer=gamma, name=name, dtype=dtype
+        )
+    if norm == "layer":
+        return keras.layers.GroupNormalization(
+            groups=1, epsilon=epsilon, gamma_initializer=gamma, name=name, dtype=dtype
+        )
+    if norm == "none":
+        return None
+    raise ValueError(f"norm: expected one of {', '.join(NORMS)}, got {norm!r}")
+
+
+def make_initialisers(name):
+    """Kernel and bias initialisers by the name that the settings use.
+
+    Args:
+        name: `"truncated_normal"` (standard deviation 0.01, biases 0.01: DPED code),
+            `"kaiming_uniform"` (He), `"glorot"`, both with zero biases, or `"torch_default"`
+            (uniform on ±1/sqrt(fan_in), biases likewise: report-code's generator).
+
+    Returns:
+        Function of a layer's fan-in that returns its `(kernel, bias)` initialisers.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if name not in KERNEL_INITIALISERS:
+        expected = ", ".join(KERNEL_INITIALISERS)
+        raise ValueError(f"kernel_init: expected one of {expected}, got {name!r}")
+
+    def initialisers(fan_in):
+        if name == "truncated_normal":
+            return (
+                keras.initializers.TruncatedNormal(stddev=0.01),
+                keras.initializers.Constant(0.01),
+            )
+        if name == "kaiming_uniform":
+            return keras.initializers.HeUniform(), keras.initializers.Zeros()
+        if name == "glorot":
+            return keras.initializers.GlorotUniform(), keras.initializers.Zeros()
+        bound = fan_in**-0.5
+        return (
+            keras.initializers.RandomUniform(-bound, bound),
+            keras.initializers.RandomUniform(-bound, bound),
+        )
+
+    return initialisers
+
+
+def gray(pictures):
+    """Luminance 0.2989 R + 0.5870 G + 0.1140 B, TensorFlow's weights.
+
+    Args:
+        pictures: (N, H, W, 3) tensor.
+
+    Returns:
+        (N, H, W, 1) tensor of the same dtype.
+    """
+    red, green, blue = ops.split(pictures, 3, axis=-1)
+    return 0.2989 * red + 0.5870 * green + 0.1140 * blue
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Grayscale(keras.layers.Layer):
+    """`gray` as a layer: what the texture discriminator sees."""
+
+    def call(self, inputs):
+        return gray(inputs)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 1)
+
+
+def blur_profile(kernel):
+    """One-dimensional profile whose outer product with itself is the blur kernel.
+
+    Args:
+        kernel: `"dped_code"`: square root of differences of the normal CDF, sum 1, effective
+            standard deviation 4.34 pixels (DPED code); `"paper"`: A·exp(−k²/2σ) with σ = 3 as a
+            variance and A so that the sum is 1 (paper, section 3.1); `"unnormalised"`:
+            exp(−k²/2σ²) with σ = 3 and a peak of 1, 2-D sum about 56 (report-code).
+
+    Returns:
+        (21,) float64 array.
+
+    Raises:
+        ValueError: for another name.
+    """
+    k = np.arange(-10, 11, dtype=np.float64)
+    if kernel == "dped_code":
+        half_bin = 7 / 21 / 2
+        edges = np.linspace(-3 - half_bin, 3 + half_bin, 22)
+        profile = np.sqrt(np.diff(scipy.stats.norm.cdf(edges)))
+        return profile / profile.sum()
+    if kernel == "paper":
+        profile = np.exp(-(k**2) / (2 * 3))
+        return profile / profile.sum()
+    if kernel == "unnormalised":
+        return np.exp(-(k**2) / (2 * 3**2))
+    raise ValueError(f"blur kernel: expected one of {', '.join(BLUR_KERNELS)}, got {kernel!r}")
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class GaussianBlur(keras.layers.Layer):
+    """Depthwise 21×21 Gaussian blur, zero SAME padding: what the color discriminator sees.
+
+    All three kernels are separable, so it runs as a vertical and a horizontal pass.
+
+    Args:
+        kernel: see `blur_profile`.
+
+    Call arguments:
+        inputs: (N, H, W, C) tensor.
+
+    Returns:
+        Tensor of the input's shape and dtype.
+    """
+
+    def __init__(self, kernel="dped_code", **kwargs):
+        super().__init__(**kwargs)
+        self.kernel = kernel
+        self.profile = blur_profile(kernel)
+
+    def call(self, inputs):
+        channels = inputs.shape[-1]
+        profile = ops.convert_to_tensor(self.profile, dtype=inputs.dtype)
+        for shape in ((21, 1, 1, 1), (1, 21, 1, 1)):
+            kernel = ops.tile(ops.reshape(profile, shape), (1, 1, channels, 1))
+            inputs = ops.depthwise_conv(inputs, kernel, padding="same")
+        return inputs
+
+    def get_config(self):
+        return {**super().get_config(), "kernel": self.kernel}
