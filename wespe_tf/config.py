@@ -37,6 +37,12 @@ class TrainConfig:
     preset: str = setting("quickstart", "named list of settings that the others override")
     run: str | None = setting(None, "run folder models/RUN; by default <preset>-001, -002, …")
 
+    method: str = setting(
+        "wespe",
+        "wespe, or dped: the authors' supervised training on DPED's pairs, for comparison",
+        choices=("wespe", "dped"),
+    )
+
     # Data: own folders, a phone of DPED, or (neither given) the embedded sample.
     source_dir: str | None = setting(None, "folder of photos to learn to enhance (the phone's)")
     target_dir: str | None = setting(None, "folder of good photos, not paired with source_dir")
@@ -44,6 +50,11 @@ class TrainConfig:
     val_target_dir: str | None = setting(None, "good side of validation pairs, same file names")
     model: str | None = setting(None, "phone of the DPED data set: iphone, blackberry or sony")
     dped_dir: str = setting("dped/", "folder of the DPED data set")
+    train_size: int = setting(
+        30000,
+        "method=dped: patches in the pool that batches are drawn from; -1 for all",
+        at_least=-1,
+    )
     patch_size: int = setting(100, "side of the training patches", "pixels", at_least=16)
     batch_size: int = setting(30, "patches of each domain in a batch", at_least=1)
 
@@ -105,7 +116,11 @@ class TrainConfig:
     content_normalise: bool = setting(
         False, "divide the VGG content loss by the features' mean square"
     )
-    vgg_weights: str = setting("imagenet", "imagenet (download), random, or an .h5 or .npz file")
+    vgg_weights: str = setting(
+        "imagenet",
+        "imagenet (download), random, or an .h5, .npz or MatConvNet .mat file; also vgg_dir",
+        alias="vgg_dir",
+    )
     border: int = setting(
         0, "edge of the patches that losses and discriminators skip", "pixels", at_least=0
     )
@@ -150,12 +165,28 @@ class TrainConfig:
 
 @dataclass
 class TestConfig:
-    """Settings of `test_model.py`."""
+    """Settings of `test_model.py`: own photos (`input`), or the authors' DPED test photos."""
 
-    model: str = setting("", "run folder, or .keras file of a generator")
-    input: str = setting("", "photo, or folder of photos")
+    model: str = setting(
+        "",
+        "run, run folder, .keras file or TF 1 checkpoint; for DPED's photos a phone (iphone, "
+        "blackberry, sony) or the authors' trained model of it (iphone_orig, …)",
+    )
+
+    # Own photos.
+    input: str | None = setting(None, "photo, or folder of photos")
     output: str = setting("visual_results", "folder for the results")
     target: str | None = setting(None, "photo, or folder of the same names, to score against")
+
+    # DPED's full-size test photos, where input is not given: the authors' keys and defaults.
+    dped_dir: str = setting("dped/", "folder of the DPED data set")
+    test_subset: str = setting("small", "small: the first five photos", choices=("small", "full"))
+    iteration: str = setting("all", "all, or one iteration of a model trained with preset=dped")
+    resolution: str = setting(
+        "orig", "centre crop of the photos", choices=("orig", "high", "medium", "small", "tiny")
+    )
+    use_gpu: bool = setting(True, "whether to use a GPU that is there")
+    models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
 
 
 def load(schema, arguments):
@@ -175,7 +206,9 @@ def load(schema, arguments):
         UserError: on an unknown key, a value of another type or out of range, a missing preset.
     """
     fields = {field.name: field for field in dataclasses.fields(schema)}
+    aliases = {f.metadata["alias"]: name for name, f in fields.items() if f.metadata["alias"]}
     given = dict(_split(argument) for argument in arguments)
+    given = {aliases.get(key, key): text for key, text in given.items()}
     config_file = given.pop("config", None)
     layers = []
     if config_file is not None:

@@ -54,18 +54,16 @@ def enhance_files(config):
     generator = load_generator(config.model)
     photos = _photos(config.input, config.target)
     output = Path(config.output)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"output={output}: cannot be made ({error.strerror})") from error
+    _make_folder(output)
 
     scores = []
     for path, target_path in photos:
         photo = read_picture(path)
         enhanced = enhance(generator, photo)
-        stem = Path(path).stem
-        write_picture(output / f"{stem}_enhanced.png", enhanced)
-        write_picture(output / f"{stem}_before_after.png", np.hstack([photo, enhanced]))
+        name = _result_name(path, config.input)
+        _make_folder((output / name).parent)
+        write_picture(output / f"{name}_enhanced.png", enhanced)
+        write_picture(output / f"{name}_before_after.png", np.hstack([photo, enhanced]))
         line = f"{path}: {photo.shape[1]}×{photo.shape[0]}"
         if target_path is not None:
             target = read_picture(target_path)
@@ -133,6 +131,20 @@ def load_generator(model):
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"model={path}: a damaged .keras file ({reason})") from error
+
+
+def _result_name(path, source):
+    """What a photo's results are called below the output folder: sub-folders are kept."""
+    if not os.path.isdir(source):
+        return Path(path).stem
+    return os.path.splitext(os.path.relpath(path, source))[0]
+
+
+def _make_folder(path):
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output={path}: cannot be made ({error.strerror})") from error
 
 
 def _photos(source, target):

@@ -176,13 +176,16 @@ def ms_ssim(pictures_a, pictures_b, max_val=255):
             f"and {pictures_b.shape}"
         )
     pair = [np.moveaxis(pictures, -1, 1) for pictures in (pictures_a, pictures_b)]
-    count = len(pictures_a)
+    if pair[0][0].size > _CHUNK:
+        pair = [pictures.reshape(-1, 1, *pictures.shape[2:]) for pictures in pair]
+    count = len(pair[0])
     workers = min(os.cpu_count() or 1, count, -(-pictures_a.size // _CHUNK))
     bounds = [count * k // workers for k in range(workers + 1)]
-    parts = [[pictures[i:j] for pictures in pair] for i, j in zip(bounds, bounds[1:])]
+    parts = [[pictures[i:j] for pictures in pair] for i, j in zip(bounds[:-1], bounds[1:])]
     with ThreadPoolExecutor(workers) as pool:
-        sums = pool.map(lambda part: _scale_sums(*part, max_val), parts)
-    return float(np.prod((sum(sums) / count) ** np.array(MS_SSIM_WEIGHTS)))
+        sums = sum(pool.map(lambda part: _scale_sums(*part, max_val), parts))
+    with np.errstate(invalid="ignore"):
+        return float(np.prod((sums / count) ** np.array(MS_SSIM_WEIGHTS)))
 
 
 def _scale_sums(a, b, max_val):
@@ -190,22 +193,24 @@ def _scale_sums(a, b, max_val):
     count, channels, height, width = a.shape
     sums = np.zeros(len(MS_SSIM_WEIGHTS))
     # Fresh arrays of this size would cost more time, in page faults, than the arithmetic.
-    largest = max(1, min(count, _CHUNK // a[0].size)) * a[0].size
-    scratch = np.empty((3, 4 * largest))
+    scratch = np.empty((3, 4 * (_CHUNK + (_BLOCK + _WINDOW) * channels * width)))
     for scale in range(len(sums)):
         last = scale == len(sums) - 1
-        band = _band_matrix(_window(min(_WINDOW, height, width)))
-        chunk = max(1, largest // a[0].size)
+        window = _window(min(_WINDOW, height, width))
+        rows, columns = height - len(window) + 1, width - len(window) + 1
+        chunk = max(1, _CHUNK // a[0].size)
+        strip = max(1, _CHUNK // (channels * width * _BLOCK)) * _BLOCK
         height, width = -(-height // 2), -(-width // 2)
-        smaller = [np.empty((count, channels, height, width)) for _ in range(0 if last else 2)]
+        smaller = [np.empty((count, channels, height, width)) for _ in (a, b)]
         for k in range(0, count, chunk):
             pair = [np.ascontiguousarray(p[k : k + chunk], dtype=np.float64) for p in (a, b)]
-            similarity = _similarity(*pair, band, max_val, last, scratch)
-            sums[scale] += similarity.sum() / similarity[0].size
+            for i in range(0, rows, strip):
+                strips = (pictures[:, :, i : i + strip + len(window) - 1] for pictures in pair)
+                similarity = _similarity(*strips, window, max_val, last, scratch)
+                sums[scale] += similarity.sum() / (channels * rows * columns)
             for pictures, half in zip(pair, smaller):
                 _halve(pictures, out=half[k : k + chunk])
-        if not last:
-            a, b = smaller
+        a, b = smaller
     return sums
 
 
@@ -216,15 +221,7 @@ def _window(size):
     return window / window.sum()
 
 
-def _band_matrix(window):
-    """Matrix that filters `_BLOCK + len(window) - 1` values into the `_BLOCK` valid ones."""
-    band = np.zeros((_BLOCK, _BLOCK + len(window) - 1))
-    for k, weight in enumerate(window):
-        np.fill_diagonal(band[:, k:], weight)
-    return band
-
-
-def _similarity(a, b, band, max_val, full, scratch):
+def _similarity(a, b, window, max_val, full, scratch):
     """Contrast·structure of every pixel, times luminance if `full`; works in `scratch`."""
     moments = _view(scratch[0], (4, *a.shape))
     moments[0], moments[1] = a, b
@@ -232,7 +229,7 @@ def _similarity(a, b, band, max_val, full, scratch):
     np.multiply(b, b, out=moments[3])
     moments[2] += moments[3]  # only the sum of the two variances is ever used
     np.multiply(a, b, out=moments[3])
-    mean_a, mean_b, squares, similarity = _filter(moments, band, scratch)
+    mean_a, mean_b, squares, similarity = _filter(moments, window, scratch)
 
     c1, c2 = (0.01 * max_val) ** 2, (0.03 * max_val) ** 2
     product = mean_a * mean_b
@@ -249,9 +246,13 @@ def _similarity(a, b, band, max_val, full, scratch):
     return similarity
 
 
-def _filter(arrays, band, scratch):
-    """Filters the last two axes with the window of `band`, valid part only, into `scratch`."""
-    margin = band.shape[1] - _BLOCK
+def _filter(arrays, window, scratch):
+    """Filters the last two axes with `window`, valid part only, into `scratch`."""
+    margin = len(window) - 1
+    # Turns _BLOCK + margin values into the _BLOCK valid ones.
+    band = np.zeros((_BLOCK, _BLOCK + margin))
+    for k, weight in enumerate(window):
+        np.fill_diagonal(band[:, k:], weight)
     *planes, height, width = arrays.shape
     rows, columns = height - margin, width - margin
     vertical = _view(scratch[1], (*planes, rows, width))

@@ -87,7 +87,7 @@ def train(config):
     stop = StopOnSignal()
     model.fit(
         training_data(source, target, config.batch_size, start=config.warm_start_iters),
-        steps_per_epoch=config.eval_step,
+        steps_per_epoch=min(config.eval_step, config.num_train_iters),
         epochs=math.ceil(config.num_train_iters / config.eval_step),
         callbacks=[recorder, stop],
     )
