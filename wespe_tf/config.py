@@ -18,7 +18,7 @@ DISCRIMINATOR_NORMS = ("instance", "batch", "layer", "spectral", "none")
 KERNEL_INITS = ("truncated_normal", "kaiming_uniform", "glorot", "torch_default")
 
 
-def setting(default, meaning, unit="", choices=None, at_least=None, below=math.inf):
+def setting(default, meaning, unit="", choices=None, at_least=None, below=math.inf, alias=None):
     """A dataclass field that `--help` can print and `load` can check."""
     metadata = {
         "meaning": meaning,
@@ -26,6 +26,7 @@ def setting(default, meaning, unit="", choices=None, at_least=None, below=math.i
         "choices": choices,
         "at_least": at_least,
         "below": below,
+        "alias": alias,
     }
     return dataclasses.field(default=default, metadata=metadata)
 

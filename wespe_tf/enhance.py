@@ -7,20 +7,34 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
+from PIL import Image
 
 from . import metrics
 from .config import TestConfig, help_text, load
-from .data.folders import find_pairs, find_pictures
+from .data.folders import find_pairs, find_pictures, natural_order
 from .errors import UserError, run_command
 from .images import read_picture, to_uint8, write_picture
 from .models.generator import Generator
+from .reference import is_checkpoint, load_checkpoint
 
 USAGE = """\
 usage: python test_model.py model=MODEL input=PHOTO_OR_FOLDER [output=FOLDER] [target=…]
+       python test_model.py model=iphone_orig [dped_dir=dped/] [test_subset=…] [resolution=…]
 
 Writes <photo>_enhanced.png and <photo>_before_after.png for every photo; with target= prints
-PSNR and SSIM of each."""
+PSNR and SSIM of each. Without input= it enhances DPED's full-size test photos, as the authors'
+command of this name does."""
+
+# Height and width of DPED's photos, and of the centre crops that `resolution` names.
+NATIVE_SIZES = {"iphone": (1536, 2048), "blackberry": (1560, 2080), "sony": (1944, 2592)}
+CROP_SIZES = {
+    "high": (1260, 1680),
+    "medium": (1024, 1366),
+    "small": (768, 1024),
+    "tiny": (600, 800),
+}
 
 # Half the generator's receptive field: how far the photo's edge, zero padding, is felt.
 REACH = 18
@@ -31,7 +45,13 @@ def main(arguments):
     if {"-h", "--help", "help"} & set(arguments):
         print(help_text(TestConfig, USAGE))
         return
-    enhance_files(load(TestConfig, arguments))
+    config = load(TestConfig, arguments)
+    if not config.use_gpu:
+        tf.config.set_visible_devices([], "GPU")
+    if config.input is None:
+        enhance_test_photos(config)
+    else:
+        enhance_files(config)
 
 
 def command():
@@ -48,10 +68,10 @@ def enhance_files(config):
     Raises:
         UserError: if the model or a photo cannot be read, or a result cannot be written.
     """
-    for key in ("model", "input"):
-        if not getattr(config, key):
-            raise UserError(f"{key}=: missing; {USAGE.splitlines()[0]}")
-    generator = load_generator(config.model)
+    path = find_model(config.model, config.models_orig_dir)
+    generator = load_generator(path)
+    # Checkpoints give the authors' numbers, which have zero padding at the edges.
+    reflect = not is_checkpoint(path)
     photos = _photos(config.input, config.target)
     output = Path(config.output)
     _make_folder(output)
@@ -59,7 +79,7 @@ def enhance_files(config):
     scores = []
     for path, target_path in photos:
         photo = read_picture(path)
-        enhanced = enhance(generator, photo)
+        enhanced = enhance(generator, photo, reflect)
         name = _result_name(path, config.input)
         _make_folder((output / name).parent)
         write_picture(output / f"{name}_enhanced.png", enhanced)
@@ -80,33 +100,134 @@ def enhance_files(config):
     print(f"results are in {output}")
 
 
-def enhance(generator, pictures):
-    """Enhances pictures of any one size in a single pass.
+def enhance_test_photos(config):
+    """Enhances DPED's full-size test photos with the authors' keys, crops and file names.
 
-    The pictures are continued by reflection beyond their edges while the network runs, so that
-    the zero padding of its convolutions leaves no frame.
+    Unlike theirs, pixels are not rounded through float16, results are clipped where they leave
+    [0, 1], and `iteration=all` means every checkpoint that is there.
+
+    Args:
+        config: `TestConfig` without `input`.
+
+    Raises:
+        UserError: if the model, its checkpoints or the photos are not there.
+    """
+    phone = config.model.removesuffix("_orig")
+    if phone not in NATIVE_SIZES:
+        raise UserError(
+            f"model={config.model}: give input=PHOTO_OR_FOLDER to enhance own photos, or a model "
+            f"of DPED's test photos: {', '.join(NATIVE_SIZES)}, or these with _orig"
+        )
+    folder = Path(config.dped_dir) / phone / "test_data" / "full_size_test_images"
+    photos = find_pictures(folder, "dped_dir")
+    if config.test_subset == "small":
+        photos = photos[:5]
+
+    if config.model.endswith("_orig"):
+        found = {"": find_model(config.model, config.models_orig_dir)}
+    else:
+        found = _iterations(phone, config.iteration)
+    output = Path(config.output)
+    _make_folder(output)
+    for label, checkpoint in found.items():
+        generator = load_checkpoint(checkpoint)
+        for path in photos:
+            stage = label.replace("_", " ").strip()
+            what = f"{stage}, " if stage else f"Testing original {phone} model, "
+            print(f"{what}processing image {Path(path).name}")
+            photo = _centre_crop(path, phone, config.resolution)
+            enhanced = enhance(generator, photo, reflect=False)
+            name = f"{config.model}_{Path(path).stem}{label}"
+            write_picture(output / f"{name}_enhanced.png", enhanced)
+            write_picture(output / f"{name}_before_after.png", np.hstack([photo, enhanced]))
+
+
+def _iterations(phone, iteration):
+    """File name part and checkpoint of the iterations of an own model, in order."""
+    found = {}
+    for path in sorted(Path("models").glob(f"{phone}_iteration_*.ckpt.index"), key=natural_order):
+        number = path.name.removeprefix(f"{phone}_iteration_").removesuffix(".ckpt.index")
+        if number.isdigit() and iteration in ("all", number):
+            found[f"_iteration_{number}"] = path.with_suffix("")
+    if not found:
+        wanted = "" if iteration == "all" else f" of iteration {iteration}"
+        raise UserError(
+            f"model={phone}: no checkpoint{wanted} models/{phone}_iteration_<i>.ckpt; "
+            f"train it with train.py preset=dped model={phone}"
+        )
+    return found
+
+
+def _centre_crop(path, phone, resolution):
+    """A photo at its phone's native size, cut to `resolution`: (H, W, 3) uint8."""
+    height, width = NATIVE_SIZES[phone]
+    photo = read_picture(path)
+    if photo.shape[:2] != (height, width):
+        photo = np.asarray(Image.fromarray(photo).resize((width, height)))
+    if resolution == "orig":
+        return photo
+    crop_height, crop_width = CROP_SIZES[resolution]
+    top, left = (height - crop_height) // 2, (width - crop_width) // 2
+    return photo[top : top + crop_height, left : left + crop_width]
+
+
+def enhance(generator, pictures, reflect=True):
+    """Enhances pictures of any one size in a single pass.
 
     Args:
         generator: a `Generator`, or another model from (N, H, W, 3) in [0, 1] to the same.
         pictures: (H, W, 3) or (N, H, W, 3) uint8 array.
+        reflect: whether the pictures are continued by reflection beyond their edges while the
+            network runs, so that the zero padding of its convolutions leaves no frame; the
+            authors' code does not.
 
     Returns:
         uint8 array of the same shape.
     """
     batch = pictures.reshape(-1, *pictures.shape[-3:])
     height, width = pictures.shape[-3:-1]
-    frame = ((0, 0), (REACH, REACH), (REACH, REACH), (0, 0))
+    reach = REACH if reflect else 0
+    frame = ((0, 0), (reach, reach), (reach, reach), (0, 0))
     inputs = np.pad(batch, frame, mode="symmetric").astype(np.float32) / 255
     outputs = ops.convert_to_numpy(generator(inputs, training=False))
-    inner = outputs[:, REACH : REACH + height, REACH : REACH + width]
+    inner = outputs[:, reach : reach + height, reach : reach + width]
     return to_uint8(inner).reshape(pictures.shape)
+
+
+def find_model(model, models_orig_dir="models_orig"):
+    """The file that `model=` names.
+
+    Args:
+        model: path of a run folder, of a `.keras` file or of a checkpoint (without `.index`), the
+            name of a run in `models/`, or of one of the authors' models in `models_orig_dir`.
+        models_orig_dir: folder of the authors' trained models.
+
+    Returns:
+        Path of the `.keras` file, or of the checkpoint.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if not model:
+        raise UserError(f"model=: missing; {USAGE.splitlines()[0]}")
+    run = Path(model) / "generator.keras"
+    for path in (Path(model), run, "models" / run):
+        if path.is_file():
+            return path
+    for path in (Path(model), Path(models_orig_dir) / model):
+        if is_checkpoint(path):
+            return path
+    raise UserError(
+        f"model={model}: no such run folder, .keras file or checkpoint, here, in models/ or in "
+        f"{models_orig_dir}/"
+    )
 
 
 def load_generator(model):
     """A trained `Generator` in float32.
 
     Args:
-        model: path of a run folder or of a `.keras` file, or the name of a run in `models/`.
+        model: see `find_model`.
 
     Returns:
         The generator.
@@ -114,11 +235,9 @@ def load_generator(model):
     Raises:
         UserError: if there is no such file or it is not a generator of this project.
     """
-    candidates = [Path(model), Path(model) / "generator.keras"]
-    candidates.append(Path("models") / model / "generator.keras")
-    path = next((path for path in candidates if path.is_file()), None)
-    if path is None:
-        raise UserError(f"model={model}: no such run folder or .keras file")
+    path = find_model(model) if isinstance(model, str) else model
+    if is_checkpoint(path):
+        return load_checkpoint(path)
     try:
         with zipfile.ZipFile(path) as archive:
             name = json.loads(archive.read("config.json"))["registered_name"]

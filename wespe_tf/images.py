@@ -1,16 +1,29 @@
 """Picture files in and out: uint8 RGB arrays, whatever the file holds."""
 
 import os
+import struct
 import tempfile
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from .errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+
+# What Pillow's decoders raise on damaged files; UnidentifiedImageError is an OSError.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 class UnreadablePicture(UserError):
@@ -40,14 +53,7 @@ def read_picture(path):
             return file.read(index=0, mode="RGB", rotate=True)
     except FileNotFoundError as error:
         raise UnreadablePicture(f"{path}: no such file") from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-    ) as error:
+    except _DAMAGE as error:
         raise UnreadablePicture(f"{path}: not a readable picture ({_reason(error)})") from error
 
 
@@ -72,13 +78,7 @@ def picture_size(path):
         with Image.open(path) as picture:
             width, height = picture.size
             turned = picture.getexif().get(0x0112, 1) >= 5
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-    ) as error:
+    except _DAMAGE as error:
         raise UnreadablePicture(f"{path}: not a readable picture ({_reason(error)})") from error
     return (width, height) if turned else (height, width)
 
