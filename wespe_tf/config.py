@@ -56,7 +56,7 @@ class TrainConfig:
         "method=dped: patches in the pool that batches are drawn from; -1 for all",
         at_least=-1,
     )
-    patch_size: int = setting(100, "side of the training patches", "pixels", at_least=16)
+    patch_size: int = setting(100, "side of the training patches", "pixels", at_least=17)
     batch_size: int = setting(30, "patches of each domain in a batch", at_least=1)
 
     # Networks.

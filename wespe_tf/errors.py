@@ -1,5 +1,6 @@
 """Errors that a user can cause, and how a command ends on them."""
 
+import gc
 import sys
 
 
@@ -8,13 +9,18 @@ class UserError(Exception):
 
 
 def run_command(main):
-    """Runs a command and exits: 0 when it returns, 2 with one line on a `UserError`.
+    """Runs a command; exits with status 2 and one line on a `UserError`.
 
     Args:
         main: function of the list of command-line arguments.
     """
     try:
         main(sys.argv[1:])
+        return
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        message = str(error)
+    # The error held the frames of `main` and with them datasets that still read ahead; Python
+    # cannot shut down while TensorFlow's threads wait to call it.
+    gc.collect()
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -43,10 +43,12 @@ class Validation:
             self.source, self.target = fixed_crops(pairs, CROPS, CROP_SIZE)
         else:
             self.source, self.target = (
-                fixed_crops([(path,) for path in stream.paths], CROPS, CROP_SIZE)[0]
+                fixed_crops([(path,) for path in stream.readable], CROPS, CROP_SIZE)[0]
                 for stream in (source_stream, target_stream)
             )
-        self.curve = ToneCurve.match(histogram(source_stream.paths), histogram(target_stream.paths))
+        self.curve = ToneCurve.match(
+            histogram(source_stream.readable), histogram(target_stream.readable)
+        )
         self.baselines = {}
         if self.paired:
             for name, pictures in (

@@ -18,7 +18,7 @@ from .callbacks import Recorder, StopOnSignal
 from .config import TrainConfig, help_text, load, to_yaml
 from .data.dped import dped_folders
 from .data.folders import DataFolders
-from .data.pipeline import PatchStream, training_data
+from .data.pipeline import PatchStream, reading_errors, training_data
 from .data.sample import build_sample
 from .errors import UserError, run_command
 from .evaluation import Validation
@@ -28,6 +28,7 @@ from .models.generator import Generator
 from .models.vgg import load_vgg
 from .models.warm_start import WarmStart
 from .models.wespe import WESPE
+from .supervised import train_dped
 from .transfer import ColorTransfer
 
 USAGE = """\
@@ -42,7 +43,15 @@ def main(arguments):
     if {"-h", "--help", "help"} & set(arguments):
         print(help_text(TrainConfig, USAGE))
         return
-    train(load(TrainConfig, arguments))
+    config = load(TrainConfig, arguments)
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(
+        config.precision if config.precision == "float32" else f"mixed_{config.precision}"
+    )
+    if config.method == "dped":
+        train_dped(config)
+    else:
+        train(config)
 
 
 def command():
@@ -62,35 +71,33 @@ def train(config):
     Raises:
         UserError: if data, weights or the run folder cannot be had; nothing is written then.
     """
-    keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(
-        config.precision if config.precision == "float32" else f"mixed_{config.precision}"
-    )
     folders = data_folders(config)
     source = PatchStream(folders.source, config.patch_size, config.seed, "source_dir")
     target = PatchStream(folders.target, config.patch_size, config.seed + 1, "target_dir")
     validation = Validation(source, target, folders.val_source, folders.val_target)
     transfer = None
     if config.warm_start_iters or config.w_guide:
-        transfer = ColorTransfer.fit(source.paths, target.paths)
+        transfer = ColorTransfer.fit(source.readable, target.readable)
     model = build_model(config, transfer)
     run = RunFolder.create(config)
     print(f"{source.folder}: {len(source.paths)} pictures → {target.folder}: {len(target.paths)}")
     print(f"run folder: {run.path}")
 
     start = time.monotonic()
+    stop = StopOnSignal()
     if config.warm_start_iters:
-        warm_start(model, transfer, source, target, config)
+        warm_start(model, transfer, source, target, config, stop)
     recorder = Recorder(
         run, validation, config.num_train_iters, f"{run.path.name} (seed {config.seed})"
     )
-    stop = StopOnSignal()
-    model.fit(
-        training_data(source, target, config.batch_size, start=config.warm_start_iters),
-        steps_per_epoch=min(config.eval_step, config.num_train_iters),
-        epochs=math.ceil(config.num_train_iters / config.eval_step),
-        callbacks=[recorder, stop],
-    )
+    with reading_errors():
+        model.fit(
+            training_data(source, target, config.batch_size, start=config.warm_start_iters),
+            steps_per_epoch=min(config.eval_step, config.num_train_iters),
+            epochs=math.ceil(config.num_train_iters / config.eval_step),
+            callbacks=[stop, recorder],
+            shuffle=False,
+        )
     summary = summarise(config, recorder, validation, time.monotonic() - start)
     write_atomically(run.path / "summary.json", json.dumps(summary, indent=2).encode())
     print_summary(summary, run)
@@ -133,9 +140,10 @@ def build_model(config, transfer=None):
     Raises:
         UserError: if the VGG weights cannot be had or the border leaves no patch.
     """
-    if config.patch_size - 2 * config.border < 16:
+    # Of 16 pixels the discriminators' convolutions leave one, and instance norm nothing of that.
+    if config.patch_size - 2 * config.border <= 16:
         raise UserError(
-            f"border={config.border}: leaves less than 16 pixels of patch_size={config.patch_size}"
+            f"border={config.border}: leaves less than 17 pixels of patch_size={config.patch_size}"
         )
 
     def generator(name):
@@ -195,14 +203,18 @@ def adam(config, learning_rate, beta_1, ema=0.0):
     return optimizer
 
 
-def warm_start(model, transfer, source, target, config):
+def warm_start(model, transfer, source, target, config, stop):
     """Trains G and F of a `WESPE` on the color transfer of the source patches."""
     print(f"warm start: {config.warm_start_iters} iterations on the color transfer")
     warm = WarmStart(model.generator, model.inverse_generator, transfer, config.border)
     warm.compile(keras.optimizers.Adam(config.warm_start_learning_rate, epsilon=1e-8))
-    warm.fit(
-        training_data(source, target, config.batch_size), steps_per_epoch=config.warm_start_iters
-    )
+    with reading_errors():
+        warm.fit(
+            training_data(source, target, config.batch_size),
+            steps_per_epoch=config.warm_start_iters,
+            callbacks=[stop],
+            shuffle=False,
+        )
 
 
 class RunFolder:

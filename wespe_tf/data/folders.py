@@ -55,7 +55,7 @@ def find_pictures(folder, key):
 
 def natural_order(path):
     """Sort key that compares the numbers in a path as numbers."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]
 
 
 def find_pairs(source, target, source_key="val_source_dir", target_key="val_target_dir"):
@@ -71,16 +71,11 @@ def find_pairs(source, target, source_key="val_source_dir", target_key="val_targ
         List of (source path, target path).
 
     Raises:
-        UserError: if a folder is missing or empty, or a picture has no partner.
+        UserError: if a folder is missing or empty, or a picture has no partner or two.
     """
-    by_name = [
-        {os.path.splitext(os.path.relpath(path, folder))[0]: path for path in paths}
-        for folder, paths in (
-            (source, find_pictures(source, source_key)),
-            (target, find_pictures(target, target_key)),
-        )
-    ]
-    names, others = by_name
+    names, others = (
+        _by_name(folder, key) for folder, key in ((source, source_key), (target, target_key))
+    )
     for one, other, folder, key in (
         (names, others, target, target_key),
         (others, names, source, source_key),
@@ -92,3 +87,14 @@ def find_pairs(source, target, source_key="val_source_dir", target_key="val_targ
                 f"({len(lonely)} of {len(one)} lack one); pairs must have equal names"
             )
     return [(path, others[name]) for name, path in names.items()]
+
+
+def _by_name(folder, key):
+    """Paths of a folder's pictures by what pairs must have in common."""
+    found = {}
+    for path in find_pictures(folder, key):
+        name = os.path.splitext(os.path.relpath(path, folder))[0]
+        if name in found:
+            raise UserError(f"{key}: {found[name]} and {path} cannot both be in one pair")
+        found[name] = path
+    return found

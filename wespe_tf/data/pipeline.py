@@ -5,8 +5,10 @@ and where it is cut: a stream can start anywhere, and gives the same patches on 
 """
 
 import collections
+import contextlib
 import functools
 import logging
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,11 +17,13 @@ import tensorflow as tf
 
 from ..errors import UserError
 from ..images import UnreadablePicture, picture_size, read_picture
+from ..tone import some_of
 from .folders import find_pictures
 
 CACHE_BYTES = 256 * 2**20
 MEASURED_FILES = 2000
 CROPS_PER_VISIT = 32
+SMALLEST_CROP = 11
 
 log = logging.getLogger("wespe_tf")
 
@@ -126,6 +130,32 @@ class PatchStream:
             )
         return height, width
 
+    @functools.cached_property
+    def readable(self):
+        """Some of the photos, 200 at most, all of them readable: for the domain's statistics.
+
+        Raises:
+            UserError: if none of them can be read.
+        """
+        paths = some_of(self.paths)
+        with ThreadPoolExecutor(4) as pool:
+            # Not the photos themselves: together they may not fit into memory.
+            usable = list(pool.map(lambda path: self._read(path) is not None, paths))
+        found = [path for path, good in zip(paths, usable) if good]
+        if not found:
+            raise UserError(f"{self.key}: no picture in {self.folder} can be read")
+        return found
+
+    def _read(self, path):
+        """The photo at `path`; None, with a warning, if it is broken or too small."""
+        try:
+            photo = self.cache.get(path)
+        except UnreadablePicture as error:
+            return self._skip(path, str(error))
+        if min(photo.shape[:2]) < self.patch_size:
+            return self._skip(path, f"{path}: smaller than patch_size={self.patch_size}")
+        return photo
+
     def _skip(self, path, reason):
         """Warns of an unusable file, once."""
         with self.lock:
@@ -165,16 +195,9 @@ class PatchStream:
         """The photo at `index`, or the next one that can be used."""
         for step in range(len(self.paths)):
             path = self.paths[(index + step) % len(self.paths)]
-            if path in self.unusable:
-                continue
-            try:
-                photo = self.cache.get(path)
-            except UnreadablePicture as error:
-                self._skip(path, str(error))
-                continue
-            if min(photo.shape[:2]) >= self.patch_size:
+            photo = None if path in self.unusable else self._read(path)
+            if photo is not None:
                 return photo
-            self._skip(path, f"{path}: smaller than patch_size={self.patch_size}")
         raise UserError(f"{self.key}: no picture in {self.folder} can be read")
 
 
@@ -206,6 +229,22 @@ def training_data(source, target, batch_size, start=0):
     return tf.data.Dataset.zip((patches(source), patches(target))).prefetch(4)
 
 
+@contextlib.contextmanager
+def reading_errors():
+    """Lets a `UserError` of a reading function through as itself.
+
+    TensorFlow turns what is raised within a dataset into errors of its own, with the name of the
+    exception and its message in the text.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        told = re.search(r"\b(?:UserError|UnreadablePicture): (.+)", error.message)
+        if told is None:
+            raise
+        raise UserError(told[1]) from error
+
+
 def fixed_crops(pairs, count, size, seed=0):
     """The same random crops of picture pairs every time.
 
@@ -219,25 +258,34 @@ def fixed_crops(pairs, count, size, seed=0):
         Tuple of (count, s, s, 3) uint8 arrays, one for each member of a pair; s ≤ size.
 
     Raises:
-        UserError: if the pictures of a pair differ in size.
+        UserError: if the pictures of a pair differ in size, or are smaller than SSIM's window.
     """
     rng = np.random.default_rng(seed)
     chosen = rng.integers(0, len(pairs), count)
     positions = rng.random((count, 2))
-    photos = {}
-    for index in sorted(set(chosen.tolist())):
-        photos[index] = [read_picture(path) for path in pairs[index]]
-        first, *others = photos[index]
-        for path, photo in zip(pairs[index][1:], others):
-            if photo.shape != first.shape:
-                raise UserError(
-                    f"{path}: {photo.shape[1]}×{photo.shape[0]} pixels, but its partner "
-                    f"{pairs[index][0]} has {first.shape[1]}×{first.shape[0]}"
-                )
-    size = min(size, *(side for pair in photos.values() for side in pair[0].shape[:2]))
-    crops = []
-    for index, position in zip(chosen.tolist(), positions):
-        height, width = photos[index][0].shape[:2]
-        top, left = (int(p * (side - size + 1)) for p, side in zip(position, (height, width)))
-        crops.append([p[top : top + size, left : left + size] for p in photos[index]])
+    sizes = {index: _size_of_pair(pairs[index]) for index in sorted(set(chosen.tolist()))}
+    size = min(size, *(side for sides in sizes.values() for side in sides))
+    crops = [None] * count
+    for index, (height, width) in sizes.items():
+        # One pair at a time, and copies of the crops: 64 pairs of large photos are gigabytes.
+        photos = [read_picture(path) for path in pairs[index]]
+        for k in np.flatnonzero(chosen == index):
+            top, left = (int(p * (s - size + 1)) for p, s in zip(positions[k], (height, width)))
+            crops[k] = [p[top : top + size, left : left + size].copy() for p in photos]
     return tuple(np.stack(side) for side in zip(*crops))
+
+
+def _size_of_pair(paths):
+    """Height and width that the pictures of a pair have in common."""
+    first, *others = (picture_size(path) for path in paths)
+    for path, other in zip(paths[1:], others):
+        if other != first:
+            raise UserError(
+                f"{path}: {other[1]}×{other[0]} pixels, but its partner {paths[0]} has "
+                f"{first[1]}×{first[0]}"
+            )
+    if min(first) < SMALLEST_CROP:
+        raise UserError(
+            f"{paths[0]}: {first[1]}×{first[0]} pixels; validation needs {SMALLEST_CROP} a side"
+        )
+    return first
