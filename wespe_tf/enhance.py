@@ -270,7 +270,12 @@ def _photos(source, target):
     """(photo path, target path or None) for everything that `input` and `target` name."""
     if os.path.isdir(source):
         if target is None:
-            return [(path, None) for path in find_pictures(source, "input")]
+            found = {}
+            for path in find_pictures(source, "input"):
+                earlier = found.setdefault(_result_name(path, source), path)
+                if earlier != path:
+                    raise UserError(f"input: {earlier} and {path} would give results of one name")
+            return [(path, None) for path in found.values()]
         return find_pairs(source, target, "input", "target")
     if not os.path.exists(source):
         raise UserError(f"input={source}: no such file or folder")

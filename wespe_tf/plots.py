@@ -63,7 +63,7 @@ def loss_figure(history, target, enhanced, title):
     axes.axhline(2 * np.log(2), color="gray", ls=":", lw=1, label="random guess, 2·ln 2")
     axes.set_ylabel("discriminators' losses")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="upper right", ncols=4, fontsize=8)
+    _legend_above(axes)
 
     axes = figure.add_subplot(grid[1], sharex=axes)
     for name, label in GENERATOR_CURVES.items():
@@ -74,7 +74,7 @@ def loss_figure(history, target, enhanced, title):
     axes.set_yscale("log")
     axes.set_xlabel("iteration")
     axes.set_ylabel("generator's losses, unweighted")
-    axes.legend(loc="upper right", ncols=5, fontsize=8)
+    _legend_above(axes)
 
     for place, name, pictures in ((2, "target", target), (3, "enhanced", enhanced)):
         _show_row(figure.add_subplot(grid[place]), name, pictures)
@@ -97,6 +97,14 @@ def sample_figure(rows, title):
     for axes, (name, pictures) in zip(places, rows.items()):
         _show_row(axes, name, pictures)
     return figure
+
+
+def _legend_above(axes):
+    """The legend in one row over the axes, where it hides no curve."""
+    count = len(axes.get_legend_handles_labels()[0])
+    axes.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=count, fontsize=8, frameon=False
+    )
 
 
 def _show_row(axes, name, pictures):
