@@ -200,17 +200,23 @@ def _scale_sums(a, b, max_val):
         rows, columns = height - len(window) + 1, width - len(window) + 1
         chunk = max(1, _CHUNK // a[0].size)
         strip = max(1, _CHUNK // (channels * width * _BLOCK)) * _BLOCK
-        height, width = -(-height // 2), -(-width // 2)
-        smaller = [np.empty((count, channels, height, width)) for _ in (a, b)]
+        smaller = np.empty((2, count, channels, -(-height // 2), -(-width // 2)))
         for k in range(0, count, chunk):
-            pair = [np.ascontiguousarray(p[k : k + chunk], dtype=np.float64) for p in (a, b)]
             for i in range(0, rows, strip):
-                strips = (pictures[:, :, i : i + strip + len(window) - 1] for pictures in pair)
-                similarity = _similarity(*strips, window, max_val, last, scratch)
+                part = np.s_[k : k + chunk, :, i : i + strip + len(window) - 1]
+                moments = _view(scratch[0], (4, *a[part].shape))
+                if scale == 0:
+                    np.add(a[part], b[part], out=moments[0], dtype=np.float64)
+                    np.subtract(a[part], b[part], out=moments[1], dtype=np.float64)
+                else:
+                    moments[0], moments[1] = a[part], b[part]
+                similarity = _similarity(moments, window, max_val, last, scratch[1:])
                 sums[scale] += similarity.sum() / (channels * rows * columns)
-            for pictures, half in zip(pair, smaller):
-                _halve(pictures, out=half[k : k + chunk])
+                own = strip if i + strip < rows else height - i
+                half = smaller[:, k : k + chunk, :, i // 2 : (i + own + 1) // 2]
+                _halve(moments[:2, :, :, :own], out=half)
         a, b = smaller
+        height, width = smaller.shape[3:]
     return sums
 
 
@@ -221,29 +227,38 @@ def _window(size):
     return window / window.sum()
 
 
-def _similarity(a, b, window, max_val, full, scratch):
-    """Contrast·structure of every pixel, times luminance if `full`; works in `scratch`."""
-    moments = _view(scratch[0], (4, *a.shape))
-    moments[0], moments[1] = a, b
-    np.multiply(a, a, out=moments[2])
-    np.multiply(b, b, out=moments[3])
-    moments[2] += moments[3]  # only the sum of the two variances is ever used
-    np.multiply(a, b, out=moments[3])
-    mean_a, mean_b, squares, similarity = _filter(moments, window, scratch)
+def _similarity(moments, window, max_val, full, scratch):
+    """Contrast·structure of every pixel, times luminance if `full`.
 
-    c1, c2 = (0.01 * max_val) ** 2, (0.03 * max_val) ** 2
-    product = mean_a * mean_b
-    mean_squares = mean_a * mean_a
-    mean_squares += mean_b * mean_b
-    similarity -= product
-    similarity *= 2
-    similarity += c2
-    squares -= mean_squares
-    squares += c2
-    similarity /= squares
+    With s = a + b and d = a − b, variances of s and d are sum and difference of var(a) + var(b)
+    and 2·cov(a, b), and so are the squares of their means: two passes fewer than from a and b.
+
+    Args:
+        moments: (4, N, C, H, W) array, s and d in the first two places.
+        window: one-dimensional window.
+        max_val: the largest value a picture can have.
+        full: whether luminance counts.
+        scratch: two flat arrays of at least the size of `moments`.
+    """
+    np.multiply(moments[:2], moments[:2], out=moments[2:])
+    filtered = _filter(moments, window, scratch)
+    means, variances = filtered[:2], filtered[2:]
+    means *= means
+    variances -= means
+    similarity = _contrast(*variances, 2 * (0.03 * max_val) ** 2)
     if full:
-        similarity *= (2 * product + c1) / (mean_squares + c1)
+        similarity *= _contrast(*means, 2 * (0.01 * max_val) ** 2)
     return similarity
+
+
+def _contrast(x, y, c):
+    """(x − y + c) / (x + y + c), in the place of x."""
+    total = x + y
+    total += c
+    x -= y
+    x += c
+    x /= total
+    return x
 
 
 def _filter(arrays, window, scratch):
@@ -254,35 +269,39 @@ def _filter(arrays, window, scratch):
     for k, weight in enumerate(window):
         np.fill_diagonal(band[:, k:], weight)
     *planes, height, width = arrays.shape
-    rows, columns = height - margin, width - margin
-    vertical = _view(scratch[1], (*planes, rows, width))
-    for i in range(0, rows, _BLOCK):
-        n = min(_BLOCK, rows - i)
-        for j in range(0, width, _STRIP):
-            np.matmul(
-                band[:n, : n + margin],
-                arrays[..., i : i + n + margin, j : j + _STRIP],
-                out=vertical[..., i : i + n, j : j + _STRIP],
-            )
-    filtered = _view(scratch[2], (*planes, rows, columns))
-    for j in range(0, columns, _BLOCK):
-        n = min(_BLOCK, columns - j)
-        for i in range(0, rows, _STRIP):
-            np.matmul(
-                vertical[..., i : i + _STRIP, j : j + n + margin],
-                band[:n, : n + margin].T,
-                out=filtered[..., i : i + _STRIP, j : j + n],
-            )
+    vertical = _view(scratch[0], (*planes, height - margin, width))
+    for i in range(0, width, _STRIP):
+        part = np.s_[..., i : i + _STRIP]
+        _filter_rows(arrays[part], band, vertical[part])
+    filtered = _view(scratch[1], (*planes, height - margin, width - margin))
+    for i in range(0, height - margin, _STRIP):
+        part = np.s_[..., i : i + _STRIP, :]
+        _filter_rows(vertical[part].swapaxes(-1, -2), band, filtered[part].swapaxes(-1, -2))
     return filtered
+
+
+def _filter_rows(arrays, band, out):
+    """Multiplies every `_BLOCK` rows and what overlaps them with `band`."""
+    block, length = band.shape
+    *planes, rows, columns = out.shape
+    whole = rows // block * block
+    if whole:
+        windows = np.lib.stride_tricks.sliding_window_view(arrays, length, axis=-2)
+        blocks = windows[..., ::block, :, :].swapaxes(-1, -2)
+        np.matmul(band, blocks, out=out[..., :whole, :].reshape(*planes, -1, block, columns))
+    rest = rows - whole
+    if rest:
+        rest_band = band[:rest, : length - block + rest]
+        np.matmul(rest_band, arrays[..., whole:, :], out=out[..., whole:, :])
 
 
 def _halve(pictures, out):
     """Mean of each pixel and its right, lower and lower-right neighbours, every second pixel."""
-    height, width = pictures.shape[2:]
+    height, width = pictures.shape[3:]
     if height % 2 or width % 2:
-        edges = ((0, 0), (0, 0), (0, height % 2), (0, width % 2))
+        edges = ((0, 0), (0, 0), (0, 0), (0, height % 2), (0, width % 2))
         pictures = np.pad(pictures, edges, mode="edge")
-    rows = pictures[:, :, ::2] + pictures[:, :, 1::2]
+    rows = pictures[..., ::2, :] + pictures[..., 1::2, :]
     np.add(rows[..., ::2], rows[..., 1::2], out=out)
     out *= 0.25
 

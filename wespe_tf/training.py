@@ -99,7 +99,8 @@ def train(config):
             shuffle=False,
         )
     summary = summarise(config, recorder, validation, time.monotonic() - start)
-    write_atomically(run.path / "summary.json", json.dumps(summary, indent=2).encode())
+    text = json.dumps(_without_nan(summary), indent=2, allow_nan=False)
+    write_atomically(run.path / "summary.json", text.encode())
     print_summary(summary, run)
     if stop.received is not None:
         sys.exit(128 + stop.received)
@@ -347,6 +348,13 @@ def summarise(config, recorder, validation, seconds):
             "python": platform.python_version(),
         },
     }
+
+
+def _without_nan(value):
+    """`value` with None for NaN and infinities, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_summary(summary, run):

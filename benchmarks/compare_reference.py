@@ -1,0 +1,639 @@
+"""The authors' TensorFlow 1 code and this project's, side by side on the same arrays.
+
+    python benchmarks/compare_reference.py reference=PATH_TO_THEIR_CHECKOUT photos=DIR [key=value …]
+
+First their test_model.py enhances the photos, then this project's generator with the same weights
+does. Then their train_model.py and this project's `DPED` train from the same initial values, with
+the same random draws, on patches of those photos. Each of the four runs in a process of its own,
+so that peak memory is that of the whole process. Prints a report, which goes to
+`output/comparison.md` too, and writes `output/<photo>.png`: theirs | ours | absolute difference
+×50.
+
+Their files run as they are. What today's libraries broke is mended around them, in `run_theirs`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import types
+from dataclasses import make_dataclass
+from pathlib import Path
+
+import numpy as np
+
+# wespe_tf, and with it Keras, is imported where it is needed: the authors' process, which this
+# file starts too, shall hold nothing that theirs would not.
+
+USAGE = "usage: python benchmarks/compare_reference.py reference=CHECKOUT photos=DIR [key=value …]"
+THEIR_FILES = (
+    "test_model.py",
+    "train_model.py",
+    "models.py",
+    "utils.py",
+    "load_dataset.py",
+    "ssim.py",
+    "vgg.py",
+)
+AMPLIFIED = 50
+
+TRAINING_PATCHES, TEST_PATCHES, PATCH_SIZE = 96, 16, 100
+TRAIN_SIZE, BATCH_SIZE, EVAL_STEP = 48, 8, 1_000_000
+# The first iteration, with which the first evaluation comes, and the next are not timed.
+UNTIMED = 2
+LOSSES = ("generator", "content", "color", "texture", "tv", "discriminator")
+# Calls of Session.run that are timed, by what they fetch last; and what else they shall return.
+WATCHED = {
+    "enhanced": (),
+    "train_step_gen": tuple(f"loss_{name}" for name in LOSSES[:-1]),
+    "train_step_disc": ("loss_discrim",),
+}
+RECORD, INITIAL_VALUES = "record.json", "initial_values.npz"
+
+VGG_BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
+
+
+def main(arguments):
+    """Compares; `arguments` are `key=value`."""
+    from wespe_tf.config import help_text, load
+
+    schema = settings()
+    if {"-h", "--help", "help"} & set(arguments):
+        print(help_text(schema, USAGE))
+        return
+    config = load(schema, arguments)
+    check_checkout(config.reference, config.model)
+    photos = check_inputs(config)
+    reference, output = Path(config.reference).resolve(), Path(config.output).resolve()
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = Path(scratch)
+        prepare(scratch, reference, config.model, photos)
+        report = compare_photos(scratch, reference, output, config.model, photos)
+        make_patches(scratch, config.model, len(photos))
+        provide_vgg(scratch / "vgg.mat", config.vgg)
+        report += compare_training(scratch, reference, output, config)
+    report = "\n".join(report) + "\n"
+    (output / "comparison.md").write_text(report, encoding="utf-8")
+    print(report)
+    print(f"pictures, this report and the programs' own output are in {config.output}")
+
+
+def settings():
+    """The dataclass of this script's settings."""
+    from wespe_tf.config import setting
+    from wespe_tf.enhance import NATIVE_SIZES
+
+    models = tuple(f"{phone}_orig" for phone in NATIVE_SIZES)
+    return make_dataclass(
+        "Settings",
+        [
+            ("reference", str, setting("", "checkout of the authors' repository, aiff22/DPED")),
+            ("photos", str, setting("", "folder of photos; resized to the phone's own size")),
+            ("output", str, setting("results/compare_reference", "folder for the results")),
+            ("model", str, setting("iphone_orig", "the authors' trained model", choices=models)),
+            (
+                "iterations",
+                int,
+                setting(10, "length of the training", "iterations", at_least=UNTIMED + 1),
+            ),
+            (
+                "vgg",
+                str,
+                setting("", "imagenet-vgg-verydeep-19.mat; weights are drawn where not given"),
+            ),
+        ],
+    )
+
+
+def check_checkout(reference, model):
+    """Raises a `UserError` unless the folder `reference` is the authors' code with `model`."""
+    from wespe_tf.errors import UserError
+
+    if not reference:
+        raise UserError("reference=: missing; expected a checkout of github.com/aiff22/DPED")
+    weights = [f"models_orig/{model}{end}" for end in (".index", ".data-00000-of-00001")]
+    missing = [name for name in (*THEIR_FILES, *weights) if not Path(reference, name).is_file()]
+    if missing:
+        raise UserError(
+            f"reference={reference}: no checkout of github.com/aiff22/DPED: no {', '.join(missing)}"
+        )
+
+
+def check_inputs(config):
+    """Photos that the settings name; makes the output folder.
+
+    Raises:
+        UserError: if there are none, the VGG file is not there or the folder cannot be made.
+    """
+    from wespe_tf.data.folders import find_pictures
+    from wespe_tf.errors import UserError
+
+    photos = find_pictures(config.photos, "photos")
+    if config.vgg and not os.path.isfile(config.vgg):
+        raise UserError(f"vgg={config.vgg}: no such file")
+    try:
+        os.makedirs(config.output, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output={config.output}: cannot be made ({error.strerror})") from error
+    return photos
+
+
+# What both codes read.
+
+
+def prepare(scratch, reference, model, photos):
+    """Lays out a working folder as the authors' code expects it, photos numbered from 0."""
+    phone = model.removesuffix("_orig")
+    full_size = scratch / "dped" / phone / "test_data" / "full_size_test_images"
+    for folder in (full_size, *(scratch / name for name in ("models", "results"))):
+        folder.mkdir(parents=True)
+    (scratch / "visual_results").mkdir()
+    (scratch / "models_orig").symlink_to(reference / "models_orig")
+    for k, photo in enumerate(photos):
+        (full_size / f"{k}{Path(photo).suffix}").symlink_to(Path(photo).resolve())
+
+
+def make_patches(scratch, model, count):
+    """Writes a miniature DPED tree of `count` enhanced photos' patches and the photos' own.
+
+    Pairs are a photo's patch and the same patch of the picture that the authors' code made of it.
+    """
+    from wespe_tf.images import to_uint8, write_picture
+
+    phone = model.removesuffix("_orig")
+    folders = [scratch / "dped" / phone / part for part in ("training_data", "test_data/patches")]
+    for folder in folders:
+        for side in (phone, "canon"):
+            (folder / side).mkdir(parents=True)
+    places = [(folders[0], k) for k in range(TRAINING_PATCHES)]
+    places += [(folders[1], k) for k in range(TEST_PATCHES)]
+    rng = np.random.default_rng(0)
+    for k in range(count):
+        photo, enhanced = load_theirs(scratch, model, k)
+        pictures = {phone: photo, "canon": to_uint8(enhanced)}
+        for folder, number in places[k::count]:
+            top, left = rng.integers(np.array(photo.shape[:2]) - PATCH_SIZE, endpoint=True)
+            for side, picture in pictures.items():
+                patch = picture[top : top + PATCH_SIZE, left : left + PATCH_SIZE]
+                write_picture(folder / side / f"{number}.jpg", patch)
+
+
+def provide_vgg(path, given):
+    """Makes `path` the given .mat file or, without one, writes He-scaled random weights there.
+
+    The layout is that of MatConvNet: one struct for every layer, whose first field is, for a
+    convolution, a cell of kernel (width, height, in, out) and bias.
+    """
+    import scipy.io
+
+    if given:
+        path.symlink_to(Path(given).resolve())
+        return
+    rng = np.random.default_rng(0)
+    layers, channels = [], 3
+    for block, (count, outputs) in enumerate(VGG_BLOCKS, 1):
+        for k in range(1, count + 1):
+            shape = (3, 3, channels, outputs)
+            kernel = rng.standard_normal(shape, np.float32) * np.float32((2 / 9 / channels) ** 0.5)
+            weights = np.empty((1, 2), object)
+            weights[0] = kernel, np.zeros((1, outputs), np.float32)
+            layers.append({"weights": weights, "name": f"conv{block}_{k}", "type": "conv"})
+            layers.append({"name": f"relu{block}_{k}", "type": "relu"})
+            channels = outputs
+        layers.append({"name": f"pool{block}", "type": "pool"})
+    cells = np.empty((1, len(layers)), object)
+    cells[0] = layers
+    scipy.io.savemat(path, {"layers": cells})
+
+
+# Processes: each is this file with another first argument.
+
+
+def run_process(scratch, log, *arguments):
+    """Runs one of `PROCESSES`, named by the first argument, in the working folder.
+
+    Args:
+        scratch: the working folder.
+        log: file for what it prints.
+        arguments: its name and its arguments.
+
+    Returns:
+        What it left in `RECORD`, with its `peak_memory` in GB.
+
+    Raises:
+        UserError: if it failed.
+    """
+    import wespe_tf
+    from wespe_tf.errors import UserError
+
+    paths = [str(Path(wespe_tf.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+    command = [sys.executable, os.path.abspath(__file__), *map(str, arguments)]
+    with open(log, "w", encoding="utf-8") as file:
+        process = subprocess.Popen(command, cwd=scratch, env=environment, stdout=file, stderr=file)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+        last = next((line for line in reversed(lines) if line.strip()), "it printed nothing")
+        raise UserError(f"{log.stem} ended with status {process.returncode}: {last} (see {log})")
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
+    record = json.loads((scratch / RECORD).read_text())
+    return {**record, "peak_memory": usage.ru_maxrss * unit / 1e9}
+
+
+def run_theirs(reference, script, *arguments):
+    """A process: one of the authors' scripts, unchanged, in the current folder.
+
+    Mended from outside: `imageio.imwrite` takes float pictures again (written clipped, in 8 bits;
+    what it was given goes to .npy beside the file), and `scipy.misc.imread` and
+    `scipy.ndimage.filters` are back. Watched from outside: `WATCHED` calls of `Session.run`, which
+    are timed and fetch the losses as well, and all variables before the first training step.
+    """
+    import imageio
+    import scipy.ndimage
+    from PIL import Image
+
+    write = imageio.imwrite
+
+    def imwrite(path, picture):
+        if picture.dtype.kind == "f":
+            np.save(Path(path).with_suffix(".npy"), picture)
+            picture = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+        write(path, picture)
+
+    imageio.imwrite = imwrite
+    misc = types.ModuleType("scipy.misc")
+    misc.imread = lambda path: np.array(Image.open(path))
+    scipy.misc = sys.modules["scipy.misc"] = misc
+    sys.modules["scipy.ndimage.filters"] = scipy.ndimage
+
+    import tensorflow as tf
+
+    session_run = tf.compat.v1.Session.run
+    variables = {"__name__": "__main__"}
+    calls = []
+
+    def run(session, fetches, feed_dict=None, **options):
+        last = fetches[-1] if isinstance(fetches, list) else fetches
+        name = next((name for name in WATCHED if variables.get(name) is last), None)
+        if name is None:
+            return session_run(session, fetches, feed_dict, **options)
+        if name == "train_step_gen" and not calls:
+            trained = tf.compat.v1.trainable_variables()
+            values = session_run(session, trained)
+            np.savez(INITIAL_VALUES, **{v.op.name: value for v, value in zip(trained, values)})
+        watched = [variables[loss] for loss in WATCHED[name]]
+        start = time.perf_counter()
+        result, losses = session_run(session, [fetches, watched], feed_dict, **options)
+        end = time.perf_counter()
+        calls.append({"name": name, "start": start, "end": end, "losses": list(map(float, losses))})
+        return result
+
+    tf.compat.v1.Session.run = run
+    sys.path[0] = reference
+    sys.argv = [script, *arguments]
+    source = Path(reference, script).read_text(encoding="utf-8")
+    exec(compile(source, script, "exec"), variables)
+    Path(RECORD).write_text(json.dumps({"calls": calls}))
+
+
+def run_our_photos(checkpoint, count):
+    """A process: enhances `<k>_photo.npy` to `<k>_ours.npy` and `<k>_ours_float16.npy`, floats.
+
+    What it leaves in `RECORD`: `seconds` of the network for each of `<k>_ours.npy`.
+    """
+    from wespe_tf.enhance import enhance
+    from wespe_tf.reference import load_checkpoint
+
+    generator = load_checkpoint(checkpoint)
+    seconds = []
+    for k in range(int(count)):
+        photo = np.load(f"{k}_photo.npy")
+        plain, spent = recorded(generator, f"{k}_ours.npy", np.float32)
+        enhance(plain, photo, reflect=False)
+        seconds += spent
+        rounding, _ = recorded(generator, f"{k}_ours_float16.npy", np.float16)
+        enhance(rounding, photo, reflect=False)
+    Path(RECORD).write_text(json.dumps({"seconds": seconds}))
+
+
+def recorded(generator, path, dtype):
+    """A generator that rounds its input through `dtype` and writes its output to `path`.
+
+    Returns:
+        The function, and the list to which each call adds the seconds that it took.
+    """
+    from keras import ops
+
+    spent = []
+
+    def network(inputs, training):
+        start = time.perf_counter()
+        inputs = inputs.astype(dtype).astype(np.float32)
+        outputs = ops.convert_to_numpy(generator(inputs, training=training))
+        spent.append(time.perf_counter() - start)
+        np.save(path, outputs[0])
+        return outputs
+
+    return network, spent
+
+
+def run_our_training(*arguments):
+    """A process: trains as `preset=dped` does with these settings, from `INITIAL_VALUES`.
+
+    Pixels are rounded through float16 as the authors' loader rounds them. What it leaves in
+    `RECORD`: `losses`, a list of `LOSSES` for every iteration, and `ends`, when each was done.
+    """
+    import keras
+    import tensorflow as tf
+
+    from wespe_tf.config import TrainConfig, load
+    from wespe_tf.supervised import PairedPatches, Sampler, build_dped, training_batches
+
+    config = load(TrainConfig, ["preset=dped", *arguments])
+    data = PairedPatches(config.dped_dir, config.model, config.patch_size)
+    sampler = Sampler(
+        len(data.train),
+        len(data.test),
+        config.train_size,
+        config.batch_size,
+        config.eval_step,
+        config.seed,
+    )
+    model = build_dped(config)
+    with np.load(INITIAL_VALUES) as values:
+        assign_values(model, values)
+
+    def round_pixels(*element):
+        *pictures, swaps = element
+        pixels = (tf.cast(picture, tf.float32) / 255 for picture in pictures)
+        rounded = (tf.cast(tf.cast(p, tf.float16), tf.float32) * 255 for p in pixels)
+        return (*rounded, swaps)
+
+    losses, ends = [], []
+
+    def note(_, logs):
+        values = {**logs, "discriminator": logs["texture_disc"]}
+        losses.append([float(values[name]) for name in LOSSES])
+        ends.append(time.perf_counter())
+
+    model.fit(
+        training_batches(data, sampler).map(round_pixels),
+        steps_per_epoch=config.num_train_iters,
+        callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note)],
+        shuffle=False,
+        verbose=0,
+    )
+    Path(RECORD).write_text(json.dumps({"losses": losses, "ends": ends}))
+
+
+def assign_values(model, values):
+    """Gives a `DPED` the values of the authors' variables.
+
+    Args:
+        model: built `DPED`.
+        values: arrays by the authors' names. Their discriminator's variables are numbered as they
+            were made: of a convolution kernel, bias and then its norm's shift and scale.
+    """
+    from wespe_tf.reference import checkpoint_variables
+
+    for name, variable in checkpoint_variables(model.generator):
+        variable.assign(values[name])
+    ordered = []
+    for conv, norm in zip(model.discriminator.convs, model.discriminator.norms):
+        ordered += [conv.kernel, conv.bias]
+        ordered += [norm.shift, norm.scale] if norm is not None else []
+    for dense in model.discriminator.denses:
+        ordered += [dense.kernel, dense.bias]
+    for k, variable in enumerate(ordered):
+        variable.assign(values["discriminator/Variable" + (f"_{k}" if k else "")])
+
+
+# The comparison of photos.
+
+
+def compare_photos(scratch, reference, output, model, photos):
+    """Enhances with both codes and writes the side-by-side pictures.
+
+    Returns:
+        The report's lines on it.
+    """
+    from wespe_tf.images import to_uint8, write_picture
+
+    theirs = run_process(
+        scratch,
+        output / "theirs_test_model.log",
+        "theirs",
+        reference,
+        "test_model.py",
+        f"model={model}",
+        "test_subset=full",
+    )
+    theirs["seconds"] = [call["end"] - call["start"] for call in theirs["calls"]]
+    for k in range(len(photos)):
+        np.save(scratch / f"{k}_photo.npy", load_theirs(scratch, model, k)[0])
+    ours = run_process(
+        scratch,
+        output / "ours_photos.log",
+        "our_photos",
+        reference / "models_orig" / model,
+        len(photos),
+    )
+
+    differences = {"ours_float16": [], "ours": []}
+    for k, path in enumerate(photos):
+        photo, their_picture = load_theirs(scratch, model, k)
+        for name, found in differences.items():
+            our_picture = np.load(scratch / f"{k}_{name}.npy")
+            found.append(difference(their_picture, our_picture))
+        amplified = AMPLIFIED * np.abs(their_picture - our_picture)
+        pictures = [to_uint8(picture) for picture in (their_picture, our_picture, amplified)]
+        write_picture(output / f"{k}_{Path(path).stem}.png", np.hstack(pictures))
+    height, width = photo.shape[:2]
+    return [
+        "# The authors' code and this project's",
+        "",
+        f"## Photos: {len(photos)} of {width}×{height} pixels, {model}",
+        "",
+        *photo_table(theirs, ours, differences),
+        "",
+        "Differences are to theirs, on pictures in [0, 1] before they become 8-bit; a pixel is "
+        "identical when its three channels are. Their code rounds pixels through float16 before "
+        "the network; this project's does not, except in the column that says so. Seconds are "
+        "those of the network alone.",
+    ]
+
+
+def load_theirs(scratch, model, k):
+    """Photo `k`, uint8, and what the authors' code made of it, float; from its before_after."""
+    both = np.load(scratch / "visual_results" / f"{model}_{k}_before_after.npy")
+    photo, enhanced = np.split(both, 2, axis=1)
+    return unround(photo), enhanced
+
+
+def unround(pixels):
+    """8-bit values of pixels in [0, 1] that were rounded to float16, exactly."""
+    return np.rint(pixels.astype(np.float32) * 255).astype(np.uint8)
+
+
+def difference(one, other):
+    """Largest and mean absolute difference of float pictures, share of equal 8-bit pixels."""
+    from wespe_tf.images import to_uint8
+
+    apart = np.abs(one.astype(np.float64) - other)
+    same = np.all(to_uint8(one) == to_uint8(other), axis=-1)
+    return float(apart.max()), float(apart.mean()), float(same.mean())
+
+
+def photo_table(theirs, ours, differences):
+    """Markdown lines.
+
+    Args:
+        theirs: dictionary of `seconds`, a list by photo, and `peak_memory`, GB.
+        ours: the same.
+        differences: by the column, `"ours_float16"` and `"ours"`, a list of `difference`s.
+
+    Returns:
+        List of lines.
+    """
+    largest, mean, same = {}, {}, {}
+    for name, found in differences.items():
+        values = np.array(found)
+        largest[name] = f"{values[:, 0].max():.2e}"
+        mean[name] = f"{values[:, 1].mean():.2e}"
+        same[name] = f"{values[:, 2].mean():.3%}"
+
+    def others(seconds):
+        return f"{np.median(seconds[1:]):.1f}" if len(seconds) > 1 else "–"
+
+    rows = [
+        ("", "theirs", "ours, pixels through float16", "ours"),
+        ("---", "---:", "---:", "---:"),
+        ("largest absolute difference", "", largest["ours_float16"], largest["ours"]),
+        ("mean absolute difference", "", mean["ours_float16"], mean["ours"]),
+        ("identical 8-bit pixels", "", same["ours_float16"], same["ours"]),
+        ("seconds, first photo", f"{theirs['seconds'][0]:.1f}", "", f"{ours['seconds'][0]:.1f}"),
+        ("seconds, median of others", others(theirs["seconds"]), "", others(ours["seconds"])),
+        ("peak memory, GB", f"{theirs['peak_memory']:.2f}", "", f"{ours['peak_memory']:.2f}"),
+    ]
+    return table(rows)
+
+
+# The comparison of training.
+
+
+def compare_training(scratch, reference, output, config):
+    """Trains with both codes.
+
+    Returns:
+        The report's lines on it.
+    """
+    arguments = [
+        f"model={config.model.removesuffix('_orig')}",
+        f"batch_size={BATCH_SIZE}",
+        f"train_size={TRAIN_SIZE}",
+        f"num_train_iters={config.iterations}",
+        f"eval_step={EVAL_STEP}",
+        "dped_dir=dped/",
+        "vgg_dir=vgg.mat",
+    ]
+    log = output / "theirs_train_model.log"
+    theirs = run_process(scratch, log, "theirs", reference, "train_model.py", *arguments)
+    theirs |= iterations_of(theirs["calls"])
+    ours = run_process(scratch, output / "ours_training.log", "our_training", *arguments)
+    weights = config.vgg or "drawn weights"
+    return [
+        "",
+        f"## {config.iterations} iterations of training, batch {BATCH_SIZE}, VGG: {weights}",
+        "",
+        *loss_table(theirs["losses"], ours["losses"]),
+        "",
+        *cost_table(theirs, ours),
+        "",
+        "Both start from the same values and see the same patches in the same order; theirs also "
+        "evaluates once, which is not timed. Float32 training is chaotic: Adam with ε = 1e-8 "
+        "divides gradients that are rounding errors by their own size, so two codes can agree "
+        "only at the start: in the generator's losses of iteration 0, which come before any "
+        "step. The authors' own graph departs from a float64 run of the same loop by 1e-3 from "
+        "the second iteration on and later by up to 10 % in texture and discriminator.",
+    ]
+
+
+def iterations_of(calls):
+    """`losses` and `ends` of every iteration, from the calls of the two training steps."""
+    steps = {
+        name: [call for call in calls if call["name"] == name]
+        for name in ("train_step_gen", "train_step_disc")
+    }
+    pairs = list(zip(steps["train_step_gen"], steps["train_step_disc"], strict=True))
+    return {
+        "losses": [one["losses"] + other["losses"] for one, other in pairs],
+        "ends": [other["end"] for _, other in pairs],
+    }
+
+
+def loss_table(theirs, ours):
+    """Markdown lines: every loss, both codes' values and their relative difference.
+
+    Args:
+        theirs: list of `LOSSES` for every iteration.
+        ours: the same.
+
+    Returns:
+        List of lines.
+    """
+    rows = [
+        ("loss", "iteration", "theirs", "ours", "relative difference"),
+        ("---", "---:", "---:", "---:", "---:"),
+    ]
+    for k, name in enumerate(LOSSES):
+        for iteration, (one, other) in enumerate(zip(theirs, ours, strict=True)):
+            apart = abs(other[k] - one[k]) / max(abs(one[k]), 1e-30)
+            rows.append((name, iteration, f"{one[k]:.7g}", f"{other[k]:.7g}", f"{apart:.1e}"))
+    return table(rows)
+
+
+def cost_table(theirs, ours):
+    """Markdown lines: time and memory of the training.
+
+    Args:
+        theirs: dictionary of `ends`, when iterations were done, and `peak_memory`, GB.
+        ours: the same.
+
+    Returns:
+        List of lines.
+    """
+
+    def cost(run):
+        return np.median(np.diff(run["ends"])[UNTIMED - 1 :])
+
+    rows = [
+        ("", "theirs", "ours"),
+        ("---", "---:", "---:"),
+        ("seconds per iteration", f"{cost(theirs):.2f}", f"{cost(ours):.2f}"),
+        ("peak memory, GB", f"{theirs['peak_memory']:.2f}", f"{ours['peak_memory']:.2f}"),
+    ]
+    return table(rows)
+
+
+def table(rows):
+    """Markdown lines of rows of cells."""
+    return [f"| {' | '.join(map(str, row))} |" for row in rows]
+
+
+PROCESSES = {"theirs": run_theirs, "our_photos": run_our_photos, "our_training": run_our_training}
+
+if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in PROCESSES:
+        PROCESSES[sys.argv[1]](*sys.argv[2:])
+    else:
+        from wespe_tf.errors import run_command
+
+        run_command(main)

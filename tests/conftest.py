@@ -1,0 +1,87 @@
+"""What all tests share: quiet TensorFlow, fixed seeds, small folders of pictures."""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from PIL import Image  # noqa: E402
+
+
+def pytest_collection_modifyitems(items):
+    """Slow tests run after all fast ones."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(autouse=True)
+def fresh_keras():
+    """Every test starts from the same seeds, and in float32 whatever the one before chose."""
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def policy():
+    """Function that sets Keras's dtype policy for this test."""
+    return keras.config.set_dtype_policy
+
+
+@pytest.fixture(scope="session")
+def make_photo():
+    """Function of (height, width, seed): a uint8 photo of soft colour blobs with some texture."""
+
+    def make(height, width, seed=0):
+        rng = np.random.default_rng((seed, height, width))
+        coarse = rng.uniform(0, 255, (height // 16 + 1, width // 16 + 1, 3)).astype(np.uint8)
+        smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        return np.clip(smooth + rng.normal(0, 8, (height, width, 3)), 0, 255).astype(np.uint8)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_folder(make_photo):
+    """Function that fills a folder with PNG photos `0.png`, `1.png`, … and returns it."""
+
+    def make(folder, count=3, size=(48, 56), seed=0):
+        folder.mkdir(parents=True, exist_ok=True)
+        for k in range(count):
+            Image.fromarray(make_photo(*size, seed=1000 * seed + k)).save(folder / f"{k}.png")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_truncated(make_photo):
+    """Function that writes a JPEG whose header is whole and whose second half is missing."""
+
+    def make(path, height=48, width=56):
+        Image.fromarray(make_photo(height, width, seed=99)).save(path, "JPEG", quality=95)
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def snapshot():
+    """Function of a folder: all its files and folders, with the files' contents."""
+
+    def take(folder):
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+            for path in folder.rglob("*")
+        }
+
+    return take

@@ -1,0 +1,272 @@
+"""Norms, initialisers, grayscale and blur against their formulas."""
+
+import keras
+import numpy as np
+import pytest
+import scipy.ndimage
+import tensorflow as tf
+
+from tests.shared import SHARED, needs_shared
+from wespe_tf.models.layers import (
+    BLUR_KERNELS,
+    KERNEL_INITIALISERS,
+    GaussianBlur,
+    Grayscale,
+    InstanceNormalization,
+    blur_profile,
+    make_initialisers,
+    make_norm,
+    statistics_dtype,
+)
+
+
+def array(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def kernel_2d(name):
+    profile = blur_profile(name)
+    return np.outer(profile, profile)
+
+
+def normalised(x, axes, epsilon, scale, shift):
+    """The formula, in float64."""
+    x = np.asarray(x, np.float64)
+    mean = x.mean(axis=axes, keepdims=True)
+    variance = ((x - mean) ** 2).mean(axis=axes, keepdims=True)
+    return scale * (x - mean) / np.sqrt(variance + epsilon) + shift
+
+
+@pytest.fixture
+def features(rng):
+    """Activations with another mean and spread in each channel of each picture."""
+    spread, mean = rng.uniform(0.1, 3, (2, 1, 1, 5)), rng.uniform(-2, 2, (2, 1, 1, 5))
+    return (rng.normal(size=(2, 7, 9, 5)) * spread + mean).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "compute, statistics",
+    [
+        ("float64", "float64"),
+        ("float32", "float32"),
+        ("float16", "float32"),
+        ("bfloat16", "float32"),
+    ],
+)
+def test_statistics_are_never_below_float32(compute, statistics):
+    assert statistics_dtype(compute) == statistics
+
+
+class TestInstanceNormalization:
+    @pytest.mark.parametrize("epsilon", [1e-3, 1e-5])
+    def test_follows_the_formula(self, features, rng, epsilon):
+        layer = InstanceNormalization(epsilon)
+        layer.build(features.shape)
+        scale, shift = rng.normal(size=(2, 5)).astype(np.float32)
+        layer.scale.assign(scale)
+        layer.shift.assign(shift)
+        expected = normalised(features, (1, 2), epsilon, scale, shift)
+        np.testing.assert_allclose(array(layer(features)), expected, atol=2e-6)
+
+    def test_equals_keras_group_norm_of_one_channel_groups(self, features, rng):
+        ours, keras_layer = (
+            InstanceNormalization(1e-3),
+            keras.layers.GroupNormalization(groups=-1, epsilon=1e-3),
+        )
+        scale, shift = rng.normal(size=(2, 5)).astype(np.float32)
+        for layer in (ours, keras_layer):
+            layer.build(features.shape)
+            layer.set_weights([scale, shift])
+        np.testing.assert_allclose(array(ours(features)), array(keras_layer(features)), atol=2e-6)
+
+    def test_starts_with_the_given_scale_and_no_shift(self, features):
+        layer = InstanceNormalization(scale_init=0.25)
+        expected = normalised(features, (1, 2), 1e-3, 0.25, 0)
+        np.testing.assert_allclose(array(layer(features)), expected, atol=2e-6)
+
+    @pytest.mark.parametrize("dtype, step", [("float16", 2**-11), ("bfloat16", 2**-8)])
+    def test_low_precision_loses_no_more_than_one_rounding(self, policy, rng, dtype, step):
+        """Sums over 64×64 values of mean 20 would be far off in half precision."""
+        policy(f"mixed_{dtype}")
+        x = tf.cast(20 + rng.normal(size=(1, 64, 64, 3)), dtype)
+        y = InstanceNormalization()(x)
+        assert y.dtype == dtype
+        expected = normalised(array(tf.cast(x, tf.float64)), (1, 2), 1e-3, 1, 0)
+        np.testing.assert_allclose(array(tf.cast(y, tf.float64)), expected, rtol=step, atol=1e-4)
+
+    def test_float64_is_exact(self, policy, features):
+        policy("float64")
+        y = array(InstanceNormalization()(features.astype(np.float64)))
+        assert y.dtype == np.float64
+        np.testing.assert_allclose(y, normalised(features, (1, 2), 1e-3, 1, 0), atol=1e-12)
+
+    def test_no_tensor_has_more_than_four_dimensions(self, features):
+        call = tf.function(InstanceNormalization().__call__)
+        graph = call.get_concrete_function(tf.TensorSpec(features.shape, tf.float32)).graph
+        ranks = [t.shape.rank for op in graph.get_operations() for t in op.outputs]
+        assert max(rank for rank in ranks if rank is not None) == 4
+
+
+class TestMakeNorm:
+    @pytest.mark.parametrize("norm, axes", [("instance", (1, 2)), ("layer", (1, 2, 3))])
+    def test_statistics_are_taken_over(self, features, norm, axes):
+        layer = make_norm(norm, "norm", 1e-3, 0.5)
+        expected = normalised(features, axes, 1e-3, 0.5, 0)
+        np.testing.assert_allclose(array(layer(features)), expected, atol=2e-6)
+        assert layer.name == "norm"
+
+    def test_batch_norm_trains_on_the_batch_and_remembers_its_mean(self, features):
+        layer = make_norm("batch", "norm", 1e-3, 0.5)
+        trained = layer(features, training=True)
+        expected = normalised(features, (0, 1, 2), 1e-3, 0.5, 0)
+        np.testing.assert_allclose(array(trained), expected, atol=2e-6)
+        mean = features.mean(axis=(0, 1, 2))
+        np.testing.assert_allclose(array(layer.moving_mean), 0.1 * mean, atol=1e-6)
+
+    def test_none_is_none(self):
+        assert make_norm("none", "norm") is None
+
+    def test_refuses_other_names(self):
+        with pytest.raises(ValueError, match="instance, batch, layer, none, got 'group'"):
+            make_norm("group", "norm")
+
+
+class TestInitialisers:
+    SHAPE = (5, 5, 32, 64)
+    FAN_IN, FAN_OUT = 5 * 5 * 32, 5 * 5 * 64
+
+    def kernel_and_bias(self, name):
+        kernel_init, bias_init = make_initialisers(name)(self.FAN_IN)
+        return array(kernel_init(self.SHAPE)), array(bias_init((4096,)))
+
+    def test_truncated_normal_is_of_deviation_one_hundredth_cut_at_two(self):
+        kernel, bias = self.kernel_and_bias("truncated_normal")
+        assert 0.0199 < np.abs(kernel).max() <= 0.02
+        # A standard normal cut at ±2 has variance 1 − 2·2·φ(2)/(Φ(2) − Φ(−2)) = 0.774.
+        assert kernel.std() == pytest.approx(0.01 * 0.774**0.5, rel=0.01)
+        assert abs(kernel.mean()) < 1e-4
+        np.testing.assert_allclose(bias, 0.01)
+
+    @pytest.mark.parametrize(
+        "name, bound",
+        [
+            ("kaiming_uniform", (6 / FAN_IN) ** 0.5),
+            ("glorot", (6 / (FAN_IN + FAN_OUT)) ** 0.5),
+            ("torch_default", FAN_IN**-0.5),
+        ],
+    )
+    def test_uniform_kernels_reach_their_bound(self, name, bound):
+        kernel, _ = self.kernel_and_bias(name)
+        assert 0.999 * bound < np.abs(kernel).max() <= bound
+        assert kernel.std() == pytest.approx(bound / 3**0.5, rel=0.01)
+        assert abs(kernel.mean()) < 0.02 * bound
+
+    @pytest.mark.parametrize("name", ["kaiming_uniform", "glorot"])
+    def test_biases_start_at_zero(self, name):
+        assert not self.kernel_and_bias(name)[1].any()
+
+    def test_torch_default_draws_biases_like_kernels(self):
+        _, bias = self.kernel_and_bias("torch_default")
+        bound = self.FAN_IN**-0.5
+        assert 0.99 * bound < np.abs(bias).max() <= bound
+        assert bias.std() == pytest.approx(bound / 3**0.5, rel=0.03)
+
+    @pytest.mark.parametrize("name", KERNEL_INITIALISERS)
+    def test_two_layers_start_differently(self, name):
+        initialisers = make_initialisers(name)
+        first, second = (array(initialisers(self.FAN_IN)[0](self.SHAPE)) for _ in range(2))
+        assert np.abs(first - second).mean() > 0.1 * first.std()
+
+    def test_refuses_other_names(self):
+        with pytest.raises(ValueError, match="kernel_init.*got 'zeros'"):
+            make_initialisers("zeros")
+
+
+def test_grayscale_is_tensorflows(rng):
+    pictures = rng.random((2, 5, 6, 3)).astype(np.float32)
+    ours = array(Grayscale()(pictures))
+    assert ours.shape == (2, 5, 6, 1)
+    np.testing.assert_allclose(ours, array(tf.image.rgb_to_grayscale(pictures)), atol=1e-6)
+
+
+def test_grayscale_of_pure_colours():
+    pure = np.eye(3, dtype=np.float64)[None, None]
+    ours = array(Grayscale(dtype="float64")(pure)).ravel()
+    np.testing.assert_allclose(ours, [0.2989, 0.5870, 0.1140], rtol=1e-12)
+
+
+class TestBlur:
+    @needs_shared
+    def test_dped_code_is_the_stored_kernel(self):
+        stored = np.load(SHARED / "reference" / "dped_blur_kernel.npz")["kernel"]
+        assert stored.shape == (21, 21, 3, 1)
+        for channel in range(3):
+            ours = kernel_2d("dped_code")
+            np.testing.assert_allclose(ours, stored[:, :, channel, 0], rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        "name, total, tolerance",
+        [("dped_code", 1, 1e-9), ("paper", 1, 1e-9), ("unnormalised", 56, 0.5)],
+    )
+    def test_kernel_sums(self, name, total, tolerance):
+        assert kernel_2d(name).sum() == pytest.approx(total, abs=tolerance)
+
+    @pytest.mark.parametrize(
+        "name, deviation, tolerance", [("dped_code", 4.34, 5e-3), ("paper", 3**0.5, 1e-3)]
+    )
+    def test_effective_deviation(self, name, deviation, tolerance):
+        k, profile = np.arange(-10, 11), blur_profile(name)
+        assert np.sqrt(np.sum(k**2 * profile)) == pytest.approx(deviation, abs=tolerance)
+
+    def test_papers_weights_have_the_papers_factor(self):
+        """A·exp(−(k² + l²)/(2σ)), A = 0.053, σ = 3."""
+        k = np.arange(-10, 11)
+        papers = 0.053 * np.exp(-(k[:, None] ** 2 + k[None, :] ** 2) / (2 * 3))
+        np.testing.assert_allclose(kernel_2d("paper"), papers, rtol=2e-3)
+
+    def test_unnormalised_is_a_gaussian_of_deviation_three(self):
+        k = np.arange(-10, 11)
+        expected = np.exp(-(k[:, None] ** 2 + k[None, :] ** 2) / 18)
+        np.testing.assert_allclose(kernel_2d("unnormalised"), expected, rtol=1e-12)
+
+    @pytest.mark.parametrize("name", BLUR_KERNELS)
+    def test_impulse_shows_the_kernel(self, name):
+        impulse = np.zeros((1, 31, 31, 3), np.float32)
+        impulse[0, 15, 15] = (1, 2, 3)
+        blurred = array(GaussianBlur(name)(impulse))[0]
+        for channel, height in enumerate((1, 2, 3)):
+            expected = height * np.pad(kernel_2d(name), 5)
+            np.testing.assert_allclose(blurred[..., channel], expected, atol=1e-6)
+
+    @pytest.mark.parametrize("name", BLUR_KERNELS)
+    @pytest.mark.parametrize("shape", [(2, 25, 33, 3), (1, 9, 14, 1)])
+    def test_equals_scipy_with_zeros_around(self, rng, name, shape):
+        pictures = rng.random(shape)
+        blurred = array(GaussianBlur(name, dtype="float64")(pictures))
+        expected = scipy.ndimage.correlate(
+            pictures, kernel_2d(name)[None, :, :, None], mode="constant"
+        )
+        np.testing.assert_allclose(blurred, expected, atol=1e-12)
+
+    def test_refuses_other_names(self):
+        with pytest.raises(ValueError, match="dped_code, paper, unnormalised, got 'box'"):
+            GaussianBlur("box")
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        InstanceNormalization(1e-5, 0.3),
+        GaussianBlur("paper"),
+        GaussianBlur("unnormalised"),
+        Grayscale(),
+    ],
+    ids=lambda layer: layer.name,
+)
+def test_layers_load_from_keras_files(layer, tmp_path, rng):
+    pictures = rng.random((1, 12, 12, 3)).astype(np.float32)
+    model = keras.Sequential([keras.Input((None, None, 3)), layer])
+    model.save(tmp_path / "layer.keras")
+    loaded = keras.saving.load_model(tmp_path / "layer.keras", safe_mode=True)
+    np.testing.assert_array_equal(array(loaded(pictures)), array(model(pictures)))
+    assert loaded.layers[-1].get_config() == layer.get_config()

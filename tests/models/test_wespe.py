@@ -1,0 +1,458 @@
+"""WESPE's training step against a second, plain implementation; the warm start."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import plain
+from wespe_tf.callbacks import averaged_weights
+from wespe_tf.models.discriminator import Discriminator
+from wespe_tf.models.generator import Generator
+from wespe_tf.models.vgg import load_vgg
+from wespe_tf.models.warm_start import WarmStart
+from wespe_tf.models.wespe import WESPE
+
+SIDE = 24
+WEIGHTS = {"content": 1.3, "color": 0.4, "texture": 0.7, "tv": 2.5, "guide": 0}
+NETWORKS = ("generator", "inverse_generator", "color_discriminator", "texture_discriminator")
+
+
+def array(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def make_wespe(
+    generator_optimizer=None,
+    discriminator_optimizer=None,
+    vgg=None,
+    norm="instance",
+    head="two_class_sigmoid",
+    generator_norm="instance",
+    **options,
+):
+    """A tiny `WESPE`, built for patches of 24×24."""
+    discriminator = {"channels": (4, 5, 6, 6, 5), "dense": 7, "norm": norm, "head": head}
+    discriminator["init"] = "kaiming_uniform"
+    model = WESPE(
+        Generator(width=5, norm=generator_norm, init="glorot", name="generator"),
+        Generator(width=5, norm=generator_norm, init="identity", name="inverse_generator"),
+        Discriminator(**discriminator),
+        Discriminator(**discriminator),
+        vgg,
+        **{**{f"w_{name}": weight for name, weight in WEIGHTS.items()}, **options},
+    )
+    model.compile(
+        generator_optimizer or keras.optimizers.Adam(1e-3, epsilon=1e-8),
+        discriminator_optimizer or keras.optimizers.Adam(1e-3, epsilon=1e-8),
+    )
+    model.build((3, SIDE, SIDE, 3))
+    return model
+
+
+@pytest.fixture
+def batch(rng):
+    """A batch of source and of target patches, uint8."""
+    return tuple(rng.integers(0, 256, (2, 3, SIDE, SIDE, 3), np.uint8))
+
+
+def variables_of(model):
+    """Variables of the four networks, by network and by name."""
+    return {
+        "generator": plain.generator_variables(model.generator),
+        "inverse_generator": plain.generator_variables(model.inverse_generator),
+        "color_discriminator": plain.discriminator_variables(model.color_discriminator),
+        "texture_discriminator": plain.discriminator_variables(model.texture_discriminator),
+    }
+
+
+def values_of(model):
+    return {
+        (network, name): array(variable).copy()
+        for network, variables in variables_of(model).items()
+        for name, variable in variables.items()
+    }
+
+
+def plain_step(values, source, target, w_guide=0, **options):
+    """Losses and gradients of one step, from separate tapes and separate forward passes.
+
+    Args:
+        values: arrays by (network, name).
+        source, target: uint8 batches.
+        w_guide: weight of the guide loss.
+        options: `content`, `transfer` and `border` of `plain.generator_losses`.
+
+    Returns:
+        (losses by name, gradients by (network, name)).
+    """
+    x, y = (tf.constant(p / 255) for p in (source, target))
+    nets = {network: {} for network in NETWORKS}
+    for (network, name), value in values.items():
+        nets[network][name] = tf.constant(value)
+    g, f, color_d, texture_d = (nets[network] for network in NETWORKS)
+    border = options.get("border", 0)
+    gradients = {}
+
+    with tf.GradientTape() as tape:
+        tape.watch([g, f])
+        weights = {**WEIGHTS, "guide": w_guide}
+        losses = plain.generator_losses(x, g, f, color_d, texture_d, weights, **options)
+    found = tape.gradient(losses["generator"], [g, f])
+    gradients |= {("generator", name): v.numpy() for name, v in found[0].items()}
+    gradients |= {("inverse_generator", name): v.numpy() for name, v in found[1].items()}
+
+    for network, loss, d in (
+        ("color_discriminator", "color_disc", color_d),
+        ("texture_discriminator", "texture_disc", texture_d),
+    ):
+        with tf.GradientTape() as tape:
+            tape.watch(d)
+            values = plain.discriminator_losses(x, y, g, color_d, texture_d, border)
+        losses[loss] = values[loss]
+        found = tape.gradient(values[loss], d)
+        gradients |= {(network, name): v.numpy() for name, v in found.items()}
+    return {name: float(v) for name, v in losses.items()}, gradients
+
+
+def assert_same(found, expected, atol, rtol=1e-9):
+    assert found.keys() == expected.keys()
+    for key in expected:
+        np.testing.assert_allclose(
+            array(found[key]), expected[key], rtol=rtol, atol=atol, err_msg=str(key)
+        )
+
+
+@pytest.fixture
+def float64(policy):
+    policy("float64")
+
+
+@pytest.mark.usefixtures("float64")
+class TestAgainstPlainStep:
+    @pytest.mark.parametrize("border", [0, 3])
+    def test_losses(self, batch, border):
+        model = make_wespe(border=border)
+        source, target = batch
+        expected, _ = plain_step(values_of(model), source, target, border=border)
+        ours = model.compute_losses(source / 255, target / 255, training=True)
+        assert_same(ours, expected, atol=1e-12)
+        # None of the losses is so small that any formula would do.
+        assert min(loss for name, loss in expected.items() if name != "guide") > 1e-3
+
+    @pytest.mark.parametrize("border, w_guide", [(0, 0), (3, 0), (0, 1.7), (3, 1.7)])
+    def test_gradients(self, batch, border, w_guide):
+        """With plain gradient descent of step 1, a variable changes by its gradient."""
+        descent = keras.optimizers.SGD(1.0), keras.optimizers.SGD(1.0)
+        options = {"border": border, "w_guide": w_guide}
+        if w_guide:
+            options["transfer"] = lambda pictures: 0.7 * pictures[..., ::-1] + 0.2
+        model = make_wespe(*descent, **options)
+        before = values_of(model)
+        expected_losses, gradients = plain_step(before, *batch, **options)
+        assert (expected_losses["guide"] > 1e-3) == (w_guide > 0)
+        losses = model.train_step(batch)
+        assert_same(losses, expected_losses, atol=1e-12)
+        changes = {key: before[key] - value for key, value in values_of(model).items()}
+        assert_same(changes, gradients, atol=1e-12, rtol=1e-7)
+        for network in NETWORKS:
+            largest = max(np.abs(v).max() for key, v in gradients.items() if key[0] == network)
+            assert largest > 1e-3, network
+
+    def test_adam_steps(self, batch, rng):
+        beta_1 = {"generators": 0.9, "discriminators": 0.5}
+        model = make_wespe(
+            keras.optimizers.Adam(2e-3, beta_1=0.9, epsilon=1e-8),
+            keras.optimizers.Adam(1e-3, beta_1=0.5, epsilon=1e-8),
+        )
+        # Keras takes β through float32; a β rounded beforehand gives its numbers.
+        rounded = {name: float(np.float32(beta)) for name, beta in beta_1.items()}
+        beta_2 = float(np.float32(0.999))
+        adam_g = plain.Adam(2e-3, rounded["generators"], beta_2)
+        adam_d = plain.Adam(1e-3, rounded["discriminators"], beta_2)
+        expected = values_of(model)
+        for _ in range(3):
+            batch = tuple(rng.integers(0, 256, (2, 3, SIDE, SIDE, 3), np.uint8))
+            _, gradients = plain_step(expected, *batch)
+            # A bias before an instance norm has no gradient but rounding; Adam blows that up.
+            gradients = {k: np.where(np.abs(g) > 1e-10, g, 0) for k, g in gradients.items()}
+            of_g = {k: g for k, g in gradients.items() if "discriminator" not in k[0]}
+            of_d = {k: g for k, g in gradients.items() if "discriminator" in k[0]}
+            stepped = adam_g(expected, of_g) | adam_d(expected, of_d)
+            model.train_step(batch)
+            ours = values_of(model)
+            for key, value in stepped.items():
+                moved = gradients[key] != 0
+                np.testing.assert_allclose(
+                    ours[key][moved], value[moved], rtol=0, atol=1e-7, err_msg=str(key)
+                )
+            expected = ours
+
+    @pytest.mark.parametrize("normalise", [False, True])
+    def test_vgg_content(self, batch, normalise):
+        vgg = load_vgg("relu1_2", "random")
+        model = make_wespe(
+            keras.optimizers.SGD(1e-6), keras.optimizers.SGD(1e-6), vgg, content_normalise=normalise
+        )
+        kernels = [tf.constant(array(v)) for v in vgg.weights]
+
+        def features(pictures):
+            x = pictures[..., ::-1] * 255 - tf.constant([103.939, 116.779, 123.68], tf.float64)
+            for kernel, bias in zip(kernels[::2], kernels[1::2]):
+                x = tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
+            return x
+
+        def content(reconstructed, source):
+            a, b = features(reconstructed), features(source)
+            loss = tf.reduce_mean((a - b) ** 2)
+            return loss / tf.reduce_mean(b**2) if normalise else loss
+
+        before = values_of(model)
+        expected, gradients = plain_step(before, *batch, content=content)
+        losses = model.train_step(batch)
+        assert_same(losses, expected, atol=0, rtol=1e-9)
+        for key, value in values_of(model).items():
+            np.testing.assert_allclose(
+                before[key] - value,
+                1e-6 * gradients[key],
+                rtol=1e-6,
+                atol=1e-12 * (1 + np.abs(gradients[key]).max()),
+                err_msg=str(key),
+            )
+        np.testing.assert_array_equal(array(vgg.weights[0]), kernels[0])
+
+
+@pytest.mark.parametrize("head", ["two_class_softmax", "one_class_sigmoid"])
+def test_discriminators_head_decides_their_losses(batch, head):
+    model = make_wespe(head=head)
+    source, target = (p.astype(np.float32) / 255 for p in batch)
+    losses = model.compute_losses(source, target, training=True)
+    enhanced = model.generator(source)
+    for name, judge, view in (
+        ("color", model.color_discriminator, plain.paper_blur),
+        ("texture", model.texture_discriminator, plain.gray),
+    ):
+        fake, real = (array(judge(view(tf.constant(p)))) for p in (enhanced, target))
+        # The probability of being real is a sigmoid of the (difference of) logits.
+        if head == "two_class_softmax":
+            fake, real = fake[:, :1] - fake[:, 1:], real[:, :1] - real[:, 1:]
+        adversarial = np.log1p(np.exp(-fake)).mean()
+        judging = np.log1p(np.exp(-real)).mean() + np.log1p(np.exp(fake)).mean()
+        assert float(losses[name]) == pytest.approx(adversarial, rel=1e-4)
+        assert float(losses[f"{name}_disc"]) == pytest.approx(judging, rel=1e-4)
+
+
+def test_unnormalised_blur_reaches_the_color_discriminator(batch):
+    model = make_wespe(blur="unnormalised")
+    _, target = batch
+    seen = model.blur(target / 255.0)
+    # Away from the edge the kernel's whole sum, 7.5² ≈ 56, counts.
+    assert array(seen)[:, 10, 10].mean() == pytest.approx(56 * target.mean() / 255, rel=0.1)
+
+
+class TestSteps:
+    @pytest.mark.parametrize("norm", ["batch", "spectral"])
+    def test_test_step_trains_nothing(self, batch, norm):
+        model = make_wespe(norm=norm, generator_norm="batch")
+        before = [array(v) for v in model.weights]
+        losses = model.test_step(batch)
+        assert np.isfinite(float(losses["generator"]))
+        for variable, value in zip(model.weights, before):
+            np.testing.assert_array_equal(array(variable), value, err_msg=variable.path)
+        assert int(model.generator_optimizer.iterations) == 0
+
+    @pytest.mark.parametrize("norm", ["batch", "spectral"])
+    def test_train_step_trains_every_network(self, batch, norm):
+        model = make_wespe(norm=norm, generator_norm="batch")
+        running = [v for v in model.weights if "moving" in v.path or "vector_u" in v.path]
+        before = {
+            name: [array(v) for v in getattr(model, name).trainable_variables] for name in NETWORKS
+        }
+        running_before = [array(v) for v in running]
+        model.train_step(batch)
+        for name in NETWORKS:
+            after = getattr(model, name).trainable_variables
+            changed = [(array(v) != b).any() for v, b in zip(after, before[name])]
+            assert np.mean(changed) > 0.7, name
+        assert running
+        assert all((array(v) != b).any() for v, b in zip(running, running_before))
+
+    def test_evaluate_reports_the_losses_by_name(self, batch):
+        model = make_wespe()
+        found = model.evaluate(tf.data.Dataset.from_tensors(batch), return_dict=True, verbose=0)
+        expected = {name: float(v) for name, v in model.test_step(batch).items()}
+        assert found.keys() == expected.keys()
+        for name in expected:
+            assert float(found[name]) == pytest.approx(expected[name], rel=1e-4)
+
+    @pytest.mark.slow
+    def test_fit_traces_the_step_once(self, batch):
+        model = make_wespe()
+        compute_losses, calls = model.compute_losses, []
+
+        def counted(*args, **kwargs):
+            calls.append(1)
+            return compute_losses(*args, **kwargs)
+
+        model.compute_losses = counted
+        model.jit_compile = False  # as right without, and the test much faster
+        data = tf.data.Dataset.from_tensors(batch).repeat()
+        history = model.fit(data, steps_per_epoch=3, epochs=3, verbose=0)
+        assert len(calls) == 1
+        assert int(model.generator_optimizer.iterations) == 9
+        assert set(history.history) == {
+            "generator",
+            "content",
+            "color",
+            "texture",
+            "tv",
+            "guide",
+            "color_disc",
+            "texture_disc",
+        }
+
+    def test_call_enhances(self, batch):
+        model = make_wespe()
+        source = batch[0].astype(np.float32) / 255
+        np.testing.assert_array_equal(array(model(source)), array(model.generator(source)))
+
+    @pytest.mark.parametrize(
+        "name, norm",
+        [
+            ("float32", "spectral"),
+            ("mixed_bfloat16", "spectral"),
+            ("mixed_bfloat16", "instance"),
+            ("mixed_float16", "instance"),
+            ("float64", "spectral"),
+        ],
+    )
+    def test_every_policy_runs_a_step(self, policy, batch, name, norm):
+        policy(name)
+        optimizers = [keras.optimizers.Adam(1e-3) for _ in range(2)]
+        if name == "mixed_float16":
+            # From its usual start, 2¹⁵, it would skip steps until it suits the raw VGG loss.
+            optimizers = [keras.optimizers.LossScaleOptimizer(o, 1) for o in optimizers]
+        model = make_wespe(*optimizers, norm=norm, vgg=load_vgg("relu1_1", "random"))
+        before = array(model.generator.to_rgb.kernel)
+        losses = model.train_step(batch)
+        dtype = "float64" if name == "float64" else "float32"
+        assert {loss.dtype.name for loss in losses.values()} == {dtype}
+        assert all(np.isfinite(float(loss)) for loss in losses.values())
+        assert (array(model.generator.to_rgb.kernel) != before).any()
+
+    @pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
+    def test_low_precision_losses_are_near_float32s(self, policy, batch, name):
+        full = make_wespe()
+        policy(name)
+        low = make_wespe()
+        for network in NETWORKS:
+            getattr(low, network).set_weights(getattr(full, network).get_weights())
+        expected, ours = full.test_step(batch), low.test_step(batch)
+        for key in expected:
+            assert float(ours[key]) == pytest.approx(float(expected[key]), rel=0.05, abs=0.01)
+
+
+class TestMovingAverage:
+    KEPT = 0.8
+
+    def optimizer(self, scaled):
+        adam = keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=self.KEPT)
+        return keras.optimizers.LossScaleOptimizer(adam) if scaled else adam
+
+    def trained(self, batch, scaled=False):
+        """A model after five steps, and the average that NumPy takes of its weights."""
+        model = make_wespe(self.optimizer(scaled))
+        average = None
+        for _ in range(5):
+            model.train_step(batch)
+            weights = [array(v).astype(np.float64) for v in model.generator_variables]
+            if average is None:
+                average = weights
+            average = [self.KEPT * a + (1 - self.KEPT) * w for a, w in zip(average, weights)]
+        return model, weights, average
+
+    @pytest.mark.parametrize("scaled", [False, True])
+    def test_is_the_average_of_the_weights(self, batch, scaled):
+        model, last, average = self.trained(batch, scaled)
+        assert max(np.abs(a - w).max() for a, w in zip(average, last)) > 1e-3
+        with averaged_weights(model):
+            for variable, expected in zip(model.generator_variables, average):
+                np.testing.assert_allclose(array(variable), expected, atol=1e-6)
+        for variable, expected in zip(model.generator_variables, last):
+            np.testing.assert_array_equal(array(variable), expected.astype(np.float32))
+
+    def test_trained_weights_come_back_after_an_error(self, batch):
+        model, last, _ = self.trained(batch)
+        with pytest.raises(RuntimeError, match="full disk"), averaged_weights(model):
+            raise RuntimeError("full disk")
+        for variable, expected in zip(model.generator_variables, last):
+            np.testing.assert_array_equal(array(variable), expected.astype(np.float32))
+
+    def test_before_the_first_step_the_start_itself_is_used(self):
+        model = make_wespe(self.optimizer(scaled=False))
+        start = [array(v) for v in model.generator_variables]
+        with averaged_weights(model):
+            for variable, expected in zip(model.generator_variables, start):
+                np.testing.assert_array_equal(array(variable), expected)
+
+    def test_without_average_the_weights_stay(self, batch):
+        model = make_wespe()
+        model.train_step(batch)
+        weights = [array(v) for v in model.generator_variables]
+        with averaged_weights(model):
+            for variable, expected in zip(model.generator_variables, weights):
+                np.testing.assert_array_equal(array(variable), expected)
+
+
+class TestWarmStart:
+    @staticmethod
+    def transfer(pictures):
+        return 0.7 * pictures[..., ::-1] + 0.2
+
+    @pytest.mark.parametrize("border", [0, 4])
+    def test_loss_and_gradients(self, float64, batch, border):
+        generators = [Generator(width=5, init="glorot") for _ in range(2)]
+        for generator in generators:
+            generator.build((None, SIDE, SIDE, 3))
+        weights = [plain.tensors(plain.generator_variables(g)) for g in generators]
+        x = tf.constant(batch[0] / 255)
+        transferred = self.transfer(x)
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            forth = plain.generator(x, weights[0]) - transferred
+            back = plain.generator(transferred, weights[1]) - x
+            expected = sum(tf.reduce_mean(tf.abs(plain.cut(d, border))) for d in (forth, back))
+        gradients = tape.gradient(expected, weights)
+
+        warm = WarmStart(*generators, self.transfer, border)
+        warm.compile(keras.optimizers.SGD(1.0))
+        loss = warm.train_step(batch)["loss"]
+        assert float(loss) == pytest.approx(float(expected), rel=1e-12)
+        for generator, before, gradient in zip(generators, weights, gradients):
+            for name, variable in plain.generator_variables(generator).items():
+                np.testing.assert_allclose(
+                    before[name] - array(variable), gradient[name], atol=1e-12, err_msg=name
+                )
+
+    @pytest.mark.slow
+    def test_fit_learns_the_transfer_and_leaves_the_discriminators(self, batch):
+        model = make_wespe()
+        judges = [array(v) for v in model.discriminator_variables]
+        warm = WarmStart(model.generator, model.inverse_generator, self.transfer)
+        warm.compile(keras.optimizers.Adam(3e-3))
+        warm.jit_compile = False
+        data = tf.data.Dataset.from_tensors(batch).repeat()
+        history = warm.fit(data, steps_per_epoch=8, epochs=4, verbose=0).history["loss"]
+        assert history[-1] < 0.85 * history[0]
+        for variable, value in zip(model.discriminator_variables, judges):
+            np.testing.assert_array_equal(array(variable), value)
+        losses = model.train_step(batch)
+        assert np.isfinite(float(losses["generator"]))
+
+    def test_runs_in_low_precision(self, policy, batch):
+        policy("mixed_float16")
+        model = make_wespe()
+        warm = WarmStart(model.generator, model.inverse_generator, self.transfer)
+        warm.compile(keras.optimizers.Adam(1e-3))
+        loss = warm.train_step(batch)["loss"]
+        assert loss.dtype == "float32" and np.isfinite(float(loss))

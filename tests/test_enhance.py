@@ -1,0 +1,429 @@
+"""The command `test_model.py`: whole photos in, enhanced photos out."""
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import skimage.metrics
+from PIL import Image
+
+from wespe_tf import Discriminator, Generator
+from wespe_tf import enhance as module
+from wespe_tf.enhance import REACH, enhance, load_generator
+from wespe_tf.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+def array(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def read(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+@pytest.fixture(scope="module")
+def generator():
+    """A tiny generator that changes tone and texture."""
+    keras.utils.set_random_seed(1)
+    model = Generator(width=8, blocks=1, init="identity")
+    model.build((None, None, None, 3))
+    kernel = model.to_rgb.kernel
+    kernel.assign(kernel + np.random.default_rng(0).normal(0, 2e-3, kernel.shape))
+    return model
+
+
+@pytest.fixture
+def run(tmp_path, generator, monkeypatch):
+    """A run folder `models/mine` in the working folder, and photos of odd size."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    generator.save(tmp_path / "models" / "mine" / "generator.keras")
+    return tmp_path
+
+
+@pytest.fixture
+def photo(run, make_photo):
+    """A photo of odd height and width: its file and its pixels."""
+    picture = make_photo(61, 83)
+    Image.fromarray(picture).save(run / "holiday.png")
+    return "holiday.png", picture
+
+
+@pytest.fixture
+def photos(run, make_photo):
+    """A folder of two photos of different size, one of them in a sub-folder."""
+    (run / "photos" / "day2").mkdir(parents=True)
+    pictures = {"1": make_photo(40, 53, 1), "day2/1": make_photo(55, 38, 2)}
+    for name, picture in pictures.items():
+        Image.fromarray(picture).save(run / "photos" / f"{name}.png")
+    return pictures
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Function that runs `test_model.py` with arguments and returns its printed lines."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["test_model.py", *arguments])
+        module.command()
+        return capsys.readouterr().out.splitlines()
+
+    return call
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """Function that runs the command, which fails, and returns its one line of error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["test_model.py", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            module.command()
+        assert ended.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        return line.removeprefix("error: ")
+
+    return call
+
+
+def expected_result(generator, picture):
+    """The photo continued by its mirror image, through the generator, cut, as 8 bits."""
+    tall = np.concatenate([picture[REACH - 1 :: -1], picture, picture[: -REACH - 1 : -1]])
+    framed = np.concatenate([tall[:, REACH - 1 :: -1], tall, tall[:, : -REACH - 1 : -1]], axis=1)
+    output = array(generator(framed[None].astype(np.float32) / 255))[0]
+    inner = output[REACH : REACH + picture.shape[0], REACH : REACH + picture.shape[1]]
+    return np.rint(255 * np.clip(inner, 0, 1)).astype(np.uint8)
+
+
+class TestEnhance:
+    def test_mirrors_the_edge(self, generator, make_photo):
+        picture = make_photo(61, 83)
+        enhanced = enhance(generator, picture)
+        assert enhanced.dtype == np.uint8 and enhanced.shape == picture.shape
+        np.testing.assert_array_equal(enhanced, expected_result(generator, picture))
+        assert (enhanced != picture).mean() > 0.5
+
+    def test_reach_covers_the_default_generators_view(self):
+        """Half of 9×9, eight of 3×3 in the blocks, two of 3×3, and 9×9."""
+        assert REACH == 4 + 8 + 2 + 4
+
+    def test_batches(self, generator, make_photo):
+        pictures = np.stack([make_photo(30, 41, seed) for seed in range(3)])
+        together = enhance(generator, pictures)
+        for enhanced, picture in zip(together, pictures):
+            alone = enhance(generator, picture)
+            assert np.abs(enhanced.astype(int) - alone).max() <= 1
+
+    def test_without_reflection_the_photo_alone_is_seen(self, generator, make_photo):
+        picture = make_photo(30, 41)
+        output = array(generator(picture[None].astype(np.float32) / 255))[0]
+        expected = np.rint(255 * np.clip(output, 0, 1)).astype(np.uint8)
+        np.testing.assert_array_equal(enhance(generator, picture, reflect=False), expected)
+
+    @pytest.mark.parametrize("size", [(1, 1), (5, 30), (17, 17)])
+    def test_photos_smaller_than_the_margin(self, generator, make_photo, size):
+        assert enhance(generator, make_photo(*size)).shape == (*size, 3)
+
+
+class TestResults:
+    @pytest.mark.parametrize("model", ["mine", "models/mine", "models/mine/generator.keras"])
+    def test_one_photo(self, command, generator, photo, model):
+        name, picture = photo
+        lines = command(f"model={model}", f"input={name}", "output=deep/out")
+        assert {p.name for p in Path("deep/out").iterdir()} == {
+            "holiday_enhanced.png",
+            "holiday_before_after.png",
+        }
+        enhanced = read("deep/out/holiday_enhanced.png")
+        np.testing.assert_array_equal(enhanced, expected_result(generator, picture))
+        both = read("deep/out/holiday_before_after.png")
+        np.testing.assert_array_equal(both, np.concatenate([picture, enhanced], axis=1))
+        assert lines[0].startswith("holiday.png: 83×61")
+        assert lines[-1] == "results are in deep/out"
+
+    def test_folder_keeps_sub_folders(self, command, generator, photos):
+        command("model=mine", "input=photos", "output=out")
+        written = {p.relative_to("out").as_posix() for p in Path("out").rglob("*.png")}
+        assert written == {
+            f"{name}_{kind}.png" for name in photos for kind in ("enhanced", "before_after")
+        }
+        for name, picture in photos.items():
+            expected = expected_result(generator, picture)
+            np.testing.assert_array_equal(read(f"out/{name}_enhanced.png"), expected)
+
+    def test_two_photos_of_one_name_are_refused(self, refused, photos, run):
+        """1.png and 1.jpg would both become 1_enhanced.png."""
+        Image.fromarray(photos["1"]).save("photos/1.jpg")
+        assert "1.jpg and photos/1.png" in refused("model=mine", "input=photos", "output=out")
+        assert not Path("out").exists()
+
+    def test_exif_orientation_is_honoured(self, command, photo):
+        _, picture = photo
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(picture).save("turned.png", exif=exif)
+        command("model=mine", "input=turned.png", "output=out")
+        both = read("out/turned_before_after.png")
+        np.testing.assert_array_equal(both[:, :61], np.rot90(picture, -1))
+
+    @pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "P", "I;16"])
+    def test_other_kinds_of_pictures_are_converted(self, command, photo, mode):
+        _, picture = photo
+        if mode == "I;16":
+            Image.fromarray(picture[..., 0].astype(np.uint16) * 257).save("other.tif")
+        else:
+            Image.fromarray(picture).convert(mode).save("other.tif")
+        command("model=mine", "input=other.tif", "output=out")
+        assert read("out/other_enhanced.png").shape == picture.shape
+
+
+class TestScores:
+    def scores(self, enhanced, target):
+        return (
+            skimage.metrics.peak_signal_noise_ratio(target, enhanced, data_range=255),
+            skimage.metrics.structural_similarity(
+                target,
+                enhanced,
+                channel_axis=-1,
+                gaussian_weights=True,
+                sigma=1.5,
+                use_sample_covariance=False,
+                data_range=255,
+            ),
+        )
+
+    @staticmethod
+    def printed(line):
+        found = re.search(r"PSNR (-?[\d.]+) dB   SSIM (-?[\d.]+)", line)
+        return float(found[1]), float(found[2])
+
+    def test_of_one_photo(self, command, photo, make_photo):
+        name, _ = photo
+        target = make_photo(61, 83, seed=5)
+        Image.fromarray(target).save("target.png")
+        lines = command("model=mine", f"input={name}", "output=out", "target=target.png")
+        expected = self.scores(read("out/holiday_enhanced.png"), target)
+        assert self.printed(lines[0]) == pytest.approx(expected, abs=6e-3)
+        assert lines[1].startswith("mean of 1:") and self.printed(lines[1]) == self.printed(
+            lines[0]
+        )
+
+    def test_of_a_folder_with_their_mean(self, command, photos):
+        for name, picture in photos.items():
+            path = Path("targets") / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.clip(picture + 9.0, 0, 255).astype(np.uint8)).save(path)
+        lines = command("model=mine", "input=photos", "output=out", "target=targets")
+        expected = {
+            name: self.scores(read(f"out/{name}_enhanced.png"), read(f"targets/{name}.png"))
+            for name in photos
+        }
+        for name in photos:
+            (line,) = [line for line in lines if line.startswith(f"photos/{name}.png: ")]
+            assert self.printed(line) == pytest.approx(expected[name], abs=6e-3)
+        (mean,) = [line for line in lines if line.startswith("mean of 2:")]
+        assert self.printed(mean) == pytest.approx(
+            np.mean(list(expected.values()), axis=0), abs=6e-3
+        )
+
+    def test_without_target_nothing_is_scored(self, command, photo):
+        assert "PSNR" not in "\n".join(command("model=mine", "input=holiday.png", "output=out"))
+
+
+class TestModels:
+    def test_run_folder_file_and_name_give_the_same(self, run, generator, rng):
+        pictures = rng.random((1, 20, 21, 3)).astype(np.float32)
+        for model in ("mine", "models/mine", str(run / "models/mine/generator.keras")):
+            loaded = load_generator(model)
+            np.testing.assert_array_equal(array(loaded(pictures)), array(generator(pictures)))
+
+    def test_missing(self, run):
+        with pytest.raises(UserError, match="model=gone: no such run folder"):
+            load_generator("gone")
+
+    def test_other_keras_models_are_refused(self, run):
+        keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save("foreign.keras")
+        with pytest.raises(UserError, match="foreign.keras: holds .*expected a wespe_tf Generator"):
+            load_generator("foreign.keras")
+
+    def test_our_other_networks_are_refused(self, run):
+        discriminator = Discriminator(width_multiplier=0.1)
+        discriminator.build((None, 32, 32, 3))
+        discriminator.save("judge.keras")
+        with pytest.raises(UserError, match="judge.keras: holds wespe_tf>Discriminator"):
+            load_generator("judge.keras")
+
+    def test_code_in_a_file_is_never_run(self, run):
+        """A Lambda layer under a generator's name."""
+        keras.Sequential([keras.Input((None, None, 3)), keras.layers.Lambda(lambda x: x)]).save(
+            "lambda.keras"
+        )
+        with pytest.raises(UserError, match="lambda.keras"):
+            load_generator("lambda.keras")
+
+    @pytest.mark.parametrize("content", [b"", b"not a zip file" * 50, b"PK\x03\x04" + bytes(99)])
+    def test_no_keras_file_at_all(self, run, content):
+        Path("bad.keras").write_bytes(content)
+        with pytest.raises(UserError, match="model=bad.keras: not a readable .keras file"):
+            load_generator("bad.keras")
+
+    @pytest.mark.parametrize("kept", [0.3, 0.9, 0.999])
+    def test_truncated_file(self, run, kept):
+        content = Path("models/mine/generator.keras").read_bytes()
+        Path("bad.keras").write_bytes(content[: int(kept * len(content))])
+        with pytest.raises(UserError, match="model=bad.keras: .*.keras file"):
+            load_generator("bad.keras")
+
+    def rewrite(self, changes):
+        """`bad.keras`: the run's file with some of its members changed or (None) left out."""
+        with (
+            zipfile.ZipFile("models/mine/generator.keras") as good,
+            zipfile.ZipFile("bad.keras", "w") as bad,
+        ):
+            for name in good.namelist():
+                content = changes.get(name, lambda data: data)(good.read(name))
+                if content is not None:
+                    bad.writestr(name, content)
+
+    @pytest.mark.filterwarnings("ignore:Skipping nested container")
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"model.weights.h5": lambda data: None},
+            {"model.weights.h5": lambda data: data[: len(data) // 2]},
+            {"model.weights.h5": lambda data: b"rubbish"},
+            {"config.json": lambda data: data.replace(b'"width": 8', b'"width": 9')},
+            {"config.json": lambda data: data.replace(b'"blocks": 1', b'"blocks": 2')},
+            {"config.json": lambda data: data.replace(b'"width": 8', b'"depth": 8')},
+            {"config.json": lambda data: data.replace(b'"identity"', b'"unknown"')},
+            {"config.json": lambda data: data.replace(b'"width": 8', b'"width": "wide"')},
+        ],
+        ids=[
+            "no weights",
+            "half the weights",
+            "other weights",
+            "wider than its weights",
+            "deeper than its weights",
+            "unknown argument",
+            "unknown option",
+            "option of another type",
+        ],
+    )
+    def test_damaged_members(self, run, changes):
+        self.rewrite(changes)
+        with pytest.raises(UserError) as caught:
+            load_generator("bad.keras")
+        assert str(caught.value).startswith("model=bad.keras: a damaged .keras file (")
+        assert "\n" not in str(caught.value)
+
+    def test_damaged_config(self, run):
+        self.rewrite({"config.json": lambda data: data[:100]})
+        with pytest.raises(UserError, match="model=bad.keras: not a readable .keras file"):
+            load_generator("bad.keras")
+
+
+class TestBadInput:
+    def test_missing_arguments(self, refused, run, photo):
+        assert refused("input=holiday.png").startswith("model=: missing; usage: ")
+        assert "input" in refused("model=mine")
+
+    def test_unknown_key(self, refused, run):
+        line = refused("model=mine", "imput=x")
+        assert line == "unknown setting 'imput'; did you mean 'input'?"
+
+    def test_missing_photo(self, refused, run):
+        line = refused("model=mine", "input=gone.jpg", "output=out")
+        assert line == "input=gone.jpg: no such file or folder"
+        assert not Path("out").exists()
+
+    def test_folder_without_pictures(self, refused, run):
+        Path("empty").mkdir()
+        assert refused("model=mine", "input=empty").startswith("input: no pictures (")
+
+    @pytest.mark.parametrize("kind", ["file", "folder"])
+    def test_truncated_jpeg_is_named(self, refused, run, make_truncated, kind):
+        Path("photos").mkdir()
+        make_truncated(Path("photos/half.jpg"))
+        source = "photos/half.jpg" if kind == "file" else "photos"
+        line = refused("model=mine", f"input={source}", "output=out")
+        assert line.startswith("photos/half.jpg: not a readable picture (")
+        assert not list(Path("out").rglob("*.png"))
+
+    def test_text_file_as_a_photo(self, refused, run):
+        Path("text.jpg").write_text("hello")
+        assert refused("model=mine", "input=text.jpg").startswith("text.jpg: not a readable")
+
+    @pytest.mark.parametrize("output", ["taken", "taken/deeper"])
+    def test_output_that_cannot_be_made(self, refused, photo, output):
+        Path("taken").write_text("a file")
+        line = refused("model=mine", "input=holiday.png", f"output={output}")
+        assert line.startswith(f"output={output}: cannot be made (")
+        assert Path("taken").read_text() == "a file"
+
+    def test_result_that_cannot_be_written(self, refused, photo):
+        (Path("out") / "holiday_enhanced.png").mkdir(parents=True)
+        line = refused("model=mine", "input=holiday.png", "output=out")
+        assert line.startswith("out/holiday_enhanced.png: cannot be written (")
+        assert [p.name for p in Path("out").iterdir()] == ["holiday_enhanced.png"]
+
+    def test_target_of_another_size(self, refused, photo, make_photo):
+        Image.fromarray(make_photo(83, 61)).save("target.png")
+        line = refused("model=mine", "input=holiday.png", "output=out", "target=target.png")
+        assert line == "target.png: 61×83 pixels, but holiday.png has 83×61"
+
+    def test_target_that_is_missing(self, refused, photo, photos):
+        line = refused("model=mine", "input=holiday.png", "target=gone.png")
+        assert line == "target=gone.png: expected a photo, as input is one"
+        assert refused("model=mine", "input=photos", "target=gone") == "target: no folder gone"
+
+    def test_target_names_that_do_not_match(self, refused, photos):
+        Path("targets").mkdir()
+        Image.fromarray(photos["1"]).save("targets/one.png")
+        line = refused("model=mine", "input=photos", "target=targets")
+        assert line.startswith("target: targets has no partner for photos/1.png")
+
+    def test_foreign_model(self, refused, photo):
+        keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save("foreign.keras")
+        line = refused("model=foreign.keras", "input=holiday.png", "output=out")
+        assert re.fullmatch(r"model=foreign.keras: holds \S+, expected a wespe_tf Generator", line)
+        assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h", "help"])
+def test_help(flag, command):
+    printed = "\n".join(command(flag))
+    assert printed.startswith("usage: python test_model.py")
+    assert all(f"  {key}=" in printed for key in ("model", "input", "output", "target"))
+
+
+@pytest.mark.slow
+def test_as_a_process(photo):
+    """`python test_model.py`, as a user starts it."""
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "test_model.py"), "model=mine", "input=holiday.png"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    assert read("visual_results/holiday_enhanced.png").shape == (61, 83, 3)
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "test_model.py"), "model=gone", "input=holiday.png"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("error: model=gone: no such run folder")

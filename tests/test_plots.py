@@ -1,0 +1,96 @@
+"""Figures show what they are given."""
+
+import io
+
+import matplotlib.colors
+import numpy as np
+import pytest
+from PIL import Image
+
+from wespe_tf.callbacks import LOSSES
+from wespe_tf.plots import GENERATOR_CURVES, loss_figure, row_of, sample_figure, to_png
+
+
+@pytest.fixture
+def patches(rng):
+    return rng.integers(0, 255, (3, 10, 14, 3)).astype(np.uint8)
+
+
+@pytest.fixture
+def history(rng):
+    losses = {name: rng.uniform(0.1, 2, 20).tolist() for name in LOSSES}
+    return {"iteration": list(range(1, 21)), **losses}
+
+
+def curves(axes):
+    return {line.get_label(): line for line in axes.get_lines()}
+
+
+class TestRow:
+    def test_pictures_stand_side_by_side_on_white(self, patches):
+        row = row_of(patches, gap=2)
+        assert row.shape == (10, 3 * 14 + 2 * 2, 3) and row.dtype == np.uint8
+        for k in range(3):
+            np.testing.assert_array_equal(row[:, 16 * k : 16 * k + 14], patches[k])
+        assert (row[:, 14:16] == 255).all() and (row[:, 30:32] == 255).all()
+
+    def test_of_one(self, patches):
+        np.testing.assert_array_equal(row_of(patches[:1]), patches[0])
+
+
+class TestLossFigure:
+    def test_curves_are_the_losses(self, history, patches):
+        figure = loss_figure(history, patches, patches, "a run")
+        discriminators, generator = figure.axes[:2]
+        drawn = curves(discriminators)
+        np.testing.assert_array_equal(drawn["D color"].get_ydata(), history["color_disc"])
+        np.testing.assert_array_equal(drawn["D texture"].get_ydata(), history["texture_disc"])
+        mean = (np.array(history["color_disc"]) + history["texture_disc"]) / 2
+        np.testing.assert_allclose(drawn["mean"].get_ydata(), mean)
+        np.testing.assert_allclose(drawn["random guess, 2·ln 2"].get_ydata(), 2 * np.log(2))
+        drawn = curves(generator)
+        for name, label in GENERATOR_CURVES.items():
+            np.testing.assert_array_equal(drawn[label].get_xdata(), history["iteration"])
+            np.testing.assert_array_equal(drawn[label].get_ydata(), history[name])
+
+    def test_no_loss_is_left_out(self):
+        assert {*GENERATOR_CURVES, "color_disc", "texture_disc"} == set(LOSSES)
+
+    def test_rows_are_the_patches(self, history, patches):
+        figure = loss_figure(history, patches, 255 - patches, "a run")
+        shown = {axes.get_ylabel(): axes.get_images() for axes in figure.axes}
+        np.testing.assert_array_equal(shown["target"][0].get_array(), row_of(patches))
+        np.testing.assert_array_equal(shown["enhanced"][0].get_array(), row_of(255 - patches))
+        assert figure.get_suptitle() == "a run"
+
+    @pytest.mark.parametrize("iterations", [1, 20])
+    def test_losses_that_are_off_or_zero_are_no_trouble(
+        self, history, patches, iterations, recwarn
+    ):
+        history = {name: values[:iterations] for name, values in history.items()}
+        history["guide"] = [0.0] * iterations
+        history["tv"][0] = 0.0
+        png = to_png(loss_figure(history, patches, patches, "a run"))
+        assert png.startswith(b"\x89PNG")
+        assert [str(w.message) for w in recwarn] == []
+
+
+class TestSampleFigure:
+    def test_rows_have_names_and_pictures(self, patches):
+        rows = {"source": patches, "enhanced": 255 - patches, "target": patches // 2}
+        figure = sample_figure(rows, "iteration 7")
+        assert [axes.get_ylabel() for axes in figure.axes] == list(rows)
+        for axes, pictures in zip(figure.axes, rows.values()):
+            np.testing.assert_array_equal(axes.get_images()[0].get_array(), row_of(pictures))
+        assert figure.get_suptitle() == "iteration 7"
+
+    def test_png_shows_the_colours(self):
+        """A red, a green and a blue row are found in the file."""
+        rows = {
+            name: np.full((2, 20, 20, 3), 255 * np.array(matplotlib.colors.to_rgb(name)), np.uint8)
+            for name in ("red", "lime", "blue")
+        }
+        with Image.open(io.BytesIO(to_png(sample_figure(rows, "colours")))) as picture:
+            pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+        for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255)):
+            assert (pixels == colour).all(axis=1).sum() > 1000
