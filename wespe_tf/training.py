@@ -210,7 +210,8 @@ def warm_start(model, transfer, source, target, config, stop):
     """Trains G and F of a `WESPE` on the color transfer of the source patches."""
     print(f"warm start: {config.warm_start_iters} iterations on the color transfer")
     warm = WarmStart(model.generator, model.inverse_generator, config.border)
-    warm.compile(keras.optimizers.Adam(config.warm_start_learning_rate, epsilon=1e-8))
+    optimizer = keras.optimizers.Adam(config.warm_start_learning_rate, epsilon=1e-8)
+    warm.compile(optimizer, jit_compile=False)
     with reading_errors():
         warm.fit(
             training_data(source, target, config.batch_size, transfer),
