@@ -56,6 +56,9 @@ class TrainConfig:
         "method=dped: patches in the pool that batches are drawn from; -1 for all",
         at_least=-1,
     )
+    view_share: float = setting(
+        0.0, "share of the patches that are shrunk views of a photo, not cut-outs", at_least=0
+    )
     patch_size: int = setting(100, "side of the training patches", "pixels", at_least=17)
     batch_size: int = setting(30, "patches of each domain in a batch", at_least=1)
 

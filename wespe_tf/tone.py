@@ -19,24 +19,13 @@ class ToneCurve:
 
     @classmethod
     def match(cls, source_histogram, target_histogram):
-        """The increasing curve that gives `source_histogram` the shape of `target_histogram`.
-
-        A value goes where the same share of target pixels lies below it; the pixels of one value
-        count half as below themselves.
+        """The curves that give each channel of the source domain the target's histogram.
 
         Args:
             source_histogram: (3, 256) counts.
             target_histogram: (3, 256) counts.
         """
-        curve = np.empty((3, 256))
-        for c in range(3):
-            below_source, below_target = (
-                (np.cumsum(counts) - counts / 2) / np.sum(counts)
-                for counts in (source_histogram[c], target_histogram[c])
-            )
-            present = np.flatnonzero(target_histogram[c])
-            curve[c] = np.interp(below_source, below_target[present], present / 255)
-        return cls(curve)
+        return cls([match_curve(*pair) for pair in zip(source_histogram, target_histogram)])
 
     def __call__(self, pictures):
         """Applies the curve.
@@ -50,12 +39,32 @@ class ToneCurve:
         return np.stack([self.curve[c][pictures[..., c]] for c in range(3)], axis=-1)
 
 
-def histogram(paths, view=None):
+def match_curve(source_counts, target_counts):
+    """The increasing curve that gives one histogram the shape of another.
+
+    A value goes where the same share of target pixels lies below it; the pixels of one value
+    count half as below themselves.
+
+    Args:
+        source_counts: (256,) array.
+        target_counts: (256,) array.
+
+    Returns:
+        (256,) float array in [0, 1].
+    """
+    below_source, below_target = (
+        (np.cumsum(counts) - counts / 2) / np.sum(counts)
+        for counts in (source_counts, target_counts)
+    )
+    present = np.flatnonzero(target_counts)
+    return np.interp(below_source, below_target[present], present / 255)
+
+
+def histogram(paths):
     """Histogram of each channel over pictures, or over 200 of them if there are more.
 
     Args:
         paths: readable picture files.
-        view: function from an (H, W, 3) uint8 picture to what is counted; by default itself.
 
     Returns:
         (3, 256) int64 array.
@@ -63,8 +72,6 @@ def histogram(paths, view=None):
     counts = np.zeros((3, 256), np.int64)
     for path in some_of(paths):
         picture = read_picture(path)
-        if view is not None:
-            picture = view(picture)
         for c in range(3):
             counts[c] += np.bincount(picture[..., c].ravel(), minlength=256)
     return counts

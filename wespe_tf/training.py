@@ -72,13 +72,17 @@ def train(config):
         UserError: if data, weights or the run folder cannot be had; nothing is written then.
     """
     folders = data_folders(config)
-    source = PatchStream(folders.source, config.patch_size, config.seed, "source_dir")
-    target = PatchStream(folders.target, config.patch_size, config.seed + 1, "target_dir")
+    source = PatchStream(
+        folders.source, config.patch_size, config.seed, "source_dir", config.view_share
+    )
+    target = PatchStream(
+        folders.target, config.patch_size, config.seed + 1, "target_dir", config.view_share
+    )
     validation = Validation(source, target, folders.val_source, folders.val_target)
     transfer = None
     if config.warm_start_iters or config.w_guide:
         transfer = ColorTransfer.fit(source.readable, target.readable)
-    model = build_model(config, transfer)
+    model = build_model(config)
     run = RunFolder.create(config)
     print(f"{source.folder}: {len(source.paths)} pictures → {target.folder}: {len(target.paths)}")
     print(f"run folder: {run.path}")
@@ -90,9 +94,10 @@ def train(config):
     recorder = Recorder(
         run, validation, config.num_train_iters, f"{run.path.name} (seed {config.seed})"
     )
+    data = training_data(source, target, config.batch_size, transfer, start=config.warm_start_iters)
     with reading_errors():
         model.fit(
-            training_data(source, target, config.batch_size, start=config.warm_start_iters),
+            data,
             steps_per_epoch=min(config.eval_step, config.num_train_iters),
             epochs=math.ceil(config.num_train_iters / config.eval_step),
             callbacks=[stop, recorder],
@@ -131,12 +136,11 @@ def data_folders(config):
     )
 
 
-def build_model(config, transfer=None):
+def build_model(config):
     """A compiled and built `WESPE`.
 
     Args:
         config: `TrainConfig`.
-        transfer: the `ColorTransfer` that `w_guide` refers to.
 
     Raises:
         UserError: if the VGG weights cannot be had or the border leaves no patch.
@@ -180,7 +184,6 @@ def build_model(config, transfer=None):
         w_color=config.w_color,
         w_texture=config.w_texture,
         w_tv=config.w_tv,
-        transfer=transfer,
         w_guide=config.w_guide,
     )
     model.compile(
@@ -207,11 +210,12 @@ def adam(config, learning_rate, beta_1, ema=0.0):
 def warm_start(model, transfer, source, target, config, stop):
     """Trains G and F of a `WESPE` on the color transfer of the source patches."""
     print(f"warm start: {config.warm_start_iters} iterations on the color transfer")
-    warm = WarmStart(model.generator, model.inverse_generator, transfer, config.border)
-    warm.compile(keras.optimizers.Adam(config.warm_start_learning_rate, epsilon=1e-8))
+    warm = WarmStart(model.generator, model.inverse_generator, config.border)
+    optimizer = keras.optimizers.Adam(config.warm_start_learning_rate, epsilon=1e-8)
+    warm.compile(optimizer, jit_compile=False)
     with reading_errors():
         warm.fit(
-            training_data(source, target, config.batch_size),
+            training_data(source, target, config.batch_size, transfer),
             steps_per_epoch=config.warm_start_iters,
             callbacks=[stop],
             shuffle=False,

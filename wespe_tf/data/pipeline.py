@@ -14,10 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from ..errors import UserError
-from ..images import UnreadablePicture, picture_size, read_picture
+from ..images import UnreadablePicture, picture_size, read_picture, to_uint8
 from ..tone import some_of
+from ..transfer import luminance_histogram
 from .folders import find_pictures
 
 CACHE_BYTES = 256 * 2**20
@@ -72,16 +74,20 @@ class PatchStream:
         patch_size: side of the square patches, pixels.
         seed: of the order and the positions.
         key: the setting that `folder` came from, for messages.
+        view_share: share of the patches that are not cut-outs but views of a photo: a square of
+            half its shorter side or more, shrunk to the patch size. They show its exposure, white
+            balance and composition, which a cut-out hides.
         cache_bytes: bound on the decoded photos held.
 
     Raises:
         UserError: if the folder has no picture of at least `patch_size` pixels a side.
     """
 
-    def __init__(self, folder, patch_size, seed, key, cache_bytes=CACHE_BYTES):
+    def __init__(self, folder, patch_size, seed, key, view_share=0.0, cache_bytes=CACHE_BYTES):
         self.patch_size = patch_size
         self.seed = seed
         self.key = key
+        self.view_share = view_share
         self.folder = folder
         self.paths = find_pictures(folder, key)
         self.cache = PhotoCache(cache_bytes)
@@ -173,12 +179,22 @@ class PatchStream:
         Raises:
             UserError: when no photo of the folder can be read any more.
         """
+        return self.cut(number)[0]
+
+    def cut(self, number):
+        """Patch `number` and the path of the photo that it is from."""
         epoch, place = divmod(int(number), self.epoch_size)
-        photo = self._photo(self._order(epoch)[place])
+        path, photo = self._photo(self._order(epoch)[place])
         rng = np.random.default_rng((self.seed, int(number)))
-        size = self.patch_size
-        top, left = (int(rng.integers(0, side - size + 1)) for side in photo.shape[:2])
-        return photo[top : top + size, left : left + size]
+        is_view = rng.random() < self.view_share
+        side = int(min(photo.shape[:2]) * rng.uniform(0.5, 1.0)) if is_view else 0
+        side = max(side, self.patch_size)
+        top, left = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
+        square = photo[top : top + side, left : left + side]
+        if side > self.patch_size:
+            size = (self.patch_size, self.patch_size)
+            square = np.asarray(Image.fromarray(square).resize(size, Image.Resampling.BOX))
+        return square, path
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (a stream lives as long as the run)
     def _order(self, epoch):
@@ -192,41 +208,73 @@ class PatchStream:
         return np.concatenate(order)
 
     def _photo(self, index):
-        """The photo at `index`, or the next one that can be used."""
+        """Path and photo at `index`, or of the next one that can be used."""
         for step in range(len(self.paths)):
             path = self.paths[(index + step) % len(self.paths)]
             photo = None if path in self.unusable else self._read(path)
             if photo is not None:
-                return photo
+                return path, photo
         raise UserError(f"{self.key}: no picture in {self.folder} can be read")
 
 
-def training_data(source, target, batch_size, start=0):
+class GuidedStream:
+    """A stream's patches, each with a first guess at its enhanced version.
+
+    Args:
+        stream: `PatchStream` of the source domain.
+        transfer: `ColorTransfer` to the target domain.
+    """
+
+    def __init__(self, stream, transfer):
+        self.stream = stream
+        self.transfer = transfer
+
+    def __getitem__(self, number):
+        """Patch `number` of the stream and its guide.
+
+        Returns:
+            Two (patch_size, patch_size, 3) uint8 arrays.
+        """
+        patch, path = self.stream.cut(number)
+        return patch, to_uint8(self.transfer(patch, self._curve(path)))
+
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 (a stream lives as long as the run)
+    def _curve(self, path):
+        return self.transfer.curve(luminance_histogram(self.stream.cache.get(path)))
+
+
+def training_data(source, target, batch_size, transfer=None, start=0):
     """Batches of source and target patches, decoded in parallel and ahead.
 
     Args:
         source: `PatchStream`.
         target: `PatchStream`.
         batch_size: patches in a batch, of each.
+        transfer: a `ColorTransfer` that makes a guide for every source patch, or None.
         start: number of the first batch.
 
     Returns:
-        Endless `tf.data.Dataset` of pairs of uint8 tensors (batch_size, P, P, 3).
+        Endless `tf.data.Dataset` of (source, target) or (source, target, guide), uint8 tensors
+        (batch_size, P, P, 3).
     """
+    shape = (source.patch_size, source.patch_size, 3)
 
-    def patches(stream):
-        shape = (stream.patch_size, stream.patch_size, 3)
-
-        def load(number):
-            patch = tf.numpy_function(stream.__getitem__, [number], tf.uint8)
-            return tf.ensure_shape(patch, shape)
+    def batches(load, count):
+        def tensors(number):
+            patches = tf.numpy_function(load, [number], [tf.uint8] * count)
+            return tuple(tf.ensure_shape(patch, shape) for patch in patches)
 
         numbers = tf.data.Dataset.range(start * batch_size, np.iinfo(np.int64).max)
-        return numbers.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(
-            batch_size, drop_remainder=True
-        )
+        patches = numbers.map(tensors, num_parallel_calls=tf.data.AUTOTUNE)
+        return patches.batch(batch_size, drop_remainder=True)
 
-    return tf.data.Dataset.zip((patches(source), patches(target))).prefetch(4)
+    targets = batches(target.__getitem__, 1)
+    if transfer is None:
+        pairs = tf.data.Dataset.zip((batches(source.__getitem__, 1), targets))
+        return pairs.map(lambda x, y: (*x, *y)).prefetch(4)
+    guided = batches(GuidedStream(source, transfer).__getitem__, 2)
+    triples = tf.data.Dataset.zip((guided, targets))
+    return triples.map(lambda x, y: (x[0], *y, x[1])).prefetch(4)
 
 
 @contextlib.contextmanager

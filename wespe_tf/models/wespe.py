@@ -19,12 +19,13 @@ class WESPE(keras.Model):
         texture   D_t(gray(ŷ)) says "real"
         tv        ŷ is smooth
 
-    An extra beyond the paper keeps tone and color from drifting: with `transfer` and `w_guide`,
-    a fifth loss
+    An extra beyond the paper keeps tone and color from drifting: with `w_guide`, a
+    fifth loss compares ŷ with the guide, a first guess such as a `ColorTransfer` of x:
 
-        guide     blur(ŷ) resembles blur(transfer(x))
+        guide     blur(ŷ) resembles blur(guide)
 
-    Train it with `fit` on a dataset of batches (x, y) of uint8 pictures after `compile`.
+    Train it with `fit` on a dataset of batches (x, y) or (x, y, guide) of uint8 pictures after
+    `compile`.
 
     Args:
         generator: G, a `Generator`.
@@ -40,9 +41,7 @@ class WESPE(keras.Model):
         w_color: weight of the color loss.
         w_texture: weight of the texture loss.
         w_tv: weight of the total variation loss.
-        transfer: function from (N, H, W, 3) pictures in [0, 1] to a first guess at their enhanced
-            versions, such as a `ColorTransfer`; needed where `w_guide` is not 0.
-        w_guide: weight of the guide loss.
+        w_guide: weight of the guide loss; batches need a guide where it is not 0.
     """
 
     def __init__(
@@ -60,7 +59,6 @@ class WESPE(keras.Model):
         w_color=5e-3,
         w_texture=5e-3,
         w_tv=10.0,
-        transfer=None,
         w_guide=0.0,
         **kwargs,
     ):
@@ -76,7 +74,6 @@ class WESPE(keras.Model):
         self.w_color = w_color
         self.w_texture = w_texture
         self.w_tv = w_tv
-        self.transfer = transfer
         self.w_guide = w_guide
         self.loss_dtype = statistics_dtype(self.compute_dtype)
         self.blur = GaussianBlur(blur, dtype=self.loss_dtype)
@@ -84,7 +81,7 @@ class WESPE(keras.Model):
 
     def compile(self, generator_optimizer, discriminator_optimizer):
         """Sets the optimizers: one for G and F, one for D_c and D_t."""
-        super().compile()
+        super().compile(jit_compile=False)  # XLA is slower on CPUs and no faster to start
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
 
@@ -122,12 +119,13 @@ class WESPE(keras.Model):
         """Enhances pictures: G."""
         return self.generator(inputs)
 
-    def compute_losses(self, source, target, training):
+    def compute_losses(self, source, target, guide=None, *, training):
         """All losses of one pair of batches, from one pass through each network.
 
         Args:
             source: (N, H, W, 3) tensor of phone pictures x in [0, 1].
             target: (N, H, W, 3) tensor of target pictures y in [0, 1].
+            guide: (N, H, W, 3) tensor in [0, 1], needed where `w_guide` is not 0.
             training: whether running statistics are updated.
 
         Returns:
@@ -144,7 +142,7 @@ class WESPE(keras.Model):
         blurred = self.blur(enhanced)
         content = self.content_loss(reconstructed, source)
         tv = losses.total_variation(enhanced)
-        guide = self.guide_loss(blurred, source)
+        guide = self.guide_loss(blurred, guide)
         color, color_disc = self.adversarial_losses(
             self.color_discriminator, blurred, self.blur(target), training
         )
@@ -181,11 +179,11 @@ class WESPE(keras.Model):
         # x depends on no variable, so its features cost no backward pass.
         return losses.content_vgg(self.vgg(reconstructed), self.vgg(source), self.content_normalise)
 
-    def guide_loss(self, blurred, source):
-        """Guide loss between the blurred G(x) and the blurred color transfer of x."""
+    def guide_loss(self, blurred, guide):
+        """Guide loss between the blurred G(x) and the guide, blurred here."""
         if self.w_guide == 0:
             return ops.zeros((), dtype=blurred.dtype)
-        return losses.mean_absolute_difference(blurred, self.blur(self.transfer(source)))
+        return losses.mean_absolute_difference(blurred, self.blur(self.inner(guide)))
 
     def adversarial_losses(self, discriminator, fake, real, training):
         """The generator's and the discriminator's loss from one look at `fake` and `real`."""
@@ -198,9 +196,9 @@ class WESPE(keras.Model):
 
     def train_step(self, data):
         """One iteration: all four networks' gradients from one pass, then both optimizers."""
-        source, target = self.unpack(data)
+        pictures = self.unpack(data)
         with tf.GradientTape(persistent=True) as tape:
-            values = self.compute_losses(source, target, training=True)
+            values = self.compute_losses(*pictures, training=True)
             generator_loss = self.generator_optimizer.scale_loss(values["generator"])
             discriminators_loss = self.discriminator_optimizer.scale_loss(
                 values["color_disc"] + values["texture_disc"]
@@ -214,10 +212,8 @@ class WESPE(keras.Model):
 
     def test_step(self, data):
         """The same losses without training anything."""
-        source, target = self.unpack(data)
-        return self.compute_losses(source, target, training=False)
+        return self.compute_losses(*self.unpack(data), training=False)
 
     def unpack(self, data):
-        """(x, y) as uint8 → as [0, 1] in the losses' dtype."""
-        source, target = data
-        return tuple(ops.cast(p, self.loss_dtype) / 255.0 for p in (source, target))
+        """Pictures as uint8 → as [0, 1] in the losses' dtype."""
+        return tuple(ops.cast(pictures, self.loss_dtype) / 255.0 for pictures in data)
