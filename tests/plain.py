@@ -113,7 +113,7 @@ def cut(x, border):
     return x[:, border : x.shape[1] - border, border : x.shape[2] - border]
 
 
-def generator_losses(x, g, f, color_d, texture_d, weights, content=None, transfer=None, border=0):
+def generator_losses(x, g, f, color_d, texture_d, weights, content=None, guide=None, border=0):
     """Losses of the generators on source pictures `x`.
 
     Args:
@@ -121,7 +121,7 @@ def generator_losses(x, g, f, color_d, texture_d, weights, content=None, transfe
         g, f, color_d, texture_d: dictionaries of the networks' tensors.
         weights: of content, color, texture, tv and guide.
         content: function of (reconstructed, source); the mean absolute difference by default.
-        transfer: function of a picture, for the guide; there is none by default.
+        guide: (N, H, W, 3) tensor in [0, 1]; there is none by default.
         border: pixels cut off at each edge before any loss.
     """
     enhanced = generator(x, g)
@@ -134,8 +134,8 @@ def generator_losses(x, g, f, color_d, texture_d, weights, content=None, transfe
         "tv": total_variation(enhanced),
         "guide": tf.constant(0.0, x.dtype),
     }
-    if transfer is not None:
-        blurred = paper_blur(enhanced), paper_blur(transfer(source))
+    if guide is not None:
+        blurred = paper_blur(enhanced), paper_blur(cut(guide, border))
         losses["guide"] = mean_absolute_difference(*blurred)
     total = sum(w * losses[name] for name, w in weights.items())
     return {**losses, "generator": total}

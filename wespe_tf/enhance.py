@@ -69,7 +69,8 @@ def enhance_files(config):
         UserError: if the model or a photo cannot be read, or a result cannot be written.
     """
     path = find_model(config.model, config.models_orig_dir)
-    generator = load_generator(path)
+    # As one graph the network frees its intermediate results as soon as it can.
+    generator = tf.function(load_generator(path))
     # Checkpoints give the authors' numbers, which have zero padding at the edges.
     reflect = not is_checkpoint(path)
     photos = _photos(config.input, config.target)
@@ -130,7 +131,7 @@ def enhance_test_photos(config):
     output = Path(config.output)
     _make_folder(output)
     for label, checkpoint in found.items():
-        generator = load_checkpoint(checkpoint)
+        generator = tf.function(load_checkpoint(checkpoint))
         for path in photos:
             stage = label.replace("_", " ").strip()
             what = f"{stage}, " if stage else f"Testing original {phone} model, "

@@ -16,6 +16,7 @@ from PIL import Image
 from wespe_tf.data import pipeline
 from wespe_tf.data.pipeline import PatchStream, PhotoCache, fixed_crops, training_data
 from wespe_tf.errors import UserError
+from wespe_tf.transfer import ColorTransfer, luminance_histogram
 
 
 def ramp(height, width, number):
@@ -343,6 +344,55 @@ class TestTrainingData:
         ]
         next(iter(training_data(*streams, 30)))
         assert time.monotonic() - start < 10
+
+
+class TestViews:
+    """Patches that show half a photo's shorter side or more, shrunk."""
+
+    def test_show_the_photo_and_not_a_cut_out(self, tmp_path):
+        """Of a photo that is dark on the left and bright on the right, views see both."""
+        photo = np.zeros((160, 160, 3), np.uint8)
+        photo[:, 80:] = 200
+        folder = tmp_path / "photos"
+        folder.mkdir()
+        Image.fromarray(photo).save(folder / "0.png")
+        views = PatchStream(folder, 20, 0, "source_dir", view_share=1.0)
+        both = [views[k].min() == 0 and views[k].max() == 200 for k in range(40)]
+        assert views[0].shape == (20, 20, 3) and np.mean(both) > 0.8
+        cuts = PatchStream(folder, 20, 0, "source_dir")
+        assert np.mean([cuts[k].min() != cuts[k].max() for k in range(40)]) < 0.4
+
+    def test_keep_the_mean(self, tmp_path, rng):
+        photo = rng.integers(0, 256, (90, 90, 3)).astype(np.uint8)
+        folder = tmp_path / "photos"
+        folder.mkdir()
+        Image.fromarray(photo).save(folder / "0.png")
+        views = PatchStream(folder, 16, 0, "source_dir", view_share=1.0)
+        assert abs(np.mean([views[k] for k in range(20)]) - photo.mean()) < 3
+
+    def test_share_counts(self, ramps):
+        """A ramp's cut-outs step by one from pixel to pixel, its views by more."""
+        folder = ramps((200, 200))
+        stream = PatchStream(folder, 20, 0, "source_dir", view_share=0.5)
+        is_view = [np.ptp(stream[k][0, :, 1].astype(int)) > 25 for k in range(200)]
+        assert 0.35 < np.mean(is_view) < 0.65
+
+
+class TestGuides:
+    def test_are_the_transfer_of_their_patch_by_its_photos_curve(self, tmp_path, make_folder):
+        source, target = (make_folder(tmp_path / name, seed=k) for k, name in enumerate("st"))
+        streams = [PatchStream(folder, 16, 0, "source_dir") for folder in (source, target)]
+        transfer = ColorTransfer.fit(streams[0].paths, streams[1].paths)
+        transfer.own_share = 0.5
+        data = training_data(*streams, 4, transfer)
+        sources, targets, guides = next(data.as_numpy_iterator())
+        np.testing.assert_array_equal(targets[0], streams[1][0])
+        for number, (patch, guide) in enumerate(zip(sources, guides)):
+            np.testing.assert_array_equal(patch, streams[0][number])
+            _, path = streams[0].cut(number)
+            curve = transfer.curve(luminance_histogram(np.asarray(Image.open(path))))
+            expected = np.rint(transfer(patch, curve) * 255)
+            np.testing.assert_array_equal(guide, expected)
 
 
 class TestFixedCrops:

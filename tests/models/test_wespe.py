@@ -81,7 +81,7 @@ def plain_step(values, source, target, w_guide=0, **options):
         values: arrays by (network, name).
         source, target: uint8 batches.
         w_guide: weight of the guide loss.
-        options: `content`, `transfer` and `border` of `plain.generator_losses`.
+        options: `content`, `guide` and `border` of `plain.generator_losses`.
 
     Returns:
         (losses by name, gradients by (network, name)).
@@ -145,13 +145,17 @@ class TestAgainstPlainStep:
         """With plain gradient descent of step 1, a variable changes by its gradient."""
         descent = keras.optimizers.SGD(1.0), keras.optimizers.SGD(1.0)
         options = {"border": border, "w_guide": w_guide}
-        if w_guide:
-            options["transfer"] = lambda pictures: 0.7 * pictures[..., ::-1] + 0.2
         model = make_wespe(*descent, **options)
         before = values_of(model)
+        if w_guide:
+            guide = batch[0][..., ::-1]
+            options["guide"] = tf.constant(guide / 255)
+            pictures = (*batch, guide)
+        else:
+            pictures = batch
         expected_losses, gradients = plain_step(before, *batch, **options)
         assert (expected_losses["guide"] > 1e-3) == (w_guide > 0)
-        losses = model.train_step(batch)
+        losses = model.train_step(pictures)
         assert_same(losses, expected_losses, atol=1e-12)
         changes = {key: before[key] - value for key, value in values_of(model).items()}
         assert_same(changes, gradients, atol=1e-12, rtol=1e-7)
@@ -295,7 +299,6 @@ class TestSteps:
             return compute_losses(*args, **kwargs)
 
         model.compute_losses = counted
-        model.jit_compile = False  # as right without, and the test much faster
         data = tf.data.Dataset.from_tensors(batch).repeat()
         history = model.fit(data, steps_per_epoch=3, epochs=3, verbose=0)
         assert len(calls) == 1
@@ -405,28 +408,28 @@ class TestMovingAverage:
 
 
 class TestWarmStart:
-    @staticmethod
-    def transfer(pictures):
-        return 0.7 * pictures[..., ::-1] + 0.2
+    @pytest.fixture
+    def guided(self, batch):
+        """A batch (source, target, guide) whose guide is the source with red and blue swapped."""
+        return (*batch, batch[0][..., ::-1])
 
     @pytest.mark.parametrize("border", [0, 4])
-    def test_loss_and_gradients(self, float64, batch, border):
+    def test_loss_and_gradients(self, float64, guided, border):
         generators = [Generator(width=5, init="glorot") for _ in range(2)]
         for generator in generators:
             generator.build((None, SIDE, SIDE, 3))
         weights = [plain.tensors(plain.generator_variables(g)) for g in generators]
-        x = tf.constant(batch[0] / 255)
-        transferred = self.transfer(x)
+        x, guide = (tf.constant(guided[k] / 255) for k in (0, 2))
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            forth = plain.generator(x, weights[0]) - transferred
-            back = plain.generator(transferred, weights[1]) - x
+            forth = plain.generator(x, weights[0]) - guide
+            back = plain.generator(guide, weights[1]) - x
             expected = sum(tf.reduce_mean(tf.abs(plain.cut(d, border))) for d in (forth, back))
         gradients = tape.gradient(expected, weights)
 
-        warm = WarmStart(*generators, self.transfer, border)
+        warm = WarmStart(*generators, border)
         warm.compile(keras.optimizers.SGD(1.0))
-        loss = warm.train_step(batch)["loss"]
+        loss = warm.train_step(guided)["loss"]
         assert float(loss) == pytest.approx(float(expected), rel=1e-12)
         for generator, before, gradient in zip(generators, weights, gradients):
             for name, variable in plain.generator_variables(generator).items():
@@ -435,13 +438,13 @@ class TestWarmStart:
                 )
 
     @pytest.mark.slow
-    def test_fit_learns_the_transfer_and_leaves_the_discriminators(self, batch):
+    def test_fit_learns_the_transfer_and_leaves_the_discriminators(self, guided):
         model = make_wespe()
         judges = [array(v) for v in model.discriminator_variables]
-        warm = WarmStart(model.generator, model.inverse_generator, self.transfer)
+        warm = WarmStart(model.generator, model.inverse_generator)
         warm.compile(keras.optimizers.Adam(3e-3))
         warm.jit_compile = False
-        data = tf.data.Dataset.from_tensors(batch).repeat()
+        data = tf.data.Dataset.from_tensors(guided).repeat()
         history = warm.fit(data, steps_per_epoch=8, epochs=4, verbose=0).history["loss"]
         assert history[-1] < 0.85 * history[0]
         for variable, value in zip(model.discriminator_variables, judges):
@@ -449,10 +452,10 @@ class TestWarmStart:
         losses = model.train_step(batch)
         assert np.isfinite(float(losses["generator"]))
 
-    def test_runs_in_low_precision(self, policy, batch):
+    def test_runs_in_low_precision(self, policy, guided):
         policy("mixed_float16")
         model = make_wespe()
-        warm = WarmStart(model.generator, model.inverse_generator, self.transfer)
+        warm = WarmStart(model.generator, model.inverse_generator)
         warm.compile(keras.optimizers.Adam(1e-3))
-        loss = warm.train_step(batch)["loss"]
+        loss = warm.train_step(guided)["loss"]
         assert loss.dtype == "float32" and np.isfinite(float(loss))

@@ -154,7 +154,7 @@ class DPED(keras.Model):
 
     def compile(self, generator_optimizer, discriminator_optimizer):
         """Sets the optimizers of G and D; the authors': `authors_adam` for each."""
-        super().compile(jit_compile=False)  # XLA is slower on CPUs and no faster to start
+        super().compile(jit_compile=False)
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
 

@@ -81,7 +81,7 @@ class WESPE(keras.Model):
 
     def compile(self, generator_optimizer, discriminator_optimizer):
         """Sets the optimizers: one for G and F, one for D_c and D_t."""
-        super().compile(jit_compile=False)  # XLA is slower on CPUs and no faster to start
+        super().compile(jit_compile=False)
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
 
