@@ -72,6 +72,14 @@ class TestMatch:
         found = ToneCurve.match(counts(source), counts(known[source])).curve
         np.testing.assert_allclose(found, np.tile(known / 255, (3, 1)), atol=2.5 / 255)
 
+    def test_pixels_of_one_level_count_half_as_below_themselves(self):
+        """A uniform picture goes to the target's middle, not to its brightest level."""
+        source = np.full((8, 8, 3), 10, np.uint8)
+        target = np.full((8, 8, 3), 100, np.uint8)
+        target[4:] = 200
+        matched = ToneCurve.match(counts(source), counts(target))(source)
+        np.testing.assert_allclose(matched, 150 / 255, rtol=1e-6)
+
     def test_uniform_pictures_are_no_trouble(self):
         flat, other = np.full((2, 8, 8, 3), 7, np.uint8)
         other = other + np.uint8(93)
