@@ -104,11 +104,6 @@ class TestHistogram:
         paths = [save(f"{k}.png", picture) for k, picture in enumerate(pictures)]
         np.testing.assert_array_equal(histogram(paths), sum(counts(p) for p in pictures))
 
-    def test_of_a_view(self, rng, save):
-        picture = rng.integers(0, 256, (9, 12, 3)).astype(np.uint8)
-        found = histogram([save("0.png", picture)], lambda p: 255 - p)
-        np.testing.assert_array_equal(found, counts(picture)[:, ::-1])
-
 
 class TestSomeOf:
     def test_few_are_all(self):

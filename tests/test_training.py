@@ -492,7 +492,7 @@ class TestSettingsReachTheModel:
 
     def test_content_layer(self):
         config = tiny("content_features=vgg19", "vgg_weights=random", "content_layer=relu1_2")
-        model = build_model(config, lambda pictures: pictures)
+        model = build_model(config)
         assert len(model.vgg.conv_layers()) == 2
 
     def test_optimizers(self):
@@ -504,8 +504,7 @@ class TestSettingsReachTheModel:
                 "discriminator_beta_1=0.4",
                 "learning_rate_decay=none",
                 "ema=0.9",
-            ),
-            lambda pictures: pictures,
+            )
         )
         of_g, of_d = model.generator_optimizer, model.discriminator_optimizer
         assert float(of_g.learning_rate) == pytest.approx(3e-4)

@@ -50,7 +50,8 @@ def read_picture(path):
             mode = file.metadata(index=0)["mode"]
             if mode.startswith(("I", "F")):
                 return _from_wide_gray(file.read(index=0, rotate=True))
-            return file.read(index=0, mode="RGB", rotate=True)
+            # Converting RGB to RGB would only cost a copy.
+            return file.read(index=0, mode=None if mode == "RGB" else "RGB", rotate=True)
     except FileNotFoundError as error:
         raise UnreadablePicture(f"{path}: no such file") from error
     except _DAMAGE as error:

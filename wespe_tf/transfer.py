@@ -146,4 +146,5 @@ def _sample(paths):
     total = sum(height * width for height, width in map(picture_size, paths))
     # An odd stride does not keep hitting the same columns.
     stride = max(1, total // PIXELS) | 1
-    return [read_picture(path).reshape(-1, 3)[::stride] for path in paths]
+    # Copies: a view would keep its whole photo in memory.
+    return [read_picture(path).reshape(-1, 3)[::stride].copy() for path in paths]

@@ -449,7 +449,7 @@ class TestWarmStart:
         assert history[-1] < 0.85 * history[0]
         for variable, value in zip(model.discriminator_variables, judges):
             np.testing.assert_array_equal(array(variable), value)
-        losses = model.train_step(batch)
+        losses = model.train_step(guided)
         assert np.isfinite(float(losses["generator"]))
 
     def test_runs_in_low_precision(self, policy, guided):
