@@ -44,11 +44,8 @@ def main(arguments):
         print(help_text(TrainConfig, USAGE))
         return
     config = load(TrainConfig, arguments)
-    keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(
-        config.precision if config.precision == "float32" else f"mixed_{config.precision}"
-    )
     if config.method == "dped":
+        set_seed_and_precision(config)
         train_dped(config)
     else:
         train(config)
@@ -71,6 +68,7 @@ def train(config):
     Raises:
         UserError: if data, weights or the run folder cannot be had; nothing is written then.
     """
+    set_seed_and_precision(config)
     folders = data_folders(config)
     source = PatchStream(
         folders.source, config.patch_size, config.seed, "source_dir", config.view_share
@@ -110,6 +108,14 @@ def train(config):
     if stop.received is not None:
         sys.exit(128 + stop.received)
     return run.path
+
+
+def set_seed_and_precision(config):
+    """Sets Keras's seeds and the dtype policy of all networks made from now on."""
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(
+        config.precision if config.precision == "float32" else f"mixed_{config.precision}"
+    )
 
 
 def data_folders(config):
