@@ -14,9 +14,8 @@ from .data.pipeline import reading_errors
 from .errors import UserError
 from .images import read_picture, to_uint8, write_atomically, write_picture
 from .metrics import ms_ssim
-from .models.discriminator import Discriminator
+from .models.build import make_discriminator, make_generator
 from .models.dped import DPED, authors_adam
-from .models.generator import Generator
 from .models.vgg import load_vgg
 from .reference import save_checkpoint
 
@@ -65,21 +64,8 @@ def train_dped(config):
 def build_dped(config):
     """A compiled and built `DPED` with the authors' optimizers."""
     model = DPED(
-        Generator(
-            width=config.generator_width,
-            blocks=config.generator_blocks,
-            norm=config.generator_norm,
-            tanh_scale=config.tanh_scale,
-            init=config.generator_init,
-            name="generator",
-        ),
-        Discriminator(
-            width_multiplier=config.discriminator_width,
-            head=config.discriminator_head,
-            norm=config.texture_norm,
-            init=config.discriminator_init,
-            name="discriminator",
-        ),
+        make_generator(config, "generator"),
+        make_discriminator(config, "discriminator", config.texture_norm),
         load_vgg(config.content_layer, config.vgg_weights),
         w_content=config.w_content,
         w_color=config.w_color,

@@ -23,7 +23,7 @@ from .data.sample import build_sample
 from .errors import UserError, run_command
 from .evaluation import Validation
 from .images import write_atomically
-from .models.discriminator import Discriminator
+from .models.build import make_discriminator, make_generator
 from .models.generator import Generator
 from .models.vgg import load_vgg
 from .models.warm_start import WarmStart
@@ -157,31 +157,12 @@ def build_model(config):
             f"border={config.border}: leaves less than 17 pixels of patch_size={config.patch_size}"
         )
 
-    def generator(name):
-        return Generator(
-            width=config.generator_width,
-            blocks=config.generator_blocks,
-            norm=config.generator_norm,
-            tanh_scale=config.tanh_scale,
-            init=config.generator_init,
-            name=name,
-        )
-
-    def discriminator(name, norm):
-        return Discriminator(
-            width_multiplier=config.discriminator_width,
-            head=config.discriminator_head,
-            norm=norm,
-            init=config.discriminator_init,
-            name=name,
-        )
-
     uses_vgg = config.content_features == "vgg19"
     model = WESPE(
-        generator("generator"),
-        generator("inverse_generator"),
-        discriminator("color_discriminator", config.color_norm),
-        discriminator("texture_discriminator", config.texture_norm),
+        make_generator(config, "generator"),
+        make_generator(config, "inverse_generator"),
+        make_discriminator(config, "color_discriminator", config.color_norm),
+        make_discriminator(config, "texture_discriminator", config.texture_norm),
         load_vgg(config.content_layer, config.vgg_weights) if uses_vgg else None,
         content_normalise=config.content_normalise,
         blur=config.blur,
