@@ -199,11 +199,13 @@ class Sampler:
                 self.pool[self.random.randint(0, self.train_size, self.batch_size)]
                 for _ in range(2)
             )
-            yield generator, discriminator, self._draw_swaps()
+            swaps = self._draw_swaps()
+            # Before the batch is handed out: its evaluation must find its swaps.
             if iteration % self.eval_step == 0:
-                swaps = [self._draw_swaps() for _ in range(self.test_batches)]
-                self.test_swaps[iteration] = np.stack(swaps)
+                tests = [self._draw_swaps() for _ in range(self.test_batches)]
+                self.test_swaps[iteration] = np.stack(tests)
                 self.pool = self._draw_pool()
+            yield generator, discriminator, swaps
             iteration += 1
 
 
