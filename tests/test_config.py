@@ -29,6 +29,18 @@ class TestPrecedence:
         assert train_config() == train_config("preset=quickstart")
         assert train_config().content_features == "pixels"
 
+    @pytest.mark.parametrize("given", ["source_dir=photos", "target_dir=photos", "model=iphone"])
+    def test_with_photos_the_default_preset_is_recommended(self, given):
+        assert train_config(given) == train_config("preset=recommended", given)
+        assert train_config(given).preset == "recommended"
+
+    def test_a_preset_based_on_another_overrides_it(self, tmp_path):
+        (tmp_path / "base.yaml").write_text("batch_size: 7\nblur: dped_code\n")
+        (tmp_path / "mine.yaml").write_text(f"based_on: {tmp_path / 'base.yaml'}\nbatch_size: 9\n")
+        config = train_config(f"preset={tmp_path / 'mine.yaml'}")
+        assert (config.batch_size, config.blur) == (9, "dped_code")
+        assert config.preset == str(tmp_path / "mine.yaml")
+
     def test_preset_overrides_the_defaults(self, tmp_path):
         (tmp_path / "mine.yaml").write_text("batch_size: 7\nblur: dped_code\n")
         config = train_config(f"preset={tmp_path / 'mine.yaml'}")
@@ -228,6 +240,16 @@ class TestMistakes:
     def test_spectral_norm_is_for_discriminators(self):
         assert train_config("color_norm=spectral").color_norm == "spectral"
         assert "expected one of instance, batch, layer, none" in message("generator_norm=spectral")
+
+    def test_preset_based_on_itself(self, tmp_path):
+        path = tmp_path / "mine.yaml"
+        path.write_text(f"based_on: {path}\n")
+        assert message(f"preset={path}") == f"preset={path}: based on itself"
+
+    def test_preset_based_on_one_that_is_not_there(self, tmp_path):
+        path = tmp_path / "mine.yaml"
+        path.write_text("based_on: wesp\n")
+        assert message(f"preset={path}") == "preset=wesp: no such preset; did you mean 'wespe'?"
 
     def test_missing_preset_names_the_nearest(self):
         text = message("preset=quikstart")

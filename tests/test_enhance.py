@@ -15,7 +15,8 @@ from PIL import Image
 
 from wespe_tf import Discriminator, Generator
 from wespe_tf import enhance as module
-from wespe_tf.enhance import REACH, enhance, load_generator
+from wespe_tf.config import TrainConfig, load
+from wespe_tf.enhance import REACH, SHIPPED_MODEL, enhance, load_generator
 from wespe_tf.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -332,10 +333,30 @@ class TestModels:
             load_generator("bad.keras")
 
 
+class TestShippedModel:
+    def test_is_used_where_none_is_named(self, command, photo):
+        """Photo in, lively photo out: of the input's structure, brighter, not uniform."""
+        name, picture = photo
+        command(f"input={name}", "output=out")
+        enhanced = read("out/holiday_enhanced.png")
+        generator = load_generator(SHIPPED_MODEL)
+        np.testing.assert_array_equal(enhanced, expected_result(generator, picture))
+        assert np.corrcoef(enhanced.ravel(), picture.ravel())[0, 1] > 0.8
+
+    def test_is_small_and_can_be_made_again(self):
+        assert SHIPPED_MODEL.stat().st_size <= 2 * 2**20
+        config = load(TrainConfig, [f"config={SHIPPED_MODEL.with_suffix('.yaml')}"])
+        assert (config.preset, config.source_dir) == ("recommended", "phone_bench/source")
+
+
 class TestBadInput:
-    def test_missing_arguments(self, refused, run, photo):
-        assert refused("input=holiday.png").startswith("model=: missing; usage: ")
+    def test_missing_input(self, refused, run):
         assert "input" in refused("model=mine")
+
+    def test_no_model_named_and_none_shipped(self, refused, photo, monkeypatch, tmp_path):
+        monkeypatch.setattr("wespe_tf.enhance.SHIPPED_MODEL", tmp_path / "gone.keras")
+        line = refused("input=holiday.png")
+        assert line == f"model=: missing, and {tmp_path / 'gone.keras'} is not there either"
 
     def test_unknown_key(self, refused, run):
         line = refused("model=mine", "imput=x")

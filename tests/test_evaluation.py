@@ -111,6 +111,19 @@ class TestPaired:
         assert colour == (1, 0, 0)
         assert paired.evaluate(255 - paired.source)["correlation"] == pytest.approx(-1)
 
+    def test_distance_to_the_target_domain_looks_at_no_pairs(self, data, paired):
+        """1 for doing nothing, 0 for the target's own crops, less for undoing the darkening."""
+        assert paired.distance(paired.source) == pytest.approx(1)
+        assert paired.distance(paired.wanted) == 0
+        undone = np.rint(255 * (paired.source / 255) ** 0.5).astype(np.uint8)
+        assert paired.distance(undone) < 0.7
+        assert paired.evaluate(undone)["distance"] == paired.distance(undone)
+        for path in (data / "val_target").iterdir():
+            Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+        streams = [PatchStream(data / side, 32, 0, side) for side in ("source", "target")]
+        other = Validation(*streams, data / "val_source", data / "val_target")
+        assert other.distance(undone) == paired.distance(undone)
+
     def test_names_that_do_not_match(self, data, streams):
         (data / "val_target" / "1.png").rename(data / "val_target" / "one.png")
         with pytest.raises(UserError, match="val_target_dir: .* has no partner for .*1.png"):
@@ -130,6 +143,7 @@ class TestUnpaired:
         assert unpaired.source.shape == unpaired.target.shape == (64, 60, 60, 3)
         values = unpaired.evaluate(unpaired.source)
         assert set(values) == {
+            "distance",
             "collapse_score",
             "correlation",
             "mean_red",

@@ -3,15 +3,20 @@
 import numpy as np
 import pytest
 import scipy.ndimage
+import scipy.stats
 import skimage.metrics
 
 from wespe_tf.metrics import (
     collapse_score,
+    color_statistics,
     has_collapsed,
     input_correlation,
     mean_psnr_ssim,
     psnr,
+    sliced_wasserstein,
     ssim,
+    texture_statistics,
+    tone_corrected_psnr,
     uniform_since,
 )
 
@@ -54,6 +59,65 @@ class TestPsnr:
 
     def test_of_equal_pictures_is_infinite(self, pairs):
         assert psnr(pairs[0][0], pairs[0][0]) == float("inf")
+
+
+class TestToneCorrectedPsnr:
+    def test_no_curve_matters(self, pairs):
+        """Any reversible curve before it gives the same; it is never below plain PSNR."""
+        picture, reference = (side[0] for side in pairs)
+        squeezed = (40 + picture.astype(int) // 2 * 2 // 2).astype(np.uint8)
+        halved = (picture // 2 * 2).astype(np.uint8)
+        assert tone_corrected_psnr(squeezed, reference) == pytest.approx(
+            tone_corrected_psnr(halved, reference)
+        )
+        assert tone_corrected_psnr(picture, reference) > psnr(picture, reference)
+
+    def test_is_what_is_left_within_each_value(self, pairs):
+        """The unexplained variance: within the reference's values where the picture has one."""
+        picture, reference = (side[1] for side in pairs)
+        left = 0.0
+        for c in range(3):
+            for value in np.unique(picture[..., c]):
+                answers = reference[..., c][picture[..., c] == value]
+                left += np.var(answers.astype(float)) * answers.size
+        expected = 10 * np.log10(255**2 / (left / picture.size))
+        assert tone_corrected_psnr(picture, reference) == pytest.approx(expected)
+
+    def test_of_a_negative_is_infinite(self, pairs):
+        picture = pairs[0][0]
+        assert tone_corrected_psnr(picture, 255 - picture) == float("inf")
+
+
+class TestSlicedWasserstein:
+    def test_in_one_dimension_is_the_wasserstein_distance(self, rng):
+        a, b = rng.normal(0, 1, (4000, 1)), rng.gamma(2, 1, (3000, 1))
+        expected = scipy.stats.wasserstein_distance(a[:, 0], b[:, 0])
+        assert sliced_wasserstein(a, b) == pytest.approx(expected, rel=0.02)
+
+    def test_of_a_shift_is_its_mean_projection(self, rng):
+        """|⟨shift, θ⟩| over the sphere of three dimensions: half the shift's length."""
+        points = rng.random((500, 3))
+        found = sliced_wasserstein(points, points + [0, 0, 0.4], directions=20000)
+        assert found == pytest.approx(0.2, rel=0.02)
+
+    def test_of_equal_clouds_is_zero(self, rng):
+        points = rng.random((500, 3))
+        assert sliced_wasserstein(points, rng.permutation(points)) < 1e-9
+
+
+def test_color_statistics_are_means_of_blocks(rng):
+    pictures = rng.integers(0, 256, (2, 9, 13, 3)).astype(np.uint8)
+    found = color_statistics(pictures)
+    assert found.shape == (2 * 2 * 3, 3)
+    np.testing.assert_allclose(found[5], pictures[0, 4:8, 8:12].mean(axis=(0, 1)) / 255, rtol=1e-5)
+
+
+def test_texture_statistics_are_windows_of_luminance(rng):
+    pictures = rng.integers(0, 256, (2, 11, 15, 3)).astype(np.uint8)
+    found = texture_statistics(pictures)
+    assert found.shape == (2 * 2 * 3, 49)
+    window = pictures[0, 4:11, 8:15] @ [0.2989, 0.5870, 0.1140] / 255
+    np.testing.assert_allclose(found[5], (window - window.mean()).ravel(), atol=1e-6)
 
 
 class TestSsim:

@@ -50,6 +50,7 @@ COLUMNS = {
     *LOSSES,
     "psnr",
     "ssim",
+    "distance",
     "collapse_score",
     "correlation",
     "mean_red",
@@ -217,7 +218,11 @@ class TestRunFolder:
         scores = summary["validation"]
         assert scores["psnr_enhanced"] == pytest.approx(float(last["psnr"]), rel=1e-4)
         assert scores["ssim_enhanced"] == pytest.approx(float(last["ssim"]), rel=1e-4)
-        assert summary["collapse_score"] == pytest.approx(float(last["collapse_score"]), rel=1e-4)
+        for key in ("distance", "collapse_score"):
+            assert summary[key] == pytest.approx(float(last[key]), rel=1e-4)
+        rows = [row for row in read_log(finished.path) if row["distance"]]
+        least = min(rows, key=lambda row: float(row["distance"]))
+        assert summary["iteration_of_least_distance"] == int(least["iteration"])
 
     def test_saved_generator_has_the_score_of_the_summary(self, finished):
         """It is the averaged generator that was evaluated, and nothing is lost in the file."""
@@ -258,12 +263,12 @@ class TestRuns:
         self.run(*own, "seed=1", "run=other")
         assert sorted(p.name for p in Path("models").iterdir()) == [
             "other",
-            "quickstart-001",
-            "quickstart-002",
+            "recommended-001",
+            "recommended-002",
         ]
         logs = [
             [[float(row[name] or "nan") for name in LOSSES] for row in read_log(Path(path))]
-            for path in ("models/quickstart-001", "models/quickstart-002", "models/other")
+            for path in ("models/recommended-001", "models/quickstart-002", "models/other")
         ]
         first, same_seed, other_seed = np.array(logs)
         np.testing.assert_allclose(first, same_seed, rtol=1e-3)

@@ -6,9 +6,12 @@ from PIL import Image
 
 from wespe_tf.transfer import (
     ColorTransfer,
+    certainty,
     luminance,
     luminance_histogram,
+    moments,
     monge_kantorovich,
+    pooled,
 )
 
 WEIGHTS = np.array([0.2989, 0.5870, 0.1140])
@@ -70,47 +73,93 @@ class TestMongeKantorovich:
         np.testing.assert_allclose(matrix, np.diag([2, 0.5, 2]), atol=1e-12)
 
 
+class TestCertainty:
+    COLOURS = np.array([[0.10, 0.04, 0.02], [0.04, 0.09, 0.03], [0.02, 0.03, 0.11]])
+
+    def photos(self, rng, count, spread):
+        """Photos of one colour distribution, each with saturation off by `spread`."""
+        found = []
+        for off in rng.normal(0, spread, count):
+            pixels = rng.normal(size=(500, 3)) @ self.COLOURS
+            grey = pixels.mean(axis=1, keepdims=True)
+            found.append(0.5 + grey + np.exp(off) * (pixels - grey))
+        return found
+
+    def share(self, source, target):
+        def estimate(source, target):
+            return monge_kantorovich(pooled(source)[1], pooled(target)[1])
+
+        return certainty(estimate, np.eye(3), moments(source), moments(target))
+
+    def test_of_photos_that_agree_is_nearly_one(self, rng):
+        faded = [0.5 + 0.4 * (p - 0.5) for p in self.photos(rng, 10, 0.01)]
+        assert self.share(faded, self.photos(rng, 10, 0.01)) > 0.95
+
+    def test_of_a_difference_within_the_spread_of_photos_is_small(self, rng):
+        """Two draws from one domain of very different photos: nothing is certain."""
+        shares = [
+            self.share(self.photos(rng, 10, 0.3), self.photos(rng, 10, 0.3)) for _ in range(20)
+        ]
+        assert np.median(shares) < 0.5
+
+    def test_shrinks_a_mean_as_james_and_stein_do(self, rng):
+        """Means of n draws have variance σ²/n each, so 1 − 2·d·σ²/n / ‖difference‖² is known."""
+        source, target = rng.normal(0, 1, (400, 5)), rng.normal(0.3, 1, (400, 5))
+        difference = target.mean(axis=0) - source.mean(axis=0)
+        variance = (source.var(axis=0) + target.var(axis=0)).sum() / 400
+        found = certainty(lambda a, b: b.mean(axis=0) - a.mean(axis=0), 0, source, target)
+        assert found == pytest.approx(1 - variance / np.sum(difference**2), abs=0.01)
+
+    def test_moments_give_mean_and_covariance_of_all_pixels(self, rng):
+        photos = [rng.random((n, 3)) for n in (50, 80)]
+        mean, covariance = pooled(moments(photos))
+        together = np.concatenate(photos)
+        np.testing.assert_allclose(mean, together.mean(axis=0))
+        np.testing.assert_allclose(covariance, np.cov(together.T, bias=True), atol=1e-12)
+
+
 class TestCall:
     def test_follows_the_formula(self, rng):
         curve, matrix = np.sort(rng.random(256)), np.eye(3) + rng.normal(0, 0.1, (3, 3))
         offset = rng.normal(0, 0.1, 3)
         pictures = rng.integers(0, 256, (2, 5, 6, 3)).astype(np.uint8)
-        found = ColorTransfer(FLAT, FLAT, 0, matrix, offset)(pictures, curve)
+        found = ColorTransfer(FLAT, FLAT, 0, 1, matrix, offset)(pictures, curve)
         assert found.dtype == np.float32
         for index in np.ndindex(2, 5, 6):
-            rgb = pictures[index] / 255
-            luma = int(round(float(255 * rgb @ WEIGHTS)))
-            toned = rgb * (curve[luma] + 1 / 255) / (luma / 255 + 1 / 255)
+            toned = [curve[value] for value in pictures[index]]
             expected = np.clip(matrix @ toned + offset, 0, 1)
             np.testing.assert_allclose(found[index], expected, atol=1e-6)
 
     def test_without_change_is_the_identity(self, rng):
         pictures = rng.integers(0, 256, (1, 9, 9, 3)).astype(np.uint8)
-        same = ColorTransfer(FLAT, FLAT, 0, np.eye(3), np.zeros(3))
+        same = ColorTransfer(FLAT, FLAT, 0, 1, np.eye(3), np.zeros(3))
         found = same(pictures, np.arange(256) / 255)
         np.testing.assert_allclose(found, pictures / 255, atol=1e-6)
-
-    def test_black_and_white_stay_finite(self):
-        pictures = np.array([[[[0, 0, 0], [255, 255, 255]]]], np.uint8)
-        transfer = ColorTransfer(FLAT, FLAT, 0, np.eye(3), np.zeros(3))
-        found = transfer(pictures, np.linspace(0.2, 1, 256))
-        assert np.isfinite(found).all()
-        np.testing.assert_allclose(found[0, 0, 1], 1, atol=1e-6)
 
 
 class TestCurve:
     def test_of_the_domain_alone_ignores_the_photo(self, rng):
         histograms = rng.random((4, 256))
-        transfer = ColorTransfer(*histograms[:2], 0.0, np.eye(3), np.zeros(3))
+        transfer = ColorTransfer(*histograms[:2], 0.0, 1.0, np.eye(3), np.zeros(3))
         np.testing.assert_array_equal(transfer.curve(histograms[2]), transfer.curve(histograms[3]))
 
     def test_of_the_photo_alone_gives_it_the_targets_histogram(self):
         """A photo of levels 0 … 99, equally often, and a target of levels 100 … 199."""
         photo, target = np.zeros(256), np.zeros(256)
         photo[:100], target[100:200] = 1, 1
-        transfer = ColorTransfer(FLAT, target, 1.0, np.eye(3), np.zeros(3))
+        transfer = ColorTransfer(FLAT, target, 1.0, 1.0, np.eye(3), np.zeros(3))
         found = transfer.curve(photo)[:100] * 255
         np.testing.assert_allclose(found, np.arange(100, 200), atol=0.6)
+
+    def test_without_trust_is_no_change(self, rng):
+        histograms = rng.random((3, 256))
+        half, none = (
+            ColorTransfer(*histograms[:2], 0.3, trust, np.eye(3), np.zeros(3)).curve(histograms[2])
+            for trust in (0.5, 0.0)
+        )
+        full = ColorTransfer(*histograms[:2], 0.3, 1.0, np.eye(3), np.zeros(3)).curve(histograms[2])
+        np.testing.assert_allclose(none, np.arange(256) / 255)
+        np.testing.assert_allclose(half, (full + none) / 2)
 
 
 class TestFit:

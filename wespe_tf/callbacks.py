@@ -18,6 +18,7 @@ LOSSES = ("generator", "content", "color", "texture", "tv", "guide", "color_disc
 EVALUATION = (
     "psnr",
     "ssim",
+    "distance",
     "collapse_score",
     "correlation",
     "mean_red",
@@ -97,7 +98,7 @@ class Recorder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         values = self._evaluate()
-        logs.update({k: values[k] for k in ("psnr", "ssim", "collapse_score") if k in values})
+        logs.update({k: values[k] for k in ("psnr", "ssim", "distance") if k in values})
 
     def on_train_end(self, logs=None):
         if self.row["iteration"] > 0:

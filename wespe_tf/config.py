@@ -13,6 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .errors import UserError
 
+# Settings that name photos to train on.
+PHOTOS = {"source_dir", "target_dir", "model"}
 GENERATOR_NORMS = ("instance", "batch", "layer", "none")
 DISCRIMINATOR_NORMS = ("instance", "batch", "layer", "spectral", "none")
 KERNEL_INITS = ("truncated_normal", "kaiming_uniform", "glorot", "torch_default")
@@ -35,7 +37,11 @@ def setting(default, meaning, unit="", choices=None, at_least=None, below=math.i
 class TrainConfig:
     """Settings of `train.py`. Defaults are the paper's where the paper says."""
 
-    preset: str = setting("quickstart", "named list of settings that the others override")
+    preset: str | None = setting(
+        None,
+        "named list of settings that the others override; by default recommended with photos "
+        "given, quickstart without",
+    )
     run: str | None = setting(None, "run folder models/RUN; by default <preset>-001, -002, …")
 
     method: str = setting(
@@ -137,7 +143,9 @@ class TrainConfig:
         "iterations",
         at_least=0,
     )
-    warm_start_learning_rate: float = setting(5e-4, "Adam's step in the warm start", at_least=0)
+    warm_start_learning_rate: float = setting(
+        5e-4, "Adam's largest step in the warm start; it rises, then falls to zero", at_least=0
+    )
     learning_rate: float = setting(5e-4, "Adam's step for the generators", at_least=0)
     discriminator_learning_rate: float = setting(
         5e-4, "Adam's step for the discriminators", at_least=0
@@ -173,8 +181,9 @@ class TestConfig:
 
     model: str = setting(
         "",
-        "run, run folder, .keras file or TF 1 checkpoint; for DPED's photos a phone (iphone, "
-        "blackberry, sony) or the authors' trained model of it (iphone_orig, …)",
+        "run, run folder, .keras file or TF 1 checkpoint, by default models/phone_bench.keras; for "
+        "DPED's photos a phone (iphone, blackberry, sony) or the authors' trained model of it "
+        "(iphone_orig, …)",
     )
 
     # Own photos.
@@ -202,6 +211,7 @@ def load(schema, arguments):
         schema: `TrainConfig` or another dataclass of `setting` fields.
         arguments: list of `key=value`; `preset=NAME` loads `presets/NAME.yaml` (or the `.yaml`
             file of that path), `config=FILE` the settings that a run folder's `config.yaml` holds.
+            A preset's line `based_on: OTHER` loads that preset before it.
 
     Returns:
         A checked instance of `schema`.
@@ -218,8 +228,8 @@ def load(schema, arguments):
     if config_file is not None:
         layers.append((config_file, _read_yaml(config_file, "config")))
     elif "preset" in fields:
-        preset = given.get("preset", fields["preset"].default)
-        layers.append((f"preset {preset}", _read_yaml(_preset_path(preset), "preset")))
+        given.setdefault("preset", "recommended" if PHOTOS & set(given) else "quickstart")
+        layers += _preset_layers(given["preset"])
     values = {key: _parse(fields, key, text) for key, text in given.items()}
     layers.append(("", values))
 
@@ -263,6 +273,16 @@ def preset_names():
     """Names of the presets that ship with the package, sorted."""
     folder = importlib.resources.files("wespe_tf") / "presets"
     return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.suffix == ".yaml")
+
+
+def _preset_layers(preset, above=()):
+    """(where, settings) of a preset, after those that it is based on."""
+    if preset in above:
+        raise UserError(f"preset={preset}: based on itself")
+    values = _read_yaml(_preset_path(preset), "preset")
+    base = values.pop("based_on", None)
+    layers = _preset_layers(str(base), (*above, preset)) if base is not None else []
+    return [*layers, (f"preset {preset}", values)]
 
 
 def _preset_path(preset):

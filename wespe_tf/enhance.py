@@ -20,7 +20,7 @@ from .models.generator import Generator
 from .reference import is_checkpoint, load_checkpoint
 
 USAGE = """\
-usage: python test_model.py model=MODEL input=PHOTO_OR_FOLDER [output=FOLDER] [target=…]
+usage: python test_model.py input=PHOTO_OR_FOLDER [model=MODEL] [output=FOLDER] [target=…]
        python test_model.py model=iphone_orig [dped_dir=dped/] [test_subset=…] [resolution=…]
 
 Writes <photo>_enhanced.png and <photo>_before_after.png for every photo; with target= prints
@@ -35,6 +35,9 @@ CROP_SIZES = {
     "small": (768, 1024),
     "tiny": (600, 800),
 }
+
+# The trained model that comes with the project, models/README.md; used where none is named.
+SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "models" / "phone_bench.keras"
 
 # Half the generator's receptive field: how far the photo's edge, zero padding, is felt.
 REACH = 18
@@ -200,7 +203,8 @@ def find_model(model, models_orig_dir="models_orig"):
 
     Args:
         model: path of a run folder, of a `.keras` file or of a checkpoint (without `.index`), the
-            name of a run in `models/`, or of one of the authors' models in `models_orig_dir`.
+            name of a run in `models/`, or of one of the authors' models in `models_orig_dir`;
+            empty for the model that comes with the project.
         models_orig_dir: folder of the authors' trained models.
 
     Returns:
@@ -210,7 +214,9 @@ def find_model(model, models_orig_dir="models_orig"):
         UserError: if there is none.
     """
     if not model:
-        raise UserError(f"model=: missing; {USAGE.splitlines()[0]}")
+        if not SHIPPED_MODEL.is_file():
+            raise UserError(f"model=: missing, and {SHIPPED_MODEL} is not there either")
+        return SHIPPED_MODEL
     run = Path(model) / "generator.keras"
     for path in (Path(model), run, "models" / run):
         if path.is_file():

@@ -198,7 +198,15 @@ def warm_start(model, transfer, source, target, config, stop):
     """Trains G and F of a `WESPE` on the color transfer of the source patches."""
     print(f"warm start: {config.warm_start_iters} iterations on the color transfer")
     warm = WarmStart(model.generator, model.inverse_generator, config.border)
-    optimizer = keras.optimizers.Adam(config.warm_start_learning_rate, epsilon=1e-8)
+    # From the identity a full first step would spoil details that take long to come back.
+    rising = config.warm_start_iters // 10
+    learning_rate = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        config.warm_start_iters - rising,
+        warmup_target=config.warm_start_learning_rate,
+        warmup_steps=rising,
+    )
+    optimizer = keras.optimizers.Adam(learning_rate, epsilon=1e-8)
     warm.compile(optimizer, jit_compile=False)
     with reading_errors():
         warm.fit(
@@ -328,6 +336,8 @@ def summarise(config, recorder, validation, seconds):
         "seconds": round(seconds, 1),
         "collapsed": metrics.has_collapsed(scores),
         "uniform_since": metrics.uniform_since(iterations, scores),
+        "distance": last["distance"],
+        "iteration_of_least_distance": min(evaluations, key=lambda e: e["distance"])["iteration"],
         "collapse_score": last["collapse_score"],
         "correlation": last["correlation"],
         "mean_color": [last["mean_red"], last["mean_green"], last["mean_blue"]],

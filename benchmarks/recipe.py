@@ -1,0 +1,327 @@
+"""Which training recipe works: recipes × seeds at a fixed budget, scored on whole photos.
+
+python benchmarks/recipe.py data=FOLDER [recipes=A,B] [seeds=0,1,2] [budget=short]
+                            [pairs_model=CHECKPOINT] [output=FOLDER] [csv=FILE] [document=FILE]
+
+FOLDER holds `source/` and `target/`, photos that are not pairs, and `val_phone/` and
+`val_enhanced/`, pairs that only score. Rows that the CSV file has already are not computed again.
+`pairs_model` makes true pairs of the source photos for the row "supervised"; no other row sees
+them. Every run's photos and one page of all of them land in the output folder; the tables of the
+document, between its comment lines `<!-- tables -->`, are written anew from the CSV file.
+"""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from wespe_tf import metrics
+from wespe_tf.config import TrainConfig, load
+from wespe_tf.data.folders import find_pairs, find_pictures
+from wespe_tf.data.pipeline import PatchStream
+from wespe_tf.enhance import enhance, load_generator
+from wespe_tf.images import read_picture, to_uint8, write_picture
+from wespe_tf.models.build import make_generator
+from wespe_tf.plots import to_png
+from wespe_tf.tone import ToneCurve, histogram
+from wespe_tf.transfer import ColorTransfer, luminance_histogram
+
+# Changes to preset=recommended, one ingredient at a time.
+RECIPES = {
+    "recommended": [],
+    "no warm start": ["warm_start_iters=0"],
+    "no guide": ["w_guide=0"],
+    "no warm start, no guide": ["warm_start_iters=0", "w_guide=0"],
+    "no views": ["view_share=0"],
+    "no discriminators": ["w_color=0", "w_texture=0"],
+    "color only": ["w_texture=0"],
+    "texture only": ["w_color=0"],
+    "no content": ["w_content=0"],
+    "no tv": ["w_tv=0"],
+    "instance norm in discriminators": ["color_norm=instance", "texture_norm=instance"],
+    "no norm in discriminators": ["color_norm=none", "texture_norm=none"],
+    "discriminators 3 times faster": ["discriminator_learning_rate=9e-4"],
+    "no moving average": ["ema=0"],
+    "no border": ["border=0"],
+    "patch 100": ["patch_size=100", "batch_size=4"],
+    "random start": ["generator_init=truncated_normal"],
+    "random start, no warm start, no guide": [
+        "generator_init=truncated_normal",
+        "warm_start_iters=0",
+        "w_guide=0",
+    ],
+}
+# Iterations of the warm start and of the training proper that fit on two cores.
+BUDGETS = {
+    "short": {"warm_start_iters": 100, "num_train_iters": 100, "eval_step": 50},  # 4 minutes
+    "long": {"warm_start_iters": 450, "num_train_iters": 400, "eval_step": 100},  # 20 minutes
+}
+MARK = "<!-- tables -->"
+COLUMNS = (
+    "data",
+    "recipe",
+    "budget",
+    "seed",
+    "psnr",
+    "ssim",
+    "psnr_tone_corrected",
+    "psnr_of_each",
+    "crops_psnr",
+    "crops_psnr_best",
+    "drop",
+    "distance",
+    "collapsed",
+    "collapse_score",
+    "seconds",
+)
+
+
+def main(arguments):
+    """Fills the CSV file and draws the page."""
+    options = {
+        "recipes": "recommended",
+        "seeds": "0",
+        "budget": "short",
+        "pairs_model": "",
+        "output": "recipe_results",
+        "csv": str(Path(__file__).with_suffix(".csv")),
+        "document": str(Path(__file__).resolve().parent.parent / "docs" / "RECIPE.md"),
+    } | dict(a.split("=", 1) for a in arguments)
+    bench = Bench(Path(options["data"]), Path(options["output"]), Path(options["csv"]))
+    bench.baselines()
+    seeds = [int(seed) for seed in options["seeds"].split(",")]
+    for seed in seeds:
+        for recipe in options["recipes"].split(","):
+            bench.recipe(recipe, options["budget"], seed)
+        if options["pairs_model"]:
+            bench.supervised(options["pairs_model"], options["budget"], seed)
+    bench.draw_page()
+    write_tables(Path(options["csv"]), Path(options["document"]))
+
+
+class Bench:
+    """One data set's rows in the CSV file, and the photos behind them.
+
+    Args:
+        data: folder of `source`, `target`, `val_phone` and `val_enhanced`.
+        output: folder for runs and photos.
+        table: path of the CSV file.
+    """
+
+    def __init__(self, data, output, table):
+        self.data = data
+        self.output = output
+        self.table = table
+        self.pairs = find_pairs(data / "val_phone", data / "val_enhanced")
+        output.mkdir(parents=True, exist_ok=True)
+
+    def has(self, recipe, budget="", seed=""):
+        """Whether the CSV file has this row."""
+        if not self.table.exists():
+            return False
+        wanted = {
+            "data": self.data.name,
+            "recipe": recipe,
+            "budget": budget,
+            "seed": str(seed),
+        }
+        with open(self.table, newline="", encoding="utf-8") as file:
+            return any(wanted.items() <= row.items() for row in csv.DictReader(file))
+
+    def add(self, function, recipe, budget="", seed="", **more):
+        """Scores `function`, from photo to enhanced photo, on the pairs and appends its row."""
+        scores = []
+        folder = self.output / "photos" / f"{recipe} {budget} {seed}".strip()
+        folder.mkdir(parents=True, exist_ok=True)
+        for source, target in self.pairs:
+            enhanced, target = function(read_picture(source)), read_picture(target)
+            write_picture(folder / f"{Path(source).stem}.png", enhanced)
+            scores.append(
+                (
+                    metrics.psnr(enhanced, target),
+                    metrics.ssim(enhanced, target),
+                    metrics.tone_corrected_psnr(enhanced, target),
+                )
+            )
+        psnr, ssim, tone_corrected = np.mean(scores, axis=0)
+        row = {
+            "data": self.data.name,
+            "recipe": recipe,
+            "budget": budget,
+            "seed": seed,
+            "psnr": f"{psnr:.3f}",
+            "ssim": f"{ssim:.4f}",
+            "psnr_tone_corrected": f"{tone_corrected:.3f}",
+            "psnr_of_each": " ".join(f"{score[0]:.2f}" for score in scores),
+            **more,
+        }
+        new = not self.table.exists()
+        with open(self.table, "a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        print(", ".join(f"{key} {value}" for key, value in row.items() if value != ""))
+
+    def baselines(self):
+        """Rows of what needs no network."""
+        sides = [find_pictures(self.data / side, "data") for side in ("source", "target")]
+        curve = ToneCurve.match(*map(histogram, sides))
+        transfer = ColorTransfer.fit(*sides)
+
+        def transferred(photo):
+            return to_uint8(transfer(photo, transfer.curve(luminance_histogram(photo))))
+
+        for name, function in (
+            ("nothing", lambda photo: photo),
+            ("histogram match", lambda photo: to_uint8(curve(photo))),
+            ("color transfer", transferred),
+        ):
+            if not self.has(name):
+                self.add(function, name)
+
+    def recipe(self, name, budget, seed):
+        """Trains one recipe with the project's own command and adds its row."""
+        if self.has(name, budget, seed):
+            return
+        run = f"{name.replace(' ', '_').replace(',', '')}-{budget}-{seed}-{os.getpid()}"
+        # Of two settings of one key the later counts: a recipe has the last word.
+        settings = [f"{key}={value}" for key, value in BUDGETS[budget].items()] + RECIPES[name]
+        script = Path(__file__).resolve().parent.parent / "train.py"
+        data = self.data.resolve()
+        command = [
+            *(sys.executable, str(script), "preset=recommended", f"run={run}", f"seed={seed}"),
+            *(f"source_dir={data / 'source'}", f"target_dir={data / 'target'}"),
+            *(f"val_source_dir={data / 'val_phone'}", f"val_target_dir={data / 'val_enhanced'}"),
+            *settings,
+        ]
+        folder = self.output / "models" / run
+        with open(self.output / f"{run}.log", "w", encoding="utf-8") as log:
+            done = subprocess.run(command, cwd=self.output, stdout=log, stderr=subprocess.STDOUT)
+        if done.returncode:
+            print(f"{name}, seed {seed}: failed, see {log.name}")
+            return
+        summary = json.loads((folder / "summary.json").read_text())
+        crops = summary["validation"]
+        self.add(
+            _whole(load_generator(folder / "generator.keras")),
+            *(name, budget, seed),
+            crops_psnr=f"{crops['psnr_enhanced']:.3f}",
+            crops_psnr_best=f"{crops['psnr_best']:.3f}",
+            drop=f"{crops['psnr_best'] - crops['psnr_enhanced']:.3f}",
+            distance=f"{summary['distance']:.4f}",
+            collapsed=summary["collapsed"],
+            collapse_score=f"{summary['collapse_score']:.3f}",
+            seconds=f"{summary['seconds']:.0f}",
+        )
+
+    def supervised(self, pairs_model, budget, seed):
+        """Trains the same generator on true pairs of the source photos: L1, Adam 5e-4."""
+        if self.has("supervised", budget, seed):
+            return
+        answers = self.output / "pairs"
+        teacher = None
+        for path in find_pictures(self.data / "source", "data"):
+            answer = answers / f"{Path(path).stem}.png"
+            if not answer.exists():
+                teacher = teacher or tf.function(load_generator(pairs_model))
+                answers.mkdir(exist_ok=True)
+                write_picture(answer, enhance(teacher, read_picture(path), reflect=False))
+        config = load(TrainConfig, ["preset=recommended"])
+        keras.utils.set_random_seed(seed)
+        generator = make_generator(config, "generator")
+        generator.compile(keras.optimizers.Adam(5e-4), loss="mae", jit_compile=False)
+        sides = [
+            PatchStream(folder, config.patch_size, seed, "data")
+            for folder in (self.data / "source", answers)
+        ]
+        numbers = np.arange(config.batch_size)
+        start = time.monotonic()
+        for step in range(sum(BUDGETS[budget][k] for k in ("warm_start_iters", "num_train_iters"))):
+            source, answer = (
+                np.stack([side[n] for n in step * config.batch_size + numbers]) for side in sides
+            )
+            generator.train_on_batch(source / np.float32(255), answer / np.float32(255))
+        seconds = f"{time.monotonic() - start:.0f}"
+        self.add(_whole(generator), "supervised", budget, seed, seconds=seconds)
+
+    def draw_page(self):
+        """`page.png`: every row's photos, whole and a detail, beside input and answer."""
+        folders = sorted((self.output / "photos").iterdir())
+        rows = {"input": [s for s, _ in self.pairs]}
+        for folder in folders:
+            rows[folder.name] = [folder / f"{Path(s).stem}.png" for s, _ in self.pairs]
+        rows["answer"] = [t for _, t in self.pairs]
+        count = 2 * len(self.pairs)
+        figure, axes = plt.subplots(
+            len(rows), count, figsize=(3 * count, 2.4 * len(rows)), layout="constrained"
+        )
+        for line, (name, paths) in zip(axes, rows.items()):
+            for k, path in enumerate(paths):
+                photo = read_picture(path)
+                height, width = photo.shape[0] // 2, photo.shape[1] // 2
+                small = Image.fromarray(photo).resize((400, 400 * photo.shape[0] // photo.shape[1]))
+                line[2 * k].imshow(small)
+                line[2 * k + 1].imshow(photo[height : height + 240, width : width + 320])
+            line[0].set_title(name, loc="left")
+        for axis in axes.flat:
+            axis.axis("off")
+        (self.output / "page.png").write_bytes(to_png(figure))
+
+
+def write_tables(table, document):
+    """Puts Markdown tables of the CSV file between the document's two `<!-- tables -->` lines."""
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    text = []
+    for data, budget in sorted({(row["data"], row["budget"]) for row in rows if row["budget"]}):
+        shown = [r for r in rows if r["data"] == data and r["budget"] in ("", budget)]
+        text += ["", f"### {data}, {budget} budget", "", *_markdown(shown)]
+    before, _, after = document.read_text(encoding="utf-8").split(MARK)
+    tables = "\n".join(text)
+    document.write_text(f"{before}{MARK}{tables}\n\n{MARK}{after}", encoding="utf-8")
+
+
+def _markdown(rows):
+    """Lines of a table: a recipe's mean over seeds, the lowest seed, the worst drop."""
+    yield "| recipe | seeds | PSNR, dB | lowest | SSIM | tone-corrected | drop | collapsed | s |"
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|"
+    for recipe in dict.fromkeys(row["recipe"] for row in rows):
+        runs = [row for row in rows if row["recipe"] == recipe]
+        numbers = {
+            key: [float(run[key]) for run in runs if run[key]]
+            for key in ("psnr", "ssim", "psnr_tone_corrected", "drop", "seconds")
+        }
+        mean = {key: np.mean(values) if values else None for key, values in numbers.items()}
+        collapsed = sum(run["collapsed"] == "True" for run in runs)
+        cells = [
+            recipe,
+            str(len(runs)) if runs[0]["seed"] else "",
+            f"{mean['psnr']:.2f}",
+            f"{min(numbers['psnr']):.2f}",
+            f"{mean['ssim']:.4f}",
+            f"{mean['psnr_tone_corrected']:.2f}",
+            f"{max(numbers['drop']):.2f}" if numbers["drop"] else "",
+            f"{collapsed}" if numbers["drop"] else "",
+            f"{mean['seconds']:.0f}" if numbers["seconds"] else "",
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _whole(generator):
+    """The enhancement of a whole photo as one graph, which holds less memory."""
+    graph = tf.function(generator)
+    return lambda photo: enhance(graph, photo)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

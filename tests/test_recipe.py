@@ -1,0 +1,49 @@
+"""benchmarks/recipe.py: its recipes are settings, its tables are its CSV file's numbers."""
+
+import csv
+
+import pytest
+
+from benchmarks import recipe
+from wespe_tf.config import TrainConfig, load
+
+
+@pytest.mark.parametrize("name", recipe.RECIPES)
+def test_a_recipe_changes_the_recommended_preset(name):
+    base = load(TrainConfig, ["preset=recommended"])
+    changed = load(TrainConfig, ["preset=recommended", *recipe.RECIPES[name]])
+    assert (changed == base) == (name == "recommended")
+
+
+def test_tables_hold_means_over_seeds_and_leave_the_text_alone(tmp_path):
+    rows = [
+        {"data": "set", "recipe": "nothing", "psnr": 16, "ssim": 0.5, "psnr_tone_corrected": 28},
+        *(
+            {
+                "data": "set",
+                "recipe": "recommended",
+                "budget": "short",
+                "seed": seed,
+                "psnr": psnr,
+                "ssim": 0.8,
+                "psnr_tone_corrected": 28.5,
+                "drop": drop,
+                "collapsed": collapsed,
+                "seconds": 200,
+            }
+            for seed, psnr, drop, collapsed in ((0, 23, 0.1, False), (1, 22, 0.4, True))
+        ),
+    ]
+    with open(tmp_path / "rows.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, recipe.COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    document = tmp_path / "text.md"
+    document.write_text(f"before\n{recipe.MARK}\nold\n{recipe.MARK}\nafter\n")
+    for _ in range(2):
+        recipe.write_tables(tmp_path / "rows.csv", document)
+        text = document.read_text()
+        assert "| nothing |  | 16.00 | 16.00 | 0.5000 | 28.00 |  |  |  |" in text
+        assert "| recommended | 2 | 22.50 | 22.00 | 0.8000 | 28.50 | 0.40 | 1 | 200 |" in text
+        assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+        assert text.count("nothing") == 1
