@@ -268,7 +268,7 @@ class TestRuns:
         ]
         logs = [
             [[float(row[name] or "nan") for name in LOSSES] for row in read_log(Path(path))]
-            for path in ("models/recommended-001", "models/quickstart-002", "models/other")
+            for path in ("models/recommended-001", "models/recommended-002", "models/other")
         ]
         first, same_seed, other_seed = np.array(logs)
         np.testing.assert_allclose(first, same_seed, rtol=1e-3)
@@ -518,14 +518,14 @@ class TestSettingsReachTheModel:
         assert (of_g.epsilon, of_d.epsilon, of_g.beta_2) == (1e-8, 1e-8, 0.999)
         assert of_g.use_ema and of_g.ema_momentum == 0.9 and not of_d.use_ema
 
-    def test_linear_decay_ends_at_zero(self):
-        config = tiny("learning_rate_decay=linear", "num_train_iters=200")
+    def test_cosine_rises_over_a_tenth_and_ends_at_zero(self):
+        config = tiny("learning_rate_decay=cosine", "num_train_iters=200")
         optimizer = adam(config, 1e-3, 0.9)
         found = []
-        for iteration in (0, 50, 100, 150, 200):
+        for iteration in (0, 10, 20, 110, 200):
             optimizer.iterations.assign(iteration)
             found.append(float(optimizer.learning_rate))
-        np.testing.assert_allclose(found, [1e-3, 7.5e-4, 5e-4, 2.5e-4, 0], atol=1e-9)
+        np.testing.assert_allclose(found, [0, 5e-4, 1e-3, 5e-4, 0], atol=1e-9)
 
     def test_half_precision_scales_its_losses(self):
         config = tiny("precision=float16", "ema=0.9")

@@ -151,7 +151,9 @@ class TrainConfig:
         5e-4, "Adam's step for the discriminators", at_least=0
     )
     learning_rate_decay: str = setting(
-        "none", "linear: both steps fall to zero over the run", choices=("none", "linear")
+        "none",
+        "cosine: both steps rise over a tenth of the run, then fall to zero",
+        choices=("none", "cosine"),
     )
     generator_beta_1: float = setting(0.9, "Adam's β1 for the generators", at_least=0, below=1)
     discriminator_beta_1: float = setting(

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from . import __version__, metrics
@@ -18,7 +19,7 @@ from .callbacks import Recorder, StopOnSignal
 from .config import TrainConfig, help_text, load, to_yaml
 from .data.dped import dped_folders
 from .data.folders import DataFolders
-from .data.pipeline import PatchStream, reading_errors, training_data
+from .data.pipeline import GuidedStream, PatchStream, reading_errors, training_data
 from .data.sample import build_sample
 from .errors import UserError, run_command
 from .evaluation import Validation
@@ -26,11 +27,12 @@ from .images import write_atomically
 from .models.build import make_discriminator, make_generator
 from .models.generator import Generator
 from .models.vgg import load_vgg
-from .models.warm_start import WarmStart
+from .models.warm_start import WarmStart, fit_last_layer
 from .models.wespe import WESPE
 from .supervised import train_dped
 from .transfer import ColorTransfer
 
+FITTED_PATCHES = 64
 USAGE = """\
 usage: python train.py [preset=NAME] [key=value …]
 
@@ -183,10 +185,8 @@ def build_model(config):
 
 def adam(config, learning_rate, beta_1, ema=0.0):
     """Adam with the settings' decay, moving average and loss scaling."""
-    if config.learning_rate_decay == "linear":
-        learning_rate = keras.optimizers.schedules.PolynomialDecay(
-            learning_rate, config.num_train_iters, end_learning_rate=0.0
-        )
+    if config.learning_rate_decay == "cosine":
+        learning_rate = rising_cosine(learning_rate, config.num_train_iters)
     average = {"use_ema": True, "ema_momentum": ema} if ema else {}
     optimizer = keras.optimizers.Adam(learning_rate, beta_1=beta_1, epsilon=1e-8, **average)
     if config.precision == "float16":
@@ -194,18 +194,33 @@ def adam(config, learning_rate, beta_1, ema=0.0):
     return optimizer
 
 
-def warm_start(model, transfer, source, target, config, stop):
-    """Trains G and F of a `WESPE` on the color transfer of the source patches."""
-    print(f"warm start: {config.warm_start_iters} iterations on the color transfer")
-    warm = WarmStart(model.generator, model.inverse_generator, config.border)
-    # From the identity a full first step would spoil details that take long to come back.
-    rising = config.warm_start_iters // 10
-    learning_rate = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        config.warm_start_iters - rising,
-        warmup_target=config.warm_start_learning_rate,
-        warmup_steps=rising,
+def rising_cosine(peak, iterations):
+    """A step size that rises to `peak` over a tenth of the iterations and falls along a cosine.
+
+    Adam's first steps are as long as its later ones, but know a single batch only: at full size
+    they would spoil details that take long to come back.
+    """
+    rising = iterations // 10
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, iterations - rising, warmup_target=peak, warmup_steps=rising
     )
+
+
+def warm_start(model, transfer, source, target, config, stop):
+    """Trains G and F of a `WESPE` on the color transfer of views of the source photos.
+
+    Views, because the transfer's curve is a whole photo's: a cut-out does not show what it needs.
+    """
+    print(f"warm start: {config.warm_start_iters} iterations on the color transfer")
+    source = source.as_views()
+    guided = GuidedStream(source, transfer)
+    patches, guides = map(np.stack, zip(*(guided[n] for n in range(FITTED_PATCHES))))
+    patches, guides = patches / np.float32(255), guides / np.float32(255)
+    fit_last_layer(model.generator, patches, guides)
+    fit_last_layer(model.inverse_generator, guides, patches)
+
+    warm = WarmStart(model.generator, model.inverse_generator, config.border)
+    learning_rate = rising_cosine(config.warm_start_learning_rate, config.warm_start_iters)
     optimizer = keras.optimizers.Adam(learning_rate, epsilon=1e-8)
     warm.compile(optimizer, jit_compile=False)
     with reading_errors():

@@ -9,34 +9,43 @@ INITIALISATIONS = ("identity", "truncated_normal", "kaiming_uniform", "glorot", 
 
 
 class PassThrough(keras.initializers.Initializer):
-    """Kernel that copies input channels 0, 1, 2 to output channels 0, 1, 2 times `gain`.
+    """Kernel whose output channels copy the input channels of the same number, times `gain`.
 
-    Their other taps are zero, or normal noise of deviation `noise`; every other output channel
-    is left to `others`.
-
-    Args:
-        gain: centre tap of the copied channels.
-        noise: standard deviation of the taps that read the channels beyond 2 into 0, 1, 2.
-        others: initialiser of the kernels of the output channels beyond 2.
+    Output channels beyond the inputs weigh these at random, at the kernel's centre. Every tap has
+    normal noise of deviation `noise` on top.
     """
 
-    def __init__(self, gain, noise, others, seed=None):
-        self.gain, self.noise, self.others = gain, noise, others
+    def __init__(self, gain=1.0, noise=0.0, seed=None):
+        self.gain, self.noise = gain, noise
         self.seed = keras.random.SeedGenerator(seed)
 
     def __call__(self, shape, dtype=None):
         height, width, inputs, outputs = shape
-        others = (height, width, inputs - 3, 3)
-        taps = keras.random.normal(others, 0.0, self.noise, dtype, self.seed)
-        centre = ops.reshape(ops.eye(3, dtype=dtype) * self.gain, (1, 1, 3, 3))
-        above, left = height // 2, width // 2
-        copied = ops.pad(
-            centre, ((above, height - 1 - above), (left, width - 1 - left), (0, 0), (0, 0))
+        copied = self.gain * ops.eye(inputs, min(inputs, outputs), dtype=dtype)
+        mixed = keras.random.normal(
+            (inputs, outputs - copied.shape[1]), dtype=dtype, seed=self.seed
         )
-        copied = ops.concatenate([copied, taps], axis=2)
-        if outputs == 3:
-            return copied
-        return ops.concatenate([copied, self.others(shape, dtype)[..., 3:]], axis=3)
+        centre = ops.concatenate([copied, mixed], axis=1)[None, None]
+        above, left = height // 2, width // 2
+        edges = ((above, height - 1 - above), (left, width - 1 - left), (0, 0), (0, 0))
+        noise = keras.random.normal(shape, 0.0, self.noise, dtype, self.seed)
+        return ops.pad(centre, edges) + noise
+
+
+class Knots(keras.initializers.Initializer):
+    """Biases 0 for the first `copied` channels, uniform in [-1, 1] for the others.
+
+    Behind `PassThrough` and a ReLU the others bend at colors of their own: together they are a
+    basis in which tone curves and color maps are nearly linear.
+    """
+
+    def __init__(self, copied, seed=None):
+        self.copied = copied
+        self.seed = keras.random.SeedGenerator(seed)
+
+    def __call__(self, shape, dtype=None):
+        others = keras.random.uniform((shape[0] - self.copied,), -1.0, 1.0, dtype, self.seed)
+        return ops.concatenate([ops.zeros((self.copied,), dtype), others])
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -109,11 +118,11 @@ class Generator(keras.Model):
         elif final:
             # 0.58·tanh(gain·(x − 0.5)) + 0.5 is within 0.05 of x on [0, 1] for this gain.
             gain = 1.16 / self.tanh_scale
-            kernel_init = PassThrough(gain, 5e-4, None)
+            kernel_init = PassThrough(gain, noise=2e-4)
             bias_init = keras.initializers.Constant(-gain / 2)
         else:
-            kernel_init = PassThrough(1.0, 0.0, keras.initializers.HeNormal())
-            bias_init = keras.initializers.Zeros()
+            kernel_init = PassThrough()
+            bias_init = Knots(copied=inputs)
         return keras.layers.Conv2D(
             3 if final else self.width,
             size,
@@ -148,15 +157,19 @@ class Generator(keras.Model):
                 layer.build(hidden)
         self.to_rgb.build(hidden)
 
-    def call(self, inputs, training=False):
+    def features(self, inputs, training=False):
+        """What the last convolution sees, (N, H, W, width), for pictures as `call` takes them."""
         x = ops.relu(self.head(inputs))
         for conv1, norm1, conv2, norm2 in self.residuals:
             branch = ops.relu(_normalise(norm1, conv1(x), training))
             x = x + ops.relu(_normalise(norm2, conv2(branch), training))
         for conv in self.tail:
             x = ops.relu(conv(x))
-        z = ops.cast(self.to_rgb(x), statistics_dtype(self.compute_dtype))
-        return self.tanh_scale * ops.tanh(z) + 0.5
+        return x
+
+    def call(self, inputs, training=False):
+        z = self.to_rgb(self.features(inputs, training))
+        return self.tanh_scale * ops.tanh(ops.cast(z, statistics_dtype(self.compute_dtype))) + 0.5
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 3)
