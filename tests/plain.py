@@ -51,11 +51,15 @@ def leaky(x):
     return tf.maximum(x, 0.2 * x)
 
 
-def discriminator(x, weights):
+def discriminator(x, weights, order="activation_norm"):
     """Instance norm; logits."""
     x = leaky(conv(x, weights, "conv1", stride=4))
     for k, stride in ((2, 2), (3, 1), (4, 1), (5, 2)):
-        x = instance_norm(leaky(conv(x, weights, f"conv{k}", stride)), weights, f"norm{k}")
+        x = conv(x, weights, f"conv{k}", stride)
+        if order == "activation_norm":
+            x = instance_norm(leaky(x), weights, f"norm{k}")
+        else:
+            x = leaky(instance_norm(x, weights, f"norm{k}"))
     x = tf.reshape(x, (x.shape[0], -1))
     x = leaky(x @ weights["dense.kernel"] + weights["dense.bias"])
     return x @ weights["logits.kernel"] + weights["logits.bias"]

@@ -19,7 +19,7 @@ def patches(rng):
 @pytest.fixture
 def history(rng):
     losses = {name: rng.uniform(0.1, 2, 20).tolist() for name in LOSSES}
-    return {"iteration": list(range(1, 21)), **losses}
+    return {"iteration": list(range(1, 21)), "balance": [""] * 20, **losses}
 
 
 def curves(axes):
@@ -73,6 +73,28 @@ class TestLossFigure:
         png = to_png(loss_figure(history, patches, patches, "a run"))
         assert png.startswith(b"\x89PNG")
         assert [str(w.message) for w in recwarn] == []
+
+
+    def test_a_loss_is_drawn_where_it_was_computed(self, history, patches):
+        """Under a schedule each iteration knows the losses of one side."""
+        history["color_disc"][::2] = [np.nan] * 10
+        figure = loss_figure(history, patches, patches, "a run")
+        line = curves(figure.axes[0])["D color"]
+        np.testing.assert_array_equal(line.get_xdata(), history["iteration"][1::2])
+        np.testing.assert_array_equal(line.get_ydata(), history["color_disc"][1::2])
+
+    def test_changes_of_the_balance_and_collapse_are_marked(self, history, patches):
+        history["balance"] = ["start"] * 7 + ["generators behind"] * 5 + ["start"] * 8
+        figure = loss_figure(history, patches, patches, "a run", collapse=15)
+        for axes in figure.axes[:2]:
+            colors = [line.get_color() for line in axes.get_lines()]
+            marks = [
+                line.get_xdata()[0]
+                for line, color in zip(axes.get_lines(), colors)
+                if color in ("tab:cyan", "red")
+            ]
+            assert marks == [8, 13, 15]
+            assert {"balance changes", "uniform from here on"} <= set(curves(axes))
 
 
 class TestSampleFigure:

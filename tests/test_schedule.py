@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from wespe_tf.config import TrainConfig, load
+from wespe_tf.errors import UserError
 from wespe_tf.schedule import (
     BOTH,
     DISCRIMINATORS,
@@ -11,6 +13,7 @@ from wespe_tf.schedule import (
     Alternating,
     DynamicBalance,
     Simultaneous,
+    make_schedule,
 )
 
 G, D = GENERATORS, DISCRIMINATORS
@@ -116,12 +119,10 @@ class TestDynamicBalance:
         assert schedule.current == "start"
 
     def test_an_epoch_begins_at_the_start_again(self):
-        schedule = DynamicBalance()
-        play(schedule, [(0.5, 0.7)] * 25)
-        schedule.new_epoch()
-        found = play(schedule, [(0.5, 0.7)] * 21)
-        assert [side for side, _ in found[:6]] == [G, D, D] * 2
-        assert found[20][1] == "generators behind"
+        found = play(DynamicBalance(epoch=25), [(0.5, 0.7)] * 46)
+        assert [side for side, _ in found[25:31]] == [G, D, D] * 2
+        assert {state for _, state in found[25:45]} == {"start"}
+        assert found[24][1] == found[45][1] == "generators behind"
 
     def test_settings(self):
         schedule = DynamicBalance(
@@ -143,3 +144,23 @@ class TestDynamicBalance:
             play(first, losses[:cut])
             second.restore(json.loads(json.dumps(first.state())))
             assert play(second, losses[cut:]) == whole[cut:]
+
+
+def test_from_settings():
+    config = load(TrainConfig, ["schedule=alternating", "ratio=2:1"])
+    assert turns(make_schedule(config, 10), 3) == [G, G, D]
+    assert isinstance(make_schedule(load(TrainConfig, []), 10), Simultaneous)
+    own = ["balance_window=2", "balance_begin=3", "balance_start=2:1"]
+    own += ["balance_generator_threshold=1", "balance_discriminator_threshold=2"]
+    own += ["balance_discriminators_ahead=1:1"]
+    schedule = make_schedule(load(TrainConfig, ["schedule=balance", *own]), 30)
+    found = play(schedule, [(0.5, 1.9)] * 7)
+    assert [side for side, _ in found] == [G, G, D, G, D, G, D]
+    assert schedule.epoch == 30
+
+
+@pytest.mark.parametrize("ratio", ["1", "0:0", "1:-1", "a:b", "1:2:3"])
+def test_a_ratio_that_is_none(ratio):
+    config = load(TrainConfig, ["schedule=alternating", f"ratio={ratio}"])
+    with pytest.raises(UserError, match=f"ratio={ratio}: expected generator:discriminator"):
+        make_schedule(config, 10)

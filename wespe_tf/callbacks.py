@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import math
 import signal
 import time
 
@@ -12,7 +13,7 @@ import tensorflow as tf
 from . import plots
 from .evaluation import SHOWN
 from .images import write_atomically
-from .metrics import COLLAPSED_BELOW
+from .metrics import COLLAPSED_BELOW, uniform_since
 
 LOSSES = ("generator", "content", "color", "texture", "tv", "guide", "color_disc", "texture_disc")
 EVALUATION = (
@@ -25,6 +26,8 @@ EVALUATION = (
     "mean_green",
     "mean_blue",
 )
+
+COLUMNS = ("iteration", "seconds", "turn", "balance", *LOSSES, *EVALUATION)
 
 
 @contextlib.contextmanager
@@ -70,12 +73,12 @@ class Recorder(keras.callbacks.Callback):
         self.title = title
         self.iteration = 0
         self.evaluations = []
-        self.history = {name: [] for name in ("iteration", *LOSSES)}
+        self.history = {name: [] for name in ("iteration", "balance", *LOSSES)}
 
     def on_train_begin(self, logs=None):
         self.start = time.monotonic()
         self.log_file = open(self.run.path / "log.csv", "w", newline="", encoding="utf-8")
-        self.log = csv.DictWriter(self.log_file, ("iteration", "seconds", *LOSSES, *EVALUATION))
+        self.log = csv.DictWriter(self.log_file, COLUMNS)
         self.log.writeheader()
         self.events = tf.summary.create_file_writer(str(self.run.path / "tensorboard"))
         self.row = {"iteration": 0}
@@ -86,10 +89,11 @@ class Recorder(keras.callbacks.Callback):
         if self.row["iteration"] > 0:
             self._write_row()
         self.iteration += 1
-        losses = {name: float(logs[name]) for name in LOSSES}
-        self.row = {"iteration": self.iteration, **losses}
-        for name, value in self.row.items():
-            self.history[name].append(value)
+        losses = {name: float(logs[name]) for name in LOSSES if name in logs}
+        schedule = {"turn": self.model.turn, "balance": self.model.schedule.current}
+        self.row = {"iteration": self.iteration, **schedule, **losses}
+        for name, values in self.history.items():
+            values.append(self.row.get(name, math.nan))
         with self.events.as_default(step=self.iteration):
             for name, value in losses.items():
                 tf.summary.scalar(f"loss/{name}", value)
@@ -138,7 +142,8 @@ class Recorder(keras.callbacks.Callback):
         title = f"{self.title}, iteration {self.iteration}{quality}"
         figures = {f"samples_{self.iteration:06d}": plots.sample_figure(rows, title)}
         if self.iteration:
-            figures["losses"] = plots.loss_figure(self.history, target, enhanced, title)
+            collapse = uniform_since(*zip(*self._scores()))
+            figures["losses"] = plots.loss_figure(self.history, target, enhanced, title, collapse)
         for name, figure in figures.items():
             path = self.run.path / "figures" / f"{name}.png"
             write_atomically(path, plots.to_png(figure))
@@ -148,6 +153,10 @@ class Recorder(keras.callbacks.Callback):
             for name, pictures in rows.items():
                 tf.summary.image(name, np.asarray(pictures), max_outputs=SHOWN)
         self.events.flush()
+
+
+    def _scores(self):
+        return [(e["iteration"], e["collapse_score"]) for e in self.evaluations]
 
 
 class StopOnSignal(keras.callbacks.Callback):

@@ -89,6 +89,11 @@ class TrainConfig:
     discriminator_init: str = setting(
         "truncated_normal", "start of the discriminators", choices=KERNEL_INITS
     )
+    discriminator_order: str = setting(
+        "activation_norm",
+        "order within the discriminators' layers",
+        choices=("activation_norm", "norm_activation"),
+    )
     color_norm: str = setting(
         "instance", "norm in the color discriminator", choices=DISCRIMINATOR_NORMS
     )
@@ -126,6 +131,25 @@ class TrainConfig:
     content_normalise: bool = setting(
         False, "divide the VGG content loss by the features' mean square"
     )
+    content_pair: str = setting(
+        "source",
+        "what the inverse generator's output should resemble; the report's code compares it with "
+        "its own input, the enhanced picture",
+        choices=("source", "enhanced"),
+    )
+    content_extra_division: bool = setting(
+        False, "divide the content loss by the batch's size once more, as the report's code does"
+    )
+    vgg_preprocessing: str = setting(
+        "weights",
+        "input of VGG-19: as its weights ask, or as the report's code has it (RGB minus the means "
+        "of BGR)",
+        choices=("weights", "report"),
+    )
+    label_smoothing: float = setting(
+        0.0, "s: 1 in the discriminators' targets becomes 1 - s·U(0, 1)", at_least=0, below=1
+    )
+    flip_labels: bool = setting(False, "the discriminators answer 1 for fake, 0 for real")
     vgg_weights: str = setting(
         "imagenet",
         "imagenet (download), random, or an .h5, .npz or MatConvNet .mat file; also vgg_dir",
@@ -164,6 +188,34 @@ class TrainConfig:
         "moving average of the generators, evaluated and saved: share kept per iteration; 0 off",
         at_least=0,
         below=1,
+    )
+    schedule: str = setting(
+        "simultaneous",
+        "who trains in an iteration: both sides, one kind by a fixed ratio, or one kind by who is "
+        "behind (dynamic balance)",
+        choices=("simultaneous", "alternating", "balance"),
+    )
+    ratio: str = setting("1:1", "schedule=alternating: generator:discriminator iterations")
+    balance_window: int = setting(5, "balance: losses that a decision averages", at_least=1)
+    balance_begin: int = setting(
+        20, "balance: iterations of an epoch before the first decision", at_least=0
+    )
+    balance_generator_threshold: float = setting(
+        0.015, "balance: generators are behind above this loss", at_least=0
+    )
+    balance_discriminator_threshold: float = setting(
+        0.55, "balance: discriminators are ahead below this mean loss", at_least=0
+    )
+    balance_start: str = setting("1:2", "balance: ratio until the first decision")
+    balance_generators_behind: str = setting("1:0", "balance: ratio while generators are behind")
+    balance_discriminators_ahead: str = setting(
+        "3:1", "balance: ratio while discriminators are ahead"
+    )
+    balance_discriminators_behind: str = setting(
+        "1:3", "balance: ratio while discriminators are behind"
+    )
+    unfreeze_discriminators: bool = setting(
+        False, "compute the discriminators' gradients in the generators' step, and drop them"
     )
     precision: str = setting(
         "float32", "arithmetic of the networks", choices=("float32", "bfloat16", "float16")

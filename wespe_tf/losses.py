@@ -7,7 +7,7 @@ meant to be fed float32 or float64. Definitions and divisors: REPRODUCTION.md, "
 from keras import ops
 
 
-def adversarial_loss(logits, judged_real, head):
+def adversarial_loss(logits, judged_real, head, confidence=1.0):
     """Cross-entropy of a discriminator's logits against "real" or "fake", mean over the batch.
 
     BCE(D(·), real) of the paper's equations: the target is [1, 0] for real and [0, 1] for fake,
@@ -18,30 +18,33 @@ def adversarial_loss(logits, judged_real, head):
         judged_real: whether the target is "real".
         head: `"two_class_sigmoid"` or `"one_class_sigmoid"` (binary cross-entropy, mean over
             batch and outputs), or `"two_class_softmax"` (categorical cross-entropy).
+        confidence: what stands for 1 in the target; below 1 labels are smoothed.
 
     Returns:
-        Scalar, 0 at best; ln 2 for a random guess.
+        Scalar, 0 at best with full confidence; ln 2 for a random guess.
     """
     target = [1.0, 0.0] if judged_real else [0.0, 1.0]
-    target = ops.convert_to_tensor(target[: logits.shape[-1]], dtype=logits.dtype)
+    target = ops.convert_to_tensor(target[: logits.shape[-1]], dtype=logits.dtype) * confidence
     if head == "two_class_softmax":
         return -ops.mean(ops.sum(target * ops.log_softmax(logits), axis=-1))
     # max(z, 0) − z·t + log(1 + exp(−|z|)): binary cross-entropy that never overflows.
     return ops.mean(ops.relu(logits) - logits * target + ops.softplus(-ops.abs(logits)))
 
 
-def discriminator_loss(real_logits, fake_logits, head):
+def discriminator_loss(real_logits, fake_logits, head, confidence=1.0):
     """BCE(D(real), real) + BCE(D(fake), fake): what D_c and D_t each minimise.
 
     Args:
         real_logits: logits for target pictures.
         fake_logits: logits for enhanced pictures.
         head: see `adversarial_loss`.
+        confidence: see `adversarial_loss`.
 
     Returns:
         Scalar; 2·ln 2 for a random guess.
     """
-    return adversarial_loss(real_logits, True, head) + adversarial_loss(fake_logits, False, head)
+    real = adversarial_loss(real_logits, True, head, confidence)
+    return real + adversarial_loss(fake_logits, False, head, confidence)
 
 
 def content_vgg(reconstructed_features, source_features, normalise):

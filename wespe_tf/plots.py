@@ -37,15 +37,17 @@ def to_png(figure):
     return buffer.getvalue()
 
 
-def loss_figure(history, target, enhanced, title):
+def loss_figure(history, target, enhanced, title, collapse=None):
     """The report's figure: discriminators' and generator's losses over two rows of patches.
 
     Args:
-        history: dictionary of equally long sequences: `iteration` and the losses by the names
-            under which `WESPE.train_step` returns them.
+        history: dictionary of equally long sequences: `iteration`, the losses by the names under
+            which `WESPE.train_step` returns them, NaN where one was not computed, and `balance`,
+            the schedule's state, whose changes are marked.
         target: (N, H, W, 3) uint8 target patches.
         enhanced: (N, H, W, 3) uint8 generated ones.
         title: of the figure.
+        collapse: iteration from which the enhanced pictures are uniform, or None.
 
     Returns:
         A `matplotlib.figure.Figure`.
@@ -54,27 +56,34 @@ def loss_figure(history, target, enhanced, title):
     figure.suptitle(title)
     grid = figure.add_gridspec(4, 1, height_ratios=[3, 3, 1.3, 1.3])
     iteration = np.asarray(history["iteration"])
+    top, bottom = (figure.add_subplot(grid[k]) for k in (0, 1))
+    bottom.sharex(top)
 
-    axes = figure.add_subplot(grid[0])
     curves = {label: np.asarray(history[name]) for name, label in DISCRIMINATOR_CURVES.items()}
+    curves["mean"] = np.mean(list(curves.values()), axis=0)
     for label, values in curves.items():
-        axes.plot(iteration, values, lw=0.8, label=label)
-    axes.plot(iteration, np.mean(list(curves.values()), axis=0), "k", lw=1, label="mean")
-    axes.axhline(2 * np.log(2), color="gray", ls=":", lw=1, label="random guess, 2·ln 2")
-    axes.set_ylabel("discriminators' losses")
-    axes.set_ylim(bottom=0)
-    _legend_above(axes)
+        _draw_curve(top, iteration, values, label, color="black" if label == "mean" else None)
+    top.axhline(2 * np.log(2), color="gray", ls=":", lw=1, label="random guess, 2·ln 2")
+    top.set_ylabel("discriminators' losses")
+    top.set_ylim(bottom=0)
 
-    axes = figure.add_subplot(grid[1], sharex=axes)
     for name, label in GENERATOR_CURVES.items():
         values = np.asarray(history[name], float)
-        if not values.any():
-            continue
-        axes.plot(iteration, values, lw=1.2 if name == "generator" else 0.8, label=label)
-    axes.set_yscale("log")
-    axes.set_xlabel("iteration")
-    axes.set_ylabel("generator's losses, unweighted")
-    _legend_above(axes)
+        if np.nansum(np.abs(values)) > 0:
+            _draw_curve(bottom, iteration, values, label)
+    bottom.set_yscale("log")
+    bottom.set_xlabel("iteration")
+    bottom.set_ylabel("generator's losses, unweighted")
+
+    states = history["balance"]
+    changes = [k for k in range(1, len(states)) if states[k] != states[k - 1]]
+    for axes in (top, bottom):
+        for number, k in enumerate(changes):
+            label = "balance changes" if number == 0 else None
+            axes.axvline(iteration[k], color="tab:cyan", lw=0.5, alpha=0.5, label=label)
+        if collapse is not None:
+            axes.axvline(collapse, color="red", ls="--", lw=1.2, label="uniform from here on")
+        _legend_above(axes)
 
     for place, name, pictures in ((2, "target", target), (3, "enhanced", enhanced)):
         _show_row(figure.add_subplot(grid[place]), name, pictures)
@@ -97,6 +106,12 @@ def sample_figure(rows, title):
     for axes, (name, pictures) in zip(places, rows.items()):
         _show_row(axes, name, pictures)
     return figure
+
+
+def _draw_curve(axes, iteration, values, label, color=None):
+    """A loss over the iterations that computed it."""
+    known = np.isfinite(values)
+    axes.plot(iteration[known], values[known], lw=0.8, label=label, color=color)
 
 
 def _legend_above(axes):

@@ -1,18 +1,22 @@
 """Who trains next: the generators, the discriminators or both.
 
 A schedule answers `turn()` before an iteration and, where it `needs_losses`, is told the losses
-with `observe` after it. `state()` is what a checkpoint has to keep.
+with `observe` after it. `current` names its state, `state()` is what a checkpoint has to keep.
 """
 
 import collections
+import re
 
-BOTH, GENERATORS, DISCRIMINATORS = "both", "generators", "discriminators"
+from .errors import UserError
+
+BOTH, GENERATORS, DISCRIMINATORS = TURNS = ("both", "generators", "discriminators")
 
 
 class Simultaneous:
     """Both sides train in every iteration."""
 
     needs_losses = False
+    current = ""
 
     def turn(self):
         """Who trains in the next iteration: `BOTH`."""
@@ -35,6 +39,7 @@ class Alternating:
     """
 
     needs_losses = False
+    current = ""
 
     def __init__(self, generator_steps, discriminator_steps):
         if min(generator_steps, discriminator_steps) < 0 or generator_steps == 0 == (
@@ -79,6 +84,7 @@ class DynamicBalance:
         begin: iterations of an epoch before the first decision.
         generator_threshold: see above.
         discriminator_threshold: see above; of the mean of the two discriminators.
+        epoch: iterations of an epoch, or None for a single one.
     """
 
     needs_losses = True
@@ -96,23 +102,22 @@ class DynamicBalance:
         begin=20,
         generator_threshold=0.015,
         discriminator_threshold=0.55,
+        epoch=None,
     ):
         self.ratios = {**self.RATIOS, **(ratios or {})}
         self.begin = begin
         self.generator_threshold = generator_threshold
         self.discriminator_threshold = discriminator_threshold
+        self.epoch = epoch
         self.losses = {
             side: collections.deque(maxlen=window) for side in (GENERATORS, DISCRIMINATORS)
         }
-        self.new_epoch()
-
-    def new_epoch(self):
-        """Begins an epoch: state "start", iterations counted anew; losses are kept."""
-        self.iteration = 0
-        self._enter("start")
+        self._begin_epoch()
 
     def turn(self):
         """Who trains in the next iteration: `GENERATORS` or `DISCRIMINATORS`."""
+        if self.iteration == self.epoch:
+            self._begin_epoch()
         if self.iteration >= self.begin and all(self.losses.values()):
             state = self._decide()
             if state != self.current:
@@ -149,6 +154,11 @@ class DynamicBalance:
             self.losses[side].clear()
             self.losses[side].extend(values)
 
+    def _begin_epoch(self):
+        """State "start", iterations counted anew; losses are kept."""
+        self.iteration = 0
+        self._enter("start")
+
     def _decide(self):
         generators, discriminators = (sum(values) / len(values) for values in self.losses.values())
         if generators > self.generator_threshold:
@@ -160,3 +170,41 @@ class DynamicBalance:
     def _enter(self, state):
         self.current = state
         self.ratio = Alternating(*self.ratios[state])
+
+
+def make_schedule(config, epoch):
+    """The schedule that a `TrainConfig` asks for.
+
+    Args:
+        config: `TrainConfig`.
+        epoch: iterations in which the source patches are seen once.
+
+    Raises:
+        UserError: on a ratio that is not one.
+    """
+    if config.schedule == "simultaneous":
+        return Simultaneous()
+    if config.schedule == "alternating":
+        return Alternating(*_ratio(config, "ratio"))
+    return DynamicBalance(
+        {
+            "start": _ratio(config, "balance_start"),
+            "generators behind": _ratio(config, "balance_generators_behind"),
+            "discriminators ahead": _ratio(config, "balance_discriminators_ahead"),
+            "discriminators behind": _ratio(config, "balance_discriminators_behind"),
+        },
+        window=config.balance_window,
+        begin=config.balance_begin,
+        generator_threshold=config.balance_generator_threshold,
+        discriminator_threshold=config.balance_discriminator_threshold,
+        epoch=epoch,
+    )
+
+
+def _ratio(config, key):
+    """The two numbers of a setting such as "1:2"."""
+    value = getattr(config, key)
+    found = re.fullmatch(r"(\d{1,4}):(\d{1,4})", value)
+    if found is None or not int(found[1]) + int(found[2]):
+        raise UserError(f"{key}={value}: expected generator:discriminator steps, such as 1:2")
+    return int(found[1]), int(found[2])

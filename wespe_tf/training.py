@@ -29,6 +29,7 @@ from .models.generator import Generator
 from .models.vgg import load_vgg
 from .models.warm_start import WarmStart, fit_last_layer
 from .models.wespe import WESPE
+from .schedule import make_schedule
 from .supervised import train_dped
 from .transfer import ColorTransfer
 
@@ -82,7 +83,7 @@ def train(config):
     transfer = None
     if config.warm_start_iters or config.w_guide:
         transfer = ColorTransfer.fit(source.readable, target.readable)
-    model = build_model(config)
+    model = build_model(config, max(1, source.epoch_size // config.batch_size))
     run = RunFolder.create(config)
     print(f"{source.folder}: {len(source.paths)} pictures → {target.folder}: {len(target.paths)}")
     print(f"run folder: {run.path}")
@@ -144,14 +145,15 @@ def data_folders(config):
     )
 
 
-def build_model(config):
+def build_model(config, epoch=None):
     """A compiled and built `WESPE`.
 
     Args:
         config: `TrainConfig`.
+        epoch: see `make_schedule`.
 
     Raises:
-        UserError: if the VGG weights cannot be had or the border leaves no patch.
+        UserError: if the VGG weights cannot be had, the border leaves no patch, or a ratio is none.
     """
     # Of 16 pixels the discriminators' convolutions leave one, and instance norm nothing of that.
     if config.patch_size - 2 * config.border <= 16:
@@ -159,16 +161,23 @@ def build_model(config):
             f"border={config.border}: leaves less than 17 pixels of patch_size={config.patch_size}"
         )
 
-    uses_vgg = config.content_features == "vgg19"
+    uses_vgg = config.content_features == "vgg19" and config.w_content > 0
     model = WESPE(
         make_generator(config, "generator"),
         make_generator(config, "inverse_generator"),
         make_discriminator(config, "color_discriminator", config.color_norm),
         make_discriminator(config, "texture_discriminator", config.texture_norm),
-        load_vgg(config.content_layer, config.vgg_weights) if uses_vgg else None,
+        load_vgg(config.content_layer, config.vgg_weights, config.vgg_preprocessing == "report")
+        if uses_vgg
+        else None,
         content_normalise=config.content_normalise,
         blur=config.blur,
         border=config.border,
+        content_pair=config.content_pair,
+        content_extra_division=config.content_extra_division,
+        label_smoothing=config.label_smoothing,
+        flip_labels=config.flip_labels,
+        unfreeze_discriminators=config.unfreeze_discriminators,
         w_content=config.w_content,
         w_color=config.w_color,
         w_texture=config.w_texture,
@@ -178,6 +187,7 @@ def build_model(config):
     model.compile(
         adam(config, config.learning_rate, config.generator_beta_1, config.ema),
         adam(config, config.discriminator_learning_rate, config.discriminator_beta_1),
+        make_schedule(config, epoch),
     )
     model.build((config.batch_size, config.patch_size, config.patch_size, 3))
     return model

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests import plain
-from wespe_tf.models.discriminator import HEADS, NORMS, Discriminator
+from wespe_tf.models.discriminator import HEADS, NORMS, ORDERS, Discriminator
 from wespe_tf.models.layers import KERNEL_INITIALISERS
 
 
@@ -104,13 +104,14 @@ class TestParameters:
 
 class TestArithmetic:
     @pytest.mark.parametrize("size", [32, 45])
-    def test_equals_the_network_written_plainly(self, policy, rng, size):
+    @pytest.mark.parametrize("order", ORDERS)
+    def test_equals_the_network_written_plainly(self, policy, rng, size, order):
         policy("float64")
-        discriminator = small(size=size)
+        discriminator = small(size=size, order=order)
         spread(discriminator, rng)
         pictures = rng.random((3, size, size, 3))
         weights = plain.tensors(plain.discriminator_variables(discriminator))
-        expected = plain.discriminator(tf.constant(pictures), weights)
+        expected = plain.discriminator(tf.constant(pictures), weights, order)
         assert np.std(expected, axis=0).min() > 1e-3
         np.testing.assert_allclose(array(discriminator(pictures)), expected, rtol=0, atol=1e-12)
 
@@ -209,7 +210,7 @@ class TestOptions:
         + [*itertools.product(["instance"], ["two_class_sigmoid"], KERNEL_INITIALISERS)],
     )
     def test_loads_from_keras_file_in_safe_mode(self, tmp_path, pictures, rng, norm, head, init):
-        options = {"norm": norm, "head": head, "init": init, "norm_epsilon": 1e-5}
+        options = {"norm": norm, "head": head, "init": init, "norm_epsilon": 1e-5, "order": "norm_activation"}
         options |= {"channels": (4, 5, 6, 7, 8), "dense": 9, "width_multiplier": 1.5}
         discriminator = built(**options)
         spread(discriminator, rng)

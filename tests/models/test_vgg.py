@@ -197,6 +197,17 @@ class TestMatConvNetStyle:
         np.testing.assert_allclose(features[0, 2, 1, :3], expected, rtol=1e-5)
         assert np.abs(features[0, :2]).max() == 0
 
+    def test_the_reports_input_is_rgb_less_the_means_of_bgr(self):
+        vgg = VGGFeatures("relu1_1", "report")
+        vgg.build(None)
+        kernel = np.zeros((3, 3, 3, 64), np.float32)
+        kernel[1, 1, range(3), range(3)] = 1
+        vgg.conv_layers()[0].set_weights([kernel, np.zeros(64)])
+        picture = np.full((1, 4, 4, 3), (0.6, 0.7, 0.8), np.float32)
+        expected = np.array([0.6, 0.7, 0.8]) * 255 - [103.939, 116.779, 123.68]
+        np.testing.assert_allclose(array(vgg(picture))[0, 1, 1, :3], expected, rtol=1e-5)
+        assert load_vgg("relu1_1", "random", as_report=True).style == "report"
+
     def test_float64_reaches_every_layer(self, pictures):
         vgg = VGGFeatures("relu2_1", "matconvnet", dtype="float64")
         vgg.build(None)

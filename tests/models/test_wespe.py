@@ -12,6 +12,7 @@ from wespe_tf.models.generator import Generator
 from wespe_tf.models.vgg import load_vgg
 from wespe_tf.models.warm_start import WarmStart
 from wespe_tf.models.wespe import WESPE
+from wespe_tf.schedule import BOTH, DISCRIMINATORS, GENERATORS, Alternating, DynamicBalance
 
 SIDE = 24
 WEIGHTS = {"content": 1.3, "color": 0.4, "texture": 0.7, "tv": 2.5, "guide": 0}
@@ -29,6 +30,7 @@ def make_wespe(
     norm="instance",
     head="two_class_sigmoid",
     generator_norm="instance",
+    schedule=None,
     **options,
 ):
     """A tiny `WESPE`, built for patches of 24×24."""
@@ -45,6 +47,7 @@ def make_wespe(
     model.compile(
         generator_optimizer or keras.optimizers.Adam(1e-3, epsilon=1e-8),
         discriminator_optimizer or keras.optimizers.Adam(1e-3, epsilon=1e-8),
+        schedule,
     )
     model.build((3, SIDE, SIDE, 3))
     return model
@@ -224,6 +227,123 @@ class TestAgainstPlainStep:
                 err_msg=str(key),
             )
         np.testing.assert_array_equal(array(vgg.weights[0]), kernels[0])
+
+
+class TestTurns:
+    """Who trains in an iteration, and what the other side keeps."""
+
+    @pytest.mark.parametrize(
+        "turn, trained", [(GENERATORS, NETWORKS[:2]), (DISCRIMINATORS, NETWORKS[2:])]
+    )
+    def test_one_side_steps_as_if_both_did(self, batch, float64, turn, trained):
+        model = make_wespe(keras.optimizers.SGD(1.0), keras.optimizers.SGD(1.0))
+        before = values_of(model)
+        expected, gradients = plain_step(before, *batch)
+        model.turn = turn
+        found = model.train_step(batch)
+        of_discriminators = {"color_disc", "texture_disc"}
+        names = of_discriminators if turn == DISCRIMINATORS else set(expected) - of_discriminators
+        assert_same(found, {name: expected[name] for name in names}, atol=1e-12)
+        for key, value in values_of(model).items():
+            change = gradients[key] if key[0] in trained else 0 * gradients[key]
+            np.testing.assert_allclose(before[key] - value, change, rtol=1e-7, atol=1e-12)
+
+    def test_unfreezing_the_discriminators_changes_no_update(self, batch):
+        """The report's remedy, bit for bit: gradients that are cleared before they are used."""
+        weights = []
+        for unfrozen in (False, True):
+            keras.utils.set_random_seed(3)
+            model = make_wespe(unfreeze_discriminators=unfrozen)
+            for turn in (GENERATORS, DISCRIMINATORS, BOTH):
+                model.turn = turn
+                model.train_step(batch)
+            optimizers = model.generator_optimizer, model.discriminator_optimizer
+            slots = [v for optimizer in optimizers for v in optimizer.variables]
+            weights.append([array(v) for v in [*model.weights, *slots]])
+        for frozen, unfrozen in zip(*weights):
+            np.testing.assert_array_equal(frozen, unfrozen)
+
+    @pytest.mark.slow
+    def test_fit_follows_the_schedule_and_traces_each_step_once(self, batch):
+        model = make_wespe(schedule=Alternating(1, 2))
+        traced, compute_losses = [], model.compute_losses
+
+        def noted(*args, **kwargs):
+            traced.append(kwargs["turn"])
+            return compute_losses(*args, **kwargs)
+
+        model.compute_losses = noted
+        data = tf.data.Dataset.from_tensors(batch).repeat()
+        model.fit(data, steps_per_epoch=6, epochs=2, verbose=0)
+        assert traced == [GENERATORS, DISCRIMINATORS]
+        assert int(model.generator_optimizer.iterations) == 4
+        assert int(model.discriminator_optimizer.iterations) == 8
+
+    @pytest.mark.slow
+    def test_the_balance_is_told_the_losses(self, batch):
+        schedule = DynamicBalance(begin=3, generator_threshold=1e9, discriminator_threshold=1e9)
+        model = make_wespe(schedule=schedule)
+        data = tf.data.Dataset.from_tensors(batch).repeat()
+        seen = []
+        note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: seen.append(logs))
+        model.fit(data, steps_per_epoch=7, verbose=0, callbacks=[note])
+        assert schedule.current == "discriminators ahead"
+        expected = [float(v["generator"]) for v in seen if "generator" in v]
+        np.testing.assert_allclose(schedule.losses[GENERATORS], expected)
+        pairs = [(v["color_disc"], v["texture_disc"]) for v in seen if "color_disc" in v]
+        np.testing.assert_allclose(schedule.losses[DISCRIMINATORS], np.mean(pairs, axis=1))
+        assert (len(expected), len(pairs)) == (4, 3)
+
+
+class TestAsInTheReport:
+    def losses(self, model, batch):
+        source, target = (p.astype(np.float32) / 255 for p in batch)
+        values = model.compute_losses(source, target, training=True)
+        return {name: float(value) for name, value in values.items()}
+
+    def test_content_of_the_enhanced_picture(self, batch):
+        model = make_wespe(content_pair="enhanced")
+        enhanced = model.generator(batch[0].astype(np.float32) / 255)
+        expected = np.abs(array(model.inverse_generator(enhanced)) - array(enhanced)).mean()
+        assert self.losses(model, batch)["content"] == pytest.approx(expected, rel=1e-5)
+
+    def test_content_divided_again(self, batch):
+        keras.utils.set_random_seed(1)
+        plain_mean = self.losses(make_wespe(), batch)["content"]
+        keras.utils.set_random_seed(1)
+        divided = self.losses(make_wespe(content_extra_division=True), batch)["content"]
+        assert divided * (3 * SIDE * SIDE * 3) == pytest.approx(plain_mean, rel=1e-5)
+
+    def test_without_content_the_inverse_generator_is_not_run(self, batch):
+        model = make_wespe(w_content=0.0)
+        before = values_of(model)
+        assert self.losses(model, batch)["content"] == 0
+        model.train_step(batch)
+        same = {key[0]: True for key in before}
+        for key, value in values_of(model).items():
+            same[key[0]] &= np.array_equal(before[key], value)
+        assert same == {network: network == "inverse_generator" for network in NETWORKS}
+
+    def test_flipped_labels_swap_the_answers(self, batch):
+        keras.utils.set_random_seed(1)
+        model = make_wespe(flip_labels=True, head="one_class_sigmoid")
+        losses = self.losses(model, batch)
+        source, target = (p.astype(np.float32) / 255 for p in batch)
+        for name, view in (("color", plain.paper_blur), ("texture", plain.gray)):
+            judge = getattr(model, f"{name}_discriminator")
+            fake = array(judge(view(model.generator(source))))
+            real = array(judge(view(tf.constant(target))))
+            assert losses[name] == pytest.approx(np.log1p(np.exp(fake)).mean(), rel=1e-4)
+            judging = np.log1p(np.exp(-fake)).mean() + np.log1p(np.exp(real)).mean()
+            assert losses[f"{name}_disc"] == pytest.approx(judging, rel=1e-4)
+
+    def test_smoothing_draws_once_a_batch(self, batch):
+        model = make_wespe(label_smoothing=0.5)
+        draws = [float(model.draw_confidence()) for _ in range(200)]
+        assert 0.5 <= min(draws) < 0.53 and 0.97 < max(draws) <= 1 and len(set(draws)) > 190
+        first, second = (self.losses(model, batch)["color"] for _ in range(2))
+        assert first != second
+        assert make_wespe().draw_confidence() == 1
 
 
 @pytest.mark.parametrize("head", ["two_class_softmax", "one_class_sigmoid"])

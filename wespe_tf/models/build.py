@@ -22,6 +22,7 @@ def make_discriminator(config, name, norm):
         width_multiplier=config.discriminator_width,
         head=config.discriminator_head,
         norm=norm,
+        order=config.discriminator_order,
         init=config.discriminator_init,
         name=name,
     )

@@ -7,6 +7,7 @@ from .layers import PACKAGE, make_initialisers, make_norm, statistics_dtype
 
 HEADS = ("two_class_sigmoid", "two_class_softmax", "one_class_sigmoid")
 NORMS = ("instance", "batch", "layer", "spectral", "none")
+ORDERS = ("activation_norm", "norm_activation")
 CHANNELS = (48, 128, 192, 192, 128)
 _SIZES_AND_STRIDES = ((11, 4), (5, 2), (3, 1), (3, 1), (3, 2))
 
@@ -27,6 +28,8 @@ class Discriminator(keras.Model):
         norm: `"instance"`, `"batch"`, `"layer"`, `"spectral"` (every kernel divided by its
             largest singular value: Keras's `SpectralNormalization`) or `"none"`.
         norm_epsilon: added to the variance.
+        order: `"activation_norm"` (convolution → LeakyReLU → norm: DPED code) or
+            `"norm_activation"` (the norm first: report-code).
         init: `"truncated_normal"`, `"kaiming_uniform"`, `"glorot"` or `"torch_default"`.
 
     Call arguments:
@@ -48,6 +51,7 @@ class Discriminator(keras.Model):
         head="two_class_sigmoid",
         norm="instance",
         norm_epsilon=1e-3,
+        order="activation_norm",
         init="truncated_normal",
         **kwargs,
     ):
@@ -56,12 +60,15 @@ class Discriminator(keras.Model):
             raise ValueError(f"head: expected one of {', '.join(HEADS)}, got {head!r}")
         if norm not in NORMS:
             raise ValueError(f"norm: expected one of {', '.join(NORMS)}, got {norm!r}")
+        if order not in ORDERS:
+            raise ValueError(f"order: expected one of {', '.join(ORDERS)}, got {order!r}")
         self.channels = tuple(channels)
         self.width_multiplier = width_multiplier
         self.dense = dense
         self.head = head
         self.norm = norm
         self.norm_epsilon = norm_epsilon
+        self.order = order
         self.init = init
         self.initialisers = make_initialisers(init)
 
@@ -132,9 +139,13 @@ class Discriminator(keras.Model):
     def call(self, inputs, training=False):
         x = inputs
         for conv, norm in zip(self.convs, self.norms):
-            x = _leaky_relu(_apply(conv, x, training))
+            x = _apply(conv, x, training)
+            if self.order == "activation_norm":
+                x = _leaky_relu(x)
             if norm is not None:
                 x = _apply(norm, x, training)
+            if self.order == "norm_activation":
+                x = _leaky_relu(x)
         x = ops.reshape(x, (-1, x.shape[1] * x.shape[2] * x.shape[3]))
         hidden, logits = self.denses
         x = _leaky_relu(_apply(hidden, x, training))
@@ -160,6 +171,7 @@ class Discriminator(keras.Model):
             "head": self.head,
             "norm": self.norm,
             "norm_epsilon": self.norm_epsilon,
+            "order": self.order,
             "init": self.init,
         }
 

@@ -17,7 +17,7 @@ CHANNELS = (64, 128, 256, 512, 512)
 LAYERS = tuple(
     f"relu{block}_{k}" for block, count in enumerate(CONVOLUTIONS, 1) for k in range(1, count + 1)
 )
-STYLES = ("keras", "matconvnet")
+STYLES = ("keras", "matconvnet", "report")
 MEAN_RGB = (123.68, 116.779, 103.939)
 
 
@@ -29,10 +29,12 @@ class VGGFeatures(keras.Model):
 
         keras        channels in BGR; max pooling 2×2 drops an odd row or column (VALID)
         matconvnet   channels in RGB; pooling keeps it (SAME): 100 → 50 → 25 → 13 → 7, DPED code
+        report       as report-code feeds it: Keras's weights, but channels in RGB, from which the
+                     means of BGR are subtracted
 
     Args:
         layer: `"relu1_1"` … `"relu5_4"`; nothing above it is built.
-        style: `"keras"` or `"matconvnet"`.
+        style: `"keras"`, `"matconvnet"` or `"report"`.
 
     Call arguments:
         inputs: (N, H, W, 3) RGB tensor in [0, 1].
@@ -80,10 +82,11 @@ class VGGFeatures(keras.Model):
         return [conv for block in self.convs for conv in block]
 
     def call(self, inputs):
-        x = inputs * 255.0 - ops.convert_to_tensor(MEAN_RGB, dtype=inputs.dtype)
-        padding = "same"
+        mean = MEAN_RGB[::-1] if self.style == "report" else MEAN_RGB
+        x = inputs * 255.0 - ops.convert_to_tensor(mean, dtype=inputs.dtype)
         if self.style == "keras":
-            x, padding = x[..., ::-1], "valid"
+            x = x[..., ::-1]
+        padding = "same" if self.style == "matconvnet" else "valid"
         x = ops.cast(x, self.compute_dtype)
         for block, convs in enumerate(self.convs):
             if block > 0:
@@ -93,7 +96,7 @@ class VGGFeatures(keras.Model):
         return ops.cast(x, statistics_dtype(self.compute_dtype))
 
 
-def load_vgg(layer, weights):
+def load_vgg(layer, weights, as_report=False):
     """A `VGGFeatures` with weights from Keras, from a file, or drawn at random.
 
     Args:
@@ -104,6 +107,7 @@ def load_vgg(layer, weights):
             `block1_conv1.bias`, …, or the `.mat` of MatConvNet that DPED code uses,
             `imagenet-vgg-verydeep-19.mat`, in any of the layouts it has had. The `.mat` gives
             a model of style `"matconvnet"`, everything else one of style `"keras"`.
+        as_report: whether pictures are prepared as in report-code: style `"report"`.
 
     Returns:
         The built model.
@@ -113,6 +117,8 @@ def load_vgg(layer, weights):
             a layer or has one of another shape.
     """
     style = "matconvnet" if weights.lower().endswith(".mat") else "keras"
+    if as_report:
+        style = "report"
     vgg = VGGFeatures(layer, style, name="vgg")
     vgg.build(None)
     if weights == "random":

@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from .. import losses
+from ..schedule import BOTH, DISCRIMINATORS, GENERATORS, TURNS, Simultaneous
 from .layers import GaussianBlur, Grayscale, statistics_dtype
 
 
@@ -37,6 +38,15 @@ class WESPE(keras.Model):
         blur: kernel of the color discriminator's view, see `layers.blur_profile`.
         border: pixels along each edge of the patches that no loss and no discriminator sees:
             what zero padding spoils there would tell enhanced pictures from target ones.
+        content_pair: what F(ŷ) should resemble: `"source"`, x, or `"enhanced"`, ŷ itself, as in
+            report-code, where nothing ties ŷ to x.
+        content_extra_division: whether to divide the content loss, a mean already, by the number
+            of the batch's values, as report-code does.
+        label_smoothing: s: "1" in the discriminators' targets becomes 1 − s·U(0, 1), drawn once a
+            batch.
+        flip_labels: whether the discriminators answer [1, 0] for fake.
+        unfreeze_discriminators: whether the generators' step computes the discriminators'
+            gradients too, as in the report; they are dropped before the discriminators' own step.
         w_content: weight of the content loss.
         w_color: weight of the color loss.
         w_texture: weight of the texture loss.
@@ -55,6 +65,11 @@ class WESPE(keras.Model):
         content_normalise=False,
         blur="paper",
         border=0,
+        content_pair="source",
+        content_extra_division=False,
+        label_smoothing=0.0,
+        flip_labels=False,
+        unfreeze_discriminators=False,
         w_content=1.0,
         w_color=5e-3,
         w_texture=5e-3,
@@ -70,6 +85,11 @@ class WESPE(keras.Model):
         self.vgg = vgg
         self.content_normalise = content_normalise
         self.border = border
+        self.content_pair = content_pair
+        self.content_extra_division = content_extra_division
+        self.label_smoothing = label_smoothing
+        self.flip_labels = flip_labels
+        self.unfreeze_discriminators = unfreeze_discriminators
         self.w_content = w_content
         self.w_color = w_color
         self.w_texture = w_texture
@@ -78,12 +98,39 @@ class WESPE(keras.Model):
         self.loss_dtype = statistics_dtype(self.compute_dtype)
         self.blur = GaussianBlur(blur, dtype=self.loss_dtype)
         self.grayscale = Grayscale(dtype=self.loss_dtype)
+        self.smoothing_seed = keras.random.SeedGenerator()
 
-    def compile(self, generator_optimizer, discriminator_optimizer):
-        """Sets the optimizers: one for G and F, one for D_c and D_t."""
+    def compile(self, generator_optimizer, discriminator_optimizer, schedule=None):
+        """Sets the optimizers, one for G and F, one for D_c and D_t, and who trains when.
+
+        Args:
+            generator_optimizer: Keras optimizer.
+            discriminator_optimizer: Keras optimizer.
+            schedule: see `wespe_tf.schedule`; `Simultaneous` by default.
+        """
         super().compile(jit_compile=False)
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
+        self.schedule = schedule or Simultaneous()
+        self.turn = BOTH
+
+    def make_train_function(self, force=False):
+        """Compiles a step for each turn that the schedule may call; traced when it first comes."""
+        if self.train_function is not None and not force:
+            return
+        compiled = {}
+        for turn in TURNS:
+            super().make_train_function(force=True)
+            compiled[turn] = self.train_function
+
+        def scheduled_step(iterator):
+            self.turn = self.schedule.turn()
+            values = compiled[self.turn](iterator)
+            if self.schedule.needs_losses:
+                self.schedule.observe(*_of_each_side(values))
+            return values
+
+        self.train_function = scheduled_step
 
     def build(self, input_shape):
         """Builds networks for patches of `input_shape` = (N, H, W, 3), and the optimizers."""
@@ -104,7 +151,9 @@ class WESPE(keras.Model):
 
     @property
     def generator_variables(self):
-        """Trainable variables of G and F."""
+        """Trainable variables of G, and of F, which only the content loss trains."""
+        if self.w_content == 0:
+            return self.generator.trainable_variables
         return self.generator.trainable_variables + self.inverse_generator.trainable_variables
 
     @property
@@ -119,52 +168,66 @@ class WESPE(keras.Model):
         """Enhances pictures: G."""
         return self.generator(inputs)
 
-    def compute_losses(self, source, target, guide=None, *, training):
-        """All losses of one pair of batches, from one pass through each network.
+    def compute_losses(self, source, target, guide=None, *, training, turn=BOTH):
+        """The losses of one pair of batches, from one pass through each network.
 
         Args:
             source: (N, H, W, 3) tensor of phone pictures x in [0, 1].
             target: (N, H, W, 3) tensor of target pictures y in [0, 1].
             guide: (N, H, W, 3) tensor in [0, 1], needed where `w_guide` is not 0.
             training: whether running statistics are updated.
+            turn: whose losses: `schedule.BOTH`, `GENERATORS` or `DISCRIMINATORS`.
 
         Returns:
-            Dictionary of scalars: `content`, `color`, `texture`, `tv`, `guide` (0 where it has no
-            weight), their weighted sum `generator`, and the discriminators' `color_disc` and
-            `texture_disc`.
+            Dictionary of scalars. Of the generators: `content`, `tv`, `guide`, `color`, `texture`
+            (`content` and `guide` are 0 where they have no weight) and their weighted sum
+            `generator`. Of the discriminators: `color_disc` and `texture_disc`.
         """
         enhanced = self.generator(source, training=training)
-        reconstructed = self.inverse_generator(enhanced, training=training)
+        inner = self.inner(enhanced)
+        real = self.views(self.inner(target))
+        fake = self.views(inner)
+        confidence = self.draw_confidence()
+        values = {}
+        if turn != DISCRIMINATORS:
+            values["content"] = self.content_loss(source, enhanced, training)
+            values["tv"] = losses.total_variation(inner)
+            values["guide"] = self.guide_loss(fake["color"], guide)
+        for name, discriminator in self.discriminators.items():
+            fake_logits = discriminator(fake[name], training=training)
+            if turn != DISCRIMINATORS:
+                values[name] = losses.adversarial_loss(
+                    fake_logits, not self.flip_labels, discriminator.head, confidence
+                )
+            if turn != GENERATORS:
+                logits = discriminator(real[name], training=training), fake_logits
+                values[f"{name}_disc"] = losses.discriminator_loss(
+                    *(reversed(logits) if self.flip_labels else logits),
+                    discriminator.head,
+                    confidence,
+                )
+        if turn != DISCRIMINATORS:
+            values["generator"] = sum(
+                getattr(self, f"w_{name}") * values[name]
+                for name in ("content", "color", "texture", "tv", "guide")
+            )
+        return values
 
-        source, target, enhanced, reconstructed = (
-            self.inner(pictures) for pictures in (source, target, enhanced, reconstructed)
-        )
-        blurred = self.blur(enhanced)
-        content = self.content_loss(reconstructed, source)
-        tv = losses.total_variation(enhanced)
-        guide = self.guide_loss(blurred, guide)
-        color, color_disc = self.adversarial_losses(
-            self.color_discriminator, blurred, self.blur(target), training
-        )
-        texture, texture_disc = self.adversarial_losses(
-            self.texture_discriminator, self.grayscale(enhanced), self.grayscale(target), training
-        )
-        return {
-            "generator": (
-                self.w_content * content
-                + self.w_color * color
-                + self.w_texture * texture
-                + self.w_tv * tv
-                + self.w_guide * guide
-            ),
-            "content": content,
-            "color": color,
-            "texture": texture,
-            "tv": tv,
-            "guide": guide,
-            "color_disc": color_disc,
-            "texture_disc": texture_disc,
-        }
+    @property
+    def discriminators(self):
+        """D_c and D_t by the names of their losses."""
+        return {"color": self.color_discriminator, "texture": self.texture_discriminator}
+
+    def views(self, pictures):
+        """What each discriminator sees of pictures."""
+        return {"color": self.blur(pictures), "texture": self.grayscale(pictures)}
+
+    def draw_confidence(self):
+        """What stands for 1 in the discriminators' targets of this batch."""
+        if self.label_smoothing == 0:
+            return 1.0
+        draw = keras.random.uniform((), dtype=self.loss_dtype, seed=self.smoothing_seed)
+        return 1.0 - self.label_smoothing * draw
 
     def inner(self, pictures):
         """Pictures without the `border` pixels along each edge."""
@@ -172,12 +235,21 @@ class WESPE(keras.Model):
             return pictures
         return pictures[:, self.border : -self.border, self.border : -self.border]
 
-    def content_loss(self, reconstructed, source):
-        """Content loss between F(G(x)) and x."""
+    def content_loss(self, source, enhanced, training):
+        """Content loss between F(ŷ) and x, or ŷ where `content_pair` says so."""
+        if self.w_content == 0:
+            return ops.zeros((), dtype=self.loss_dtype)
+        reconstructed = self.inner(self.inverse_generator(enhanced, training=training))
+        wanted = self.inner(source if self.content_pair == "source" else enhanced)
         if self.vgg is None:
-            return losses.mean_absolute_difference(reconstructed, source)
-        # x depends on no variable, so its features cost no backward pass.
-        return losses.content_vgg(self.vgg(reconstructed), self.vgg(source), self.content_normalise)
+            loss = losses.mean_absolute_difference(reconstructed, wanted)
+        else:
+            # x depends on no variable, so its features cost no backward pass.
+            features = self.vgg(reconstructed), self.vgg(wanted)
+            loss = losses.content_vgg(*features, self.content_normalise)
+        if self.content_extra_division:
+            loss = loss / ops.cast(ops.size(wanted), loss.dtype)
+        return loss
 
     def guide_loss(self, blurred, guide):
         """Guide loss between the blurred G(x) and the guide, blurred here."""
@@ -185,28 +257,24 @@ class WESPE(keras.Model):
             return ops.zeros((), dtype=blurred.dtype)
         return losses.mean_absolute_difference(blurred, self.blur(self.inner(guide)))
 
-    def adversarial_losses(self, discriminator, fake, real, training):
-        """The generator's and the discriminator's loss from one look at `fake` and `real`."""
-        fake_logits = discriminator(fake, training=training)
-        real_logits = discriminator(real, training=training)
-        return (
-            losses.adversarial_loss(fake_logits, True, discriminator.head),
-            losses.discriminator_loss(real_logits, fake_logits, discriminator.head),
-        )
-
     def train_step(self, data):
-        """One iteration: all four networks' gradients from one pass, then both optimizers."""
+        """One iteration of those whose turn it is, from one pass through the networks."""
         pictures = self.unpack(data)
+        scaled = []
         with tf.GradientTape(persistent=True) as tape:
-            values = self.compute_losses(*pictures, training=True)
-            generator_loss = self.generator_optimizer.scale_loss(values["generator"])
-            discriminators_loss = self.discriminator_optimizer.scale_loss(
-                values["color_disc"] + values["texture_disc"]
-            )
-        for loss, variables, optimizer in (
-            (generator_loss, self.generator_variables, self.generator_optimizer),
-            (discriminators_loss, self.discriminator_variables, self.discriminator_optimizer),
-        ):
+            values = self.compute_losses(*pictures, training=True, turn=self.turn)
+            if self.turn != DISCRIMINATORS:
+                optimizer = self.generator_optimizer
+                loss = optimizer.scale_loss(values["generator"])
+                scaled.append((loss, self.generator_variables, optimizer))
+            if self.turn != GENERATORS:
+                optimizer = self.discriminator_optimizer
+                loss = optimizer.scale_loss(values["color_disc"] + values["texture_disc"])
+                scaled.append((loss, self.discriminator_variables, optimizer))
+        if self.unfreeze_discriminators and self.turn != DISCRIMINATORS:
+            # What the report's code left to be computed, and cleared before it was used.
+            tape.gradient(scaled[0][0], self.discriminator_variables)
+        for loss, variables, optimizer in scaled:
             optimizer.apply(tape.gradient(loss, variables), variables)
         return values
 
@@ -217,3 +285,11 @@ class WESPE(keras.Model):
     def unpack(self, data):
         """Pictures as uint8 → as [0, 1] in the losses' dtype."""
         return tuple(ops.cast(pictures, self.loss_dtype) / 255.0 for pictures in data)
+
+
+def _of_each_side(values):
+    """Losses as a schedule observes them: the generators', the mean of the discriminators'."""
+    discriminators = None
+    if "color_disc" in values:
+        discriminators = (float(values["color_disc"]) + float(values["texture_disc"])) / 2
+    return values.get("generator"), discriminators
