@@ -74,7 +74,6 @@ class TestLossFigure:
         assert png.startswith(b"\x89PNG")
         assert [str(w.message) for w in recwarn] == []
 
-
     def test_a_loss_is_drawn_where_it_was_computed(self, history, patches):
         """Under a schedule each iteration knows the losses of one side."""
         history["color_disc"][::2] = [np.nan] * 10

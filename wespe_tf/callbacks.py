@@ -154,7 +154,6 @@ class Recorder(keras.callbacks.Callback):
                 tf.summary.image(name, np.asarray(pictures), max_outputs=SHOWN)
         self.events.flush()
 
-
     def _scores(self):
         return [(e["iteration"], e["collapse_score"]) for e in self.evaluations]
 

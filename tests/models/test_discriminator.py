@@ -210,7 +210,13 @@ class TestOptions:
         + [*itertools.product(["instance"], ["two_class_sigmoid"], KERNEL_INITIALISERS)],
     )
     def test_loads_from_keras_file_in_safe_mode(self, tmp_path, pictures, rng, norm, head, init):
-        options = {"norm": norm, "head": head, "init": init, "norm_epsilon": 1e-5, "order": "norm_activation"}
+        options = {
+            "norm": norm,
+            "head": head,
+            "init": init,
+            "norm_epsilon": 1e-5,
+            "order": "norm_activation",
+        }
         options |= {"channels": (4, 5, 6, 7, 8), "dense": 9, "width_multiplier": 1.5}
         discriminator = built(**options)
         spread(discriminator, rng)

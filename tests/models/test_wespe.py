@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import scipy.linalg
 import tensorflow as tf
 
 from tests import plain
@@ -10,7 +11,7 @@ from wespe_tf.callbacks import averaged_weights
 from wespe_tf.models.discriminator import Discriminator
 from wespe_tf.models.generator import Generator
 from wespe_tf.models.vgg import load_vgg
-from wespe_tf.models.warm_start import WarmStart
+from wespe_tf.models.warm_start import WarmStart, fit_last_layer
 from wespe_tf.models.wespe import WESPE
 from wespe_tf.schedule import BOTH, DISCRIMINATORS, GENERATORS, Alternating, DynamicBalance
 
@@ -525,6 +526,55 @@ class TestMovingAverage:
         with averaged_weights(model):
             for variable, expected in zip(model.generator_variables, weights):
                 np.testing.assert_array_equal(array(variable), expected)
+
+
+class TestFitLastLayer:
+    @staticmethod
+    def graded(pictures):
+        """A tone curve, then a map of colors, of pictures in [0, 1]."""
+        matrix = np.array([[1.1, -0.15, 0.05], [-0.1, 1.2, -0.1], [0.05, -0.2, 1.1]])
+        return np.clip(pictures**0.7 @ matrix.T, 0, 1)
+
+    @pytest.mark.parametrize("norm", ["instance", "none"])
+    def test_finds_a_color_map_that_holds_for_other_pictures(self, make_photo, norm):
+        generator = Generator(init="identity", norm=norm)
+        generator.build((None, None, None, 3))
+        seen, unseen = (make_photo(96, 96, seed)[None] / np.float32(255) for seed in (0, 1))
+        before = [array(v) for v in generator.weights]
+        fit_last_layer(generator, seen, self.graded(seen))
+        for pictures in (seen, unseen):
+            error = np.clip(array(generator(pictures)), 0, 1) - self.graded(pictures)
+            idle = pictures - self.graded(pictures)
+            assert -10 * np.log10(np.mean(error**2)) > 31
+            assert np.mean(error**2) < 0.1 * np.mean(idle**2)
+        changed = [not np.array_equal(b, array(v)) for b, v in zip(before, generator.weights)]
+        assert changed == [False] * (len(before) - 2) + [True, True]
+        kernel = array(generator.to_rgb.kernel) - before[-2]
+        assert np.abs(kernel[4, 4]).max() > 0.01
+        kernel[4, 4] = 0
+        assert np.abs(kernel).max() == 0
+
+    def test_is_the_weighted_ridge_regression(self, float64, batch):
+        """Against SciPy's least squares on stacked rows."""
+        generator = Generator(width=6, blocks=1, init="identity")
+        generator.build((None, SIDE, SIDE, 3))
+        pictures = batch[0] / 255
+        wanted = self.graded(pictures)
+        features = array(generator.features(pictures)).reshape(-1, 6)
+        features = np.c_[features, np.ones(len(features))]
+        present = np.arctanh((array(generator(pictures)) - 0.5) / 0.58).reshape(-1, 3)
+        aim = ((wanted - 0.5) / 0.58).reshape(-1, 3)
+        before = [array(v) for v in generator.to_rgb.weights]
+        fit_last_layer(generator, pictures, wanted, ridge=0.01)
+        for channel in range(3):
+            slope = 1 - aim[:, channel : channel + 1] ** 2
+            rows = np.r_[features * slope, np.sqrt(0.01 * len(features)) * np.eye(7)]
+            missing = np.arctanh(aim[:, channel]) - present[:, channel]
+            answers = np.r_[missing * slope[:, 0], np.zeros(7)]
+            expected = scipy.linalg.lstsq(rows, answers)[0]
+            kernel, bias = (array(v) - b for v, b in zip(generator.to_rgb.weights, before))
+            np.testing.assert_allclose(kernel[4, 4, :, channel], expected[:6], atol=1e-9)
+            np.testing.assert_allclose(bias[channel], expected[6], atol=1e-9)
 
 
 class TestWarmStart:

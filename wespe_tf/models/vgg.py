@@ -116,9 +116,10 @@ def load_vgg(layer, weights, as_report=False):
         UserError: where the weights cannot be had, with the ways there are; on a file that lacks
             a layer or has one of another shape.
     """
-    style = "matconvnet" if weights.lower().endswith(".mat") else "keras"
-    if as_report:
-        style = "report"
+    is_matconvnet = weights.lower().endswith(".mat")
+    if as_report and is_matconvnet:
+        raise UserError(f"vgg_weights={weights}: vgg_preprocessing=report needs Keras's weights")
+    style = "report" if as_report else "matconvnet" if is_matconvnet else "keras"
     vgg = VGGFeatures(layer, style, name="vgg")
     vgg.build(None)
     if weights == "random":
@@ -126,7 +127,7 @@ def load_vgg(layer, weights, as_report=False):
     find = _imagenet_weights() if weights == "imagenet" else _weights_in_file(weights)
     values = []
     for conv in vgg.conv_layers():
-        name = conv.name if style == "keras" else _matconvnet_name(conv.name)
+        name = _matconvnet_name(conv.name) if is_matconvnet else conv.name
         found = find(name)
         if found is None:
             raise UserError(f"vgg_weights={weights}: no {name}, which content_layer={layer} needs")

@@ -1,0 +1,376 @@
+"""The report's experiments, one command: presets × seeds → a CSV file, figures, REPRODUCTION.md.
+
+python -m wespe_tf.reproduce [experiments=report,repairs,heads,sweep] [seeds=0] [output=FOLDER]
+                             [csv=FILE] [document=FILE] [setting=value …]
+
+An experiment is one of the named lists or one name of them. Every other key is a setting of
+train.py and holds for all runs: the photos (by default the embedded sample), vgg_weights, scale.
+Rows that the CSV file has are not computed again; a run that fails does not end the list.
+"""
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from .config import PHOTOS, TrainConfig, load
+from .errors import UserError, run_command
+from .images import write_atomically
+from .plots import to_png
+
+REPORT = {
+    "report_fig2": ["preset=report_fig2"],
+    "report_fig3": ["preset=report_fig3"],
+    "report_fig4": ["preset=report_fig4"],
+    "report_all_losses": ["preset=report_all_losses"],
+    "report_fig5": ["preset=report_fig5"],
+    "report_fig6": ["preset=report_fig6"],
+    "report_fig7": ["preset=report_fig7"],
+    "report_fig7_2to1": ["preset=report_fig7_2to1"],
+    "report_unfrozen": ["preset=report_unfrozen"],
+    "report_fig8": ["preset=report_fig8"],
+}
+FINAL = REPORT["report_fig8"]
+REPAIR = {
+    "content pair": ["content_pair=source"],
+    "content weight": ["content_extra_division=false", "content_normalise=true"],
+    "VGG input": ["vgg_preprocessing=weights"],
+    "blur": ["blur=paper"],
+    "norm of D color": ["color_norm=spectral"],
+    "identity start": ["generator_init=identity"],
+}
+REPAIRS = {
+    "final code": FINAL,
+    **{f"final code, {name} repaired": FINAL + change for name, change in REPAIR.items()},
+    "final code, content pair and weight repaired": FINAL
+    + REPAIR["content pair"]
+    + REPAIR["content weight"],
+    "final code, all repaired": FINAL + sum(REPAIR.values(), []),
+}
+HEADS = {
+    f"all repaired, {head}": REPAIRS["final code, all repaired"] + [f"discriminator_head={head}"]
+    for head in ("one_class_sigmoid", "two_class_sigmoid", "two_class_softmax")
+}
+SWEEP = {
+    **{f"report_fig5, ratio {ratio}": [f"ratio={ratio}"] for ratio in ("3:1", "1:3")},
+    **{
+        f"report_fig5, step {step}": [
+            f"learning_rate={step}",
+            f"discriminator_learning_rate={step}",
+        ]
+        for step in ("1e-4", "2e-4")
+    },
+    **{f"report_fig5, batch {size}": [f"batch_size={size}"] for size in (2, 16)},
+}
+SWEEP = {name: REPORT["report_fig5"] + change for name, change in SWEEP.items()}
+LISTS = {"report": REPORT, "repairs": REPAIRS, "heads": HEADS, "sweep": SWEEP}
+SAW = {
+    "report_fig2": "uniform grey, its loss still falling",
+    "report_fig3": "recognisable pictures",
+    "report_fig4": "uniform red",
+    "report_all_losses": "no visible change from figure 4",
+    "report_fig5": "discriminators without loss, uniform pictures",
+    "report_fig6": "discriminators at 2·ln 2",
+    "report_fig7": "uniform yellow",
+    "report_fig7_2to1": "uniform yellow",
+    "report_unfrozen": "good start, uniform by iteration 1000",
+    "report_fig8": "dark pictures like negatives",
+}
+MARK = "<!-- tables -->"
+COLUMNS = (
+    "data",
+    "scale",
+    "experiment",
+    "seed",
+    "iterations",
+    "collapsed",
+    "uniform_since",
+    "least_score",
+    "collapse_score",
+    "red",
+    "green",
+    "blue",
+    "generator",
+    "color_disc",
+    "texture_disc",
+    "psnr_input",
+    "psnr_enhanced",
+    "psnr_best",
+    "correlation",
+    "seconds",
+)
+
+
+def main(arguments):
+    """Runs what the arguments name, then writes tables and the overview."""
+    if {"-h", "--help", "help"} & set(arguments):
+        print(__doc__)
+        return
+    options = {
+        "experiments": "report",
+        "seeds": "0",
+        "output": "reproduction",
+        "csv": "reproduction.csv",
+        "document": "",
+    }
+    settings = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if key in options and equals:
+            options[key] = value
+        elif key in ("preset", "run", "seed"):
+            raise UserError(f"{argument}: set by the experiments; give experiments= or seeds=")
+        else:
+            settings.append(argument)
+    experiments = _experiments(options["experiments"])
+    seeds = _seeds(options["seeds"])
+    for changes in experiments.values():
+        load(TrainConfig, [*settings, *changes])  # A wrong setting ends the list before it begins.
+    output, table = Path(options["output"]), Path(options["csv"])
+    output.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        for name, changes in experiments.items():
+            run_experiment(name, changes, seed, settings, output, table)
+    overview = draw_overview(output / "models", experiments, seeds[0])
+    if overview is not None:
+        write_atomically(output / "overview.png", to_png(overview))
+    if options["document"]:
+        replace_tables(Path(options["document"]), tables(read_rows(table)))
+
+
+def run_experiment(name, changes, seed, settings, output, table):
+    """Trains one experiment with `train.py`'s command and appends its row to the CSV file.
+
+    Args:
+        name: of the experiment.
+        changes: its settings, `preset=` among them.
+        seed: of the run.
+        settings: those of all runs.
+        output: folder in which the run folder `models/<name>-<seed>` is made.
+        table: path of the CSV file.
+    """
+    config = load(TrainConfig, [*settings, *changes])
+    data = Path(config.source_dir).resolve().parent.name if config.source_dir else "sample"
+    if config.model:
+        data = config.model
+    key = {"data": data, "scale": config.scale, "experiment": name, "seed": str(seed)}
+    if any(key.items() <= row.items() for row in read_rows(table)):
+        return
+    run = f"{_file_name(name)}-{seed}"
+    code = "from wespe_tf.training import command; command()"
+    # The runs work in their own folder; paths in the settings are the caller's.
+    absolute = [_absolute(setting) for setting in settings]
+    command = [sys.executable, "-c", code, *absolute, *changes, f"seed={seed}", f"run={run}"]
+    folder = output / "models" / run
+    number = 1
+    while folder.exists():
+        # What an interrupted list left; it stays to be looked at.
+        number += 1
+        folder = output / "models" / f"{run}.{number}"
+        command[-1] = f"run={folder.name}"
+    print(f"{name}, seed {seed}", flush=True)
+    log = output / f"{folder.name}.log"
+    with open(log, "w", encoding="utf-8") as file:
+        done = subprocess.run(command, cwd=output, stdout=file, stderr=subprocess.STDOUT)
+    if done.returncode:
+        last = (log.read_text(encoding="utf-8").strip().splitlines() or ["no message"])[-1]
+        print(f"{name}, seed {seed}: failed, see {log} ({last})")
+        return
+    row = {**key, **_result(folder)}
+    new = not table.exists()
+    with open(table, "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+    print(", ".join(f"{k} {v}" for k, v in row.items()), flush=True)
+
+
+def read_rows(table):
+    """Rows of a CSV file as dictionaries; none where there is no file."""
+    if not table.exists():
+        return []
+    with open(table, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def tables(rows):
+    """Lines of Markdown: one table for each of the lists.
+
+    Args:
+        rows: of the CSV file.
+    """
+    lines = []
+    for (title, data, scale), experiments in _groups(rows).items():
+        lines += ["", f"### {title}: {data}, {scale} scale", ""]
+        saw = title == "The report's experiments"
+        lines.append(
+            "| experiment |"
+            + (" the report saw |" if saw else "")
+            + " runs | collapsed | uniform since | contrast kept | mean color | G | D color |"
+            " D texture | PSNR in, dB | out | best | correlation |" + (" figure |" if saw else "")
+        )
+        lines.append("|---|" + ("---|" if saw else "") + "---:|" * 12 + ("---|" if saw else ""))
+        for name, runs in experiments.items():
+            cells = [name, *([SAW[name]] if saw else []), str(len(runs)), *_cells(runs)]
+            if saw:
+                cells.append(f"[losses](docs/figures/{name}.png)")
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def replace_tables(document, lines):
+    """Puts lines of Markdown between a document's two `<!-- tables -->` lines.
+
+    Raises:
+        UserError: if the document lacks them.
+    """
+    parts = document.read_text(encoding="utf-8").split(MARK) if document.exists() else []
+    if len(parts) != 3:
+        raise UserError(f"document={document}: expected a file with two lines {MARK}")
+    text = "\n".join(lines)
+    write_atomically(document, f"{parts[0]}{MARK}\n{text}\n\n{MARK}{parts[2]}".encode())
+
+
+def draw_overview(folder, experiments, seed):
+    """One page with the loss figure of every experiment's run with this seed.
+
+    Args:
+        folder: of the run folders.
+        experiments: names to draw, in order.
+        seed: whose runs are drawn.
+
+    Returns:
+        A `matplotlib.figure.Figure`, or None where no run has a figure.
+    """
+    paths = [
+        folder / f"{_file_name(name)}-{seed}" / "figures" / "losses.png" for name in experiments
+    ]
+    paths = [path for path in paths if path.exists()]
+    if not paths:
+        return None
+    columns = min(4, len(paths))
+    lines = math.ceil(len(paths) / columns)
+    figure = Figure(figsize=(5 * columns, 4.5 * lines), layout="constrained")
+    for axes in figure.subplots(lines, columns, squeeze=False).flat:
+        axes.axis("off")
+    for axes, path in zip(figure.axes, paths):
+        axes.imshow(np.asarray(Image.open(path)))
+    return figure
+
+
+def _experiments(text):
+    known = {name: changes for named in LISTS.values() for name, changes in named.items()}
+    found = {}
+    for name in text.split(","):
+        if name in LISTS:
+            found |= LISTS[name]
+        elif name in known:
+            found[name] = known[name]
+        else:
+            raise UserError(f"experiments={name}: expected one of {', '.join([*LISTS, *known])}")
+    return found
+
+
+def _seeds(text):
+    if not all(part.isdecimal() for part in text.split(",")):
+        raise UserError(f"seeds={text}: expected numbers such as 0,1,2")
+    return [int(part) for part in text.split(",")]
+
+
+def _file_name(experiment):
+    return experiment.replace(",", "").replace(":", "to").replace(" ", "_")
+
+
+def _absolute(setting):
+    key, _, value = setting.partition("=")
+    is_path = key in (*(PHOTOS - {"model"}), "val_source_dir", "val_target_dir", "dped_dir")
+    if is_path or (key in ("vgg_weights", "vgg_dir") and os.path.exists(value)):
+        return f"{key}={os.path.abspath(value)}"
+    return setting
+
+
+def _result(folder):
+    """A run's cells, from its `summary.json` and `log.csv`."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    log = read_rows(folder / "log.csv")
+    scores = [float(row["collapse_score"]) for row in log if row["collapse_score"]]
+
+    def last(name):
+        values = [float(row[name]) for row in log if row[name]]
+        return f"{np.mean(values[-5:]):.4g}"
+
+    colors = (f"{value:.3f}" for value in summary["mean_color"])
+    pairs = summary["validation"] or {}
+    return {
+        "iterations": summary["iterations"],
+        "collapsed": summary["collapsed"],
+        "uniform_since": "" if summary["uniform_since"] is None else summary["uniform_since"],
+        "least_score": f"{min(scores[1:]):.3f}",
+        "collapse_score": f"{summary['collapse_score']:.3f}",
+        **dict(zip(("red", "green", "blue"), colors)),
+        **{name: last(name) for name in ("generator", "color_disc", "texture_disc")},
+        **{name: f"{pairs[name]:.2f}" for name in COLUMNS if name in pairs},
+        "correlation": f"{summary['correlation']:.3f}",
+        "seconds": f"{summary['seconds']:.0f}",
+    }
+
+
+def _groups(rows):
+    """Rows by (title, data, scale) and experiment, in the order of the lists."""
+    titles = {
+        "The report's experiments": REPORT,
+        "The final code, repaired": REPAIRS,
+        "Heads of the discriminators": HEADS,
+        "What did not help": SWEEP,
+    }
+    places = list(dict.fromkeys((row["data"], row["scale"]) for row in rows))
+    groups = {}
+    for title, named in titles.items():
+        for place in places:
+            here = [row for row in rows if (row["data"], row["scale"]) == place]
+            found = {n: [row for row in here if row["experiment"] == n] for n in named}
+            found = {name: runs for name, runs in found.items() if runs}
+            if found:
+                groups[title, *place] = found
+    return groups
+
+
+def _cells(runs):
+    """A table's cells for the runs of one experiment: means, with the spread where there is one."""
+
+    def mean(name, digits=2):
+        values = [float(run[name]) for run in runs if run[name]]
+        if not values:
+            return ""
+        spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+        return f"{np.mean(values):.{digits}f}{spread}"
+
+    collapsed = [run for run in runs if run["collapsed"] == "True"]
+    since = ", ".join(run["uniform_since"] for run in runs if run["uniform_since"])
+    color = " ".join(f"{np.mean([float(run[c]) for run in runs]):.2f}" for c in COLORS)
+    return [
+        f"{len(collapsed)}",
+        since,
+        mean("collapse_score"),
+        color,
+        *(mean(name) for name in ("generator", "color_disc", "texture_disc")),
+        mean("psnr_input"),
+        mean("psnr_enhanced"),
+        mean("psnr_best"),
+        mean("correlation"),
+    ]
+
+
+COLORS = ("red", "green", "blue")
+
+
+if __name__ == "__main__":
+    run_command(main)
