@@ -67,7 +67,7 @@ SWEEP = {
         ]
         for step in ("1e-4", "2e-4")
     },
-    **{f"report_fig5, batch {size}": [f"batch_size={size}"] for size in (2, 16)},
+    **{f"report_fig5, batch {size}": [f"batch_size={size}"] for size in (2, 8)},
 }
 SWEEP = {name: REPORT["report_fig5"] + change for name, change in SWEEP.items()}
 LISTS = {"report": REPORT, "repairs": REPAIRS, "heads": HEADS, "sweep": SWEEP}

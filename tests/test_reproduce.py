@@ -1,0 +1,152 @@
+"""The list of the report's experiments: what runs, what a row holds, what the tables say."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wespe_tf import reproduce
+from wespe_tf.config import TrainConfig, load
+from wespe_tf.errors import UserError
+
+ALL = {name: changes for named in reproduce.LISTS.values() for name, changes in named.items()}
+TINY = ["scale=small", "patch_size=17", "batch_size=2", "num_train_iters=4", "eval_step=2"]
+TINY += ["generator_width=4", "generator_blocks=1", "discriminator_width=0.05", "border=0"]
+
+
+def row(**cells):
+    found = dict.fromkeys(reproduce.COLUMNS, "")
+    found |= {"data": "sample", "scale": "small", "seed": "0", "collapsed": "False"}
+    found |= {"red": "0.5", "green": "0.25", "blue": "0.75"}
+    return found | cells
+
+
+def rows_of(table):
+    with open(table, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("scale", ["full", "small"])
+def test_every_experiment_is_a_set_of_settings(name, scale):
+    config = load(TrainConfig, [f"scale={scale}", *ALL[name]])
+    assert config.method == "wespe"
+    if scale == "small":
+        assert config.batch_size <= 8 and config.num_train_iters <= 400
+        assert config.content_layer == "relu3_4"
+
+
+def test_names_of_experiments_are_names_of_different_folders():
+    assert len({reproduce._file_name(name) for name in ALL}) == len(ALL)
+
+
+def test_repairs_change_the_final_code_alone():
+    final = load(TrainConfig, reproduce.FINAL)
+    for name, changes in reproduce.REPAIRS.items():
+        repaired = load(TrainConfig, changes)
+        different = {key for key in vars(final) if getattr(final, key) != getattr(repaired, key)}
+        assert bool(different) == (name != "final code"), name
+        assert different <= {
+            "content_pair",
+            "content_extra_division",
+            "content_normalise",
+            "vgg_preprocessing",
+            "blur",
+            "color_norm",
+            "generator_init",
+        }
+
+
+def test_what_the_report_says_is_at_full_scale():
+    def of(name):
+        return load(TrainConfig, ALL[name])
+
+    assert (of("report_fig2").batch_size, of("report_fig2").num_train_iters) == (30, 2000)
+    assert of("report_fig3").num_train_iters == 30
+    assert (of("report_fig4").batch_size, of("report_fig4").num_train_iters) == (44, 12000)
+    assert of("report_fig2").w_content == of("report_fig2").w_tv == 0
+    assert of("report_all_losses").w_content > 0 < of("report_all_losses").w_tv
+    assert of("report_all_losses").generator_norm == "batch"
+    assert of("report_fig5").generator_norm == of("report_fig5").color_norm == "instance"
+    assert 24 <= of("report_fig6").batch_size <= 30
+    assert of("report_fig7").generator_width == 2 * of("report_fig5").generator_width
+    assert of("report_fig7_2to1").ratio == "2:1"
+    assert of("report_unfrozen").unfreeze_discriminators
+    final = of("report_fig8")
+    assert (final.schedule, final.flip_labels, final.label_smoothing) == ("balance", True, 0.1)
+    assert final.discriminator_beta_1 == 0.5 and final.content_pair == "enhanced"
+
+
+class TestTables:
+    def test_a_line_for_each_experiment_with_means_and_spread(self):
+        rows = [
+            row(experiment="report_fig5", collapsed="True", uniform_since="40", color_disc="0.25"),
+            row(experiment="report_fig5", seed="1", color_disc="0.75", psnr_enhanced="12.5"),
+            row(experiment="final code", psnr_enhanced="9.5", correlation="-0.5"),
+        ]
+        lines = reproduce.tables(rows)
+        (line,) = [line for line in lines if line.startswith("| report_fig5")]
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[:5] == ["report_fig5", reproduce.SAW["report_fig5"], "2", "1", "40"]
+        assert "0.50 ± 0.35" in cells and "12.50" in cells and "0.50 0.25 0.75" in cells
+        assert cells[-1] == "[losses](docs/figures/report_fig5.png)"
+        (line,) = [line for line in lines if line.startswith("| final code")]
+        assert "9.50" in line and "-0.50" in line and "±" not in line
+        for header, rule in zip(lines, lines[1:]):
+            if rule.startswith("|---"):
+                assert header.count("|") == rule.count("|")
+
+    def test_they_stand_between_the_marks(self, tmp_path):
+        document = tmp_path / "REPRODUCTION.md"
+        document.write_text(f"before\n{reproduce.MARK}\nold\n{reproduce.MARK}\nafter\n")
+        reproduce.replace_tables(document, ["| a |"])
+        text = document.read_text()
+        assert text.startswith("before\n") and text.endswith("\nafter\n")
+        assert "| a |" in text and "old" not in text and text.count(reproduce.MARK) == 2
+        document.write_text("no marks")
+        with pytest.raises(UserError, match="expected a file with two lines <!-- tables -->"):
+            reproduce.replace_tables(document, [])
+        assert document.read_text() == "no marks"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["experiments=report_fig1"], "experiments=report_fig1: expected one of report, repairs"),
+        (["seeds=0,x"], "seeds=0,x: expected numbers such as 0,1,2"),
+        (["preset=wespe"], "preset=wespe: set by the experiments"),
+        (["w_colour=1"], "unknown setting 'w_colour'; did you mean 'w_color'"),
+    ],
+)
+def test_mistakes_end_the_list_before_it_begins(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        reproduce.main(arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_runs_a_list_and_goes_on(tmp_path, monkeypatch, make_folder, capfd):
+    """One run of the list fails for want of weights; the other has its row and figure."""
+    monkeypatch.chdir(tmp_path)
+    make_folder(tmp_path / "photos" / "source")
+    make_folder(tmp_path / "photos" / "target", seed=1)
+    bad = tmp_path / "vgg.npz"
+    np.savez(bad, nothing=np.zeros(1))
+    settings = [*TINY, "source_dir=photos/source", "target_dir=photos/target"]
+    settings += [f"vgg_weights={bad.name}"]
+    command = ["experiments=report_fig5,report_fig3", "output=out", *settings]
+    reproduce.main(command)
+    (first,) = rows_of("reproduction.csv")
+    assert (first["experiment"], first["seed"]) == ("report_fig3", "0")
+    assert (first["data"], first["scale"], first["iterations"]) == ("photos", "small", "4")
+    assert 0 <= float(first["red"]) <= 1 and float(first["color_disc"]) > 0
+    assert first["psnr_input"] == ""  # no pairs
+    assert "report_fig5, seed 0: failed" in capfd.readouterr().out
+    picture = np.asarray(Image.open("out/overview.png"))
+    assert picture.std() > 5
+    before = Path("reproduction.csv").read_bytes()
+    reproduce.main(command[:1] + ["output=out"] + settings)
+    assert Path("reproduction.csv").read_bytes() == before
