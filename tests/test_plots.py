@@ -8,7 +8,15 @@ import pytest
 from PIL import Image
 
 from wespe_tf.callbacks import LOSSES
-from wespe_tf.plots import GENERATOR_CURVES, loss_figure, row_of, sample_figure, to_png
+from wespe_tf.errors import UserError
+from wespe_tf.plots import (
+    GENERATOR_CURVES,
+    loss_figure,
+    main,
+    row_of,
+    sample_figure,
+    to_png,
+)
 
 
 @pytest.fixture
@@ -115,3 +123,21 @@ class TestSampleFigure:
             pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
         for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255)):
             assert (pixels == colour).all(axis=1).sum() > 1000
+
+
+class TestDatasetFigure:
+    def test_pairs_of_the_validation_stand_over_each_other(self, tmp_path, make_folder):
+        names = ("source_dir", "target_dir", "val_source_dir", "val_target_dir")
+        folders = [make_folder(tmp_path / name, seed=k) for k, name in enumerate(names)]
+        settings = [f"{name}={folder}" for name, folder in zip(names, folders)]
+        output = tmp_path / "figure.png"
+        main(["dataset", f"output={output}", *settings[:2]])
+        unpaired = np.asarray(Image.open(output))
+        main(["dataset", f"output={output}", *settings])
+        paired = np.asarray(Image.open(output))
+        assert min(unpaired.std(), paired.std()) > 10
+        assert unpaired.shape != paired.shape or (unpaired != paired).any()
+
+    def test_other_words_are_one_line(self):
+        with pytest.raises(UserError, match="expected: python -m wespe_tf.plots dataset"):
+            main(["data"])

@@ -217,12 +217,8 @@ def rising_cosine(peak, iterations):
 
 
 def warm_start(model, transfer, source, target, config, stop):
-    """Trains G and F of a `WESPE` on the color transfer of views of the source photos.
-
-    Views, because the transfer's curve is a whole photo's: a cut-out does not show what it needs.
-    """
+    """Trains G and F of a `WESPE` on the color transfer of the source patches."""
     print(f"warm start: {config.warm_start_iters} iterations on the color transfer")
-    source = source.as_views()
     guided = GuidedStream(source, transfer)
     patches, guides = map(np.stack, zip(*(guided[n] for n in range(FITTED_PATCHES))))
     patches, guides = patches / np.float32(255), guides / np.float32(255)

@@ -6,7 +6,6 @@ and where it is cut: a stream can start anywhere, and gives the same patches on 
 
 import collections
 import contextlib
-import copy
 import functools
 import logging
 import re
@@ -170,12 +169,6 @@ class PatchStream:
             self.unusable.add(path)
         if new:
             log.warning("warning: skipped %s", reason)
-
-    def as_views(self):
-        """The same stream with nothing but views, on the same cache of photos."""
-        views = copy.copy(self)
-        views.view_share = 1.0
-        return views
 
     def __getitem__(self, number):
         """Patch `number`, counted from 0 without end.
