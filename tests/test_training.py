@@ -29,7 +29,7 @@ from wespe_tf.enhance import enhance, load_generator
 from wespe_tf.errors import UserError
 from wespe_tf.evaluation import Validation
 from wespe_tf.metrics import psnr
-from wespe_tf.training import RunFolder, adam, build_model, data_folders
+from wespe_tf.training import RunFolder, ScheduleState, adam, build_model, data_folders
 
 ROOT = Path(__file__).parents[1]
 
@@ -464,6 +464,19 @@ class TestSaving:
         # Each trainable value comes with Adam's two moments.
         assert stored > 2.5 * networks
 
+    def test_a_checkpoint_brings_the_schedule_back(self, run):
+        config = tiny("w_guide=0", "schedule=balance", "balance_begin=2")
+        first, second = build_model(config), build_model(config)
+        for loss in (0.1, 0.2, 0.3):
+            first.schedule.turn()
+            first.schedule.observe(loss, loss)
+        run.save_checkpoint(first, 3)
+        assert first.schedule.state() != second.schedule.state()
+        path = tf.train.latest_checkpoint(str(run.path / "checkpoints"))
+        tf.train.Checkpoint(schedule=ScheduleState(second.schedule)).restore(path).expect_partial()
+        assert first.schedule.state() == second.schedule.state()
+        assert second.schedule.current == "generators behind"
+
 
 class TestSettingsReachTheModel:
     def test_networks(self):
@@ -476,6 +489,12 @@ class TestSettingsReachTheModel:
                 "color_norm=spectral",
                 "texture_norm=batch",
                 "discriminator_init=torch_default",
+                "discriminator_order=norm_activation",
+                "content_pair=enhanced",
+                "content_extra_division=true",
+                "label_smoothing=0.2",
+                "flip_labels=true",
+                "unfreeze_discriminators=true",
                 "blur=dped_code",
                 "w_color=0.3",
                 "w_guide=0",
@@ -490,7 +509,11 @@ class TestSettingsReachTheModel:
         ):
             assert (discriminator.norm, discriminator.head) == (norm, "one_class_sigmoid")
             assert (discriminator.init, discriminator.width_multiplier) == ("torch_default", 0.1)
+            assert discriminator.order == "norm_activation"
         assert (model.blur.kernel, model.w_color, model.border) == ("dped_code", 0.3, 4)
+        assert (model.content_pair, model.content_extra_division) == ("enhanced", True)
+        assert (model.label_smoothing, model.flip_labels) == (0.2, True)
+        assert model.unfreeze_discriminators
         assert model.vgg is None
         generator_start = model.generator.head.kernel.numpy()
         assert (generator_start != model.inverse_generator.head.kernel.numpy()).any()
@@ -498,7 +521,11 @@ class TestSettingsReachTheModel:
     def test_content_layer(self):
         config = tiny("content_features=vgg19", "vgg_weights=random", "content_layer=relu1_2")
         model = build_model(config)
-        assert len(model.vgg.conv_layers()) == 2
+        assert len(model.vgg.conv_layers()) == 2 and model.vgg.style == "keras"
+        settings = ["content_features=vgg19", "vgg_weights=random", "vgg_preprocessing=report"]
+        assert build_model(tiny(*settings)).vgg.style == "report"
+        # Nothing to download for a loss without weight.
+        assert build_model(tiny("content_features=vgg19", "w_content=0")).vgg is None
 
     def test_optimizers(self):
         model = build_model(

@@ -282,7 +282,7 @@ class RunFolder:
             raise UserError(f"{path}: cannot be written ({error})") from error
 
     def save_checkpoint(self, model, iteration):
-        """Writes networks and optimizers to `checkpoints/`, keeping the newest few."""
+        """Writes networks, optimizers and schedule to `checkpoints/`, keeping the newest few."""
         if self.checkpoints is None:
             parts = (
                 "generator",
@@ -292,11 +292,29 @@ class RunFolder:
                 "generator_optimizer",
                 "discriminator_optimizer",
             )
-            checkpoint = tf.train.Checkpoint(**{part: getattr(model, part) for part in parts})
+            checkpoint = tf.train.Checkpoint(
+                **{part: getattr(model, part) for part in parts},
+                schedule=ScheduleState(model.schedule),
+            )
             self.checkpoints = tf.train.CheckpointManager(
                 checkpoint, str(self.path / "checkpoints"), max_to_keep=self.keep
             )
         self.checkpoints.save(checkpoint_number=iteration)
+
+
+class ScheduleState(tf.train.experimental.PythonState):
+    """A schedule's `state()` as a part of a TensorFlow checkpoint."""
+
+    def __init__(self, schedule):
+        self.schedule = schedule
+
+    def serialize(self):
+        """The state as JSON text."""
+        return json.dumps(self.schedule.state())
+
+    def deserialize(self, text):
+        """Restores what `serialize` gave."""
+        self.schedule.restore(json.loads(text))
 
 
 def _make_named(run):

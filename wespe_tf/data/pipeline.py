@@ -19,7 +19,7 @@ from PIL import Image
 from ..errors import UserError
 from ..images import UnreadablePicture, picture_size, read_picture, to_uint8
 from ..tone import some_of
-from ..transfer import luminance_histogram
+from ..transfer import PIXELS, luminance_histogram
 from .folders import find_pictures
 
 CACHE_BYTES = 192 * 2**20
@@ -179,8 +179,12 @@ class PatchStream:
         Raises:
             UserError: when no photo of the folder can be read any more.
         """
+        return self.cut(number)[0]
+
+    def cut(self, number):
+        """Patch `number` and the path of the photo that it is from."""
         epoch, place = divmod(int(number), self.epoch_size)
-        photo = self._photo(self._order(epoch)[place])
+        path, photo = self._photo(self._order(epoch)[place])
         rng = np.random.default_rng((self.seed, int(number)))
         is_view = rng.random() < self.view_share
         side = int(min(photo.shape[:2]) * rng.uniform(0.5, 1.0)) if is_view else 0
@@ -190,7 +194,7 @@ class PatchStream:
         if side > self.patch_size:
             size = (self.patch_size, self.patch_size)
             square = np.asarray(Image.fromarray(square).resize(size, Image.Resampling.BOX))
-        return square
+        return square, path
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (a stream lives as long as the run)
     def _order(self, epoch):
@@ -204,20 +208,17 @@ class PatchStream:
         return np.concatenate(order)
 
     def _photo(self, index):
-        """The photo at `index`, or the next one that can be used."""
+        """Path and photo at `index`, or of the next one that can be used."""
         for step in range(len(self.paths)):
             path = self.paths[(index + step) % len(self.paths)]
             photo = None if path in self.unusable else self._read(path)
             if photo is not None:
-                return photo
+                return path, photo
         raise UserError(f"{self.key}: no picture in {self.folder} can be read")
 
 
 class GuidedStream:
     """A stream's patches, each with a first guess at its enhanced version.
-
-    A patch counts as a photo of its own: the guess depends on nothing that a generator which sees
-    the patch cannot know.
 
     Args:
         stream: `PatchStream` of the source domain.
@@ -234,9 +235,15 @@ class GuidedStream:
         Returns:
             Two (patch_size, patch_size, 3) uint8 arrays.
         """
-        patch = self.stream[number]
-        curve = self.transfer.curve(luminance_histogram(patch))
-        return patch, to_uint8(self.transfer(patch, curve))
+        patch, path = self.stream.cut(number)
+        return patch, to_uint8(self.transfer(patch, self._curve(path)))
+
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 (a stream lives as long as the run)
+    def _curve(self, path):
+        pixels = self.stream.cache.get(path).reshape(-1, 3)
+        # Some of a large photo's pixels tell its histogram, at a fraction of the memory.
+        stride = max(1, len(pixels) // PIXELS) | 1
+        return self.transfer.curve(luminance_histogram(pixels[::stride]))
 
 
 def training_data(source, target, batch_size, transfer=None, start=0):
