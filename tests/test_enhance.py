@@ -18,6 +18,8 @@ from wespe_tf import enhance as module
 from wespe_tf.config import TrainConfig, load
 from wespe_tf.enhance import REACH, SHIPPED_MODEL, enhance, load_generator
 from wespe_tf.errors import UserError
+from wespe_tf.images import limit_megapixels
+from wespe_tf.photos import Photo, read_photo, write_photo
 
 ROOT = Path(__file__).parents[1]
 
@@ -185,7 +187,76 @@ class TestResults:
         else:
             Image.fromarray(picture).convert(mode).save("other.tif")
         command("model=mine", "input=other.tif", "output=out")
-        assert read("out/other_enhanced.png").shape == picture.shape
+        channels = 4 if mode == "RGBA" else 3
+        assert read("out/other_enhanced.png").shape == (61, 83, channels)
+
+
+class TestFiles:
+    def test_16_bits_transparency_and_metadata_come_through(self, command, generator, photo):
+        _, picture = photo
+        wide = picture.astype(np.uint16) * 256 + 77
+        alpha = wide[..., 0]
+        write_photo("deep.png", Photo(wide, alpha, icc=b""))
+        command("model=mine", "input=deep.png", "output=out")
+        enhanced = read_photo("out/deep_enhanced.png")
+        np.testing.assert_array_equal(enhanced.alpha, alpha)
+        expected = expected_result(generator, picture)
+        assert enhanced.pixels.dtype == np.uint16
+        assert np.abs(enhanced.pixels / 257 - expected).max() < 3
+        assert len(np.unique(enhanced.pixels % 256)) > 100
+
+    def test_format_same_keeps_the_inputs(self, command, photo):
+        _, picture = photo
+        Image.fromarray(picture).save("a.webp")
+        Image.fromarray(picture).save("b.jpg")
+        for name in ("a.webp", "b.jpg"):
+            command("model=mine", f"input={name}", "output=out", "format=same", "quality=30")
+            with Image.open(Path("out") / name.replace(".", "_enhanced.")) as result:
+                assert result.format == {"a.webp": "WEBP", "b.jpg": "JPEG"}[name]
+        coarse = Path("out/b_enhanced.jpg").stat().st_size
+        command("model=mine", "input=b.jpg", "output=out", "format=same", "overwrite=true")
+        assert Path("out/b_enhanced.jpg").stat().st_size > 1.5 * coarse
+
+    def test_results_that_are_there_are_kept(self, command, photo):
+        command("model=mine", "input=holiday.png", "output=out")
+        Path("out/holiday_enhanced.png").write_bytes(b"mine")
+        lines = command("model=mine", "input=holiday.png", "output=out")
+        assert lines[0] == "1 of 1 are in out already; overwrite=true"
+        assert Path("out/holiday_enhanced.png").read_bytes() == b"mine"
+        command("model=mine", "input=holiday.png", "output=out", "overwrite=true")
+        assert read("out/holiday_enhanced.png").shape == (61, 83, 3)
+
+    @pytest.mark.parametrize("strength", [0.0, 0.4])
+    def test_strength_blends_with_the_input(self, command, generator, photo, strength):
+        name, picture = photo
+        command("model=mine", f"input={name}", "output=out", f"strength={strength}")
+        blend = strength * expected_result(generator, picture) + (1 - strength) * picture
+        assert np.abs(read("out/holiday_enhanced.png") - blend).max() <= 1
+
+    def test_patterns(self, command, refused, photos, run):
+        command("model=mine", "input=photos/**/*.png", "output=out")
+        found = {p.relative_to("out").as_posix() for p in Path("out").rglob("*_enhanced.png")}
+        assert found == {"1_enhanced.png", "day2/1_enhanced.png"}
+        assert refused("model=mine", "input=photos/*.gif") == "input=photos/*.gif: no picture fits"
+
+    def test_one_bad_photo_does_not_end_the_work(self, photos, monkeypatch, capsys):
+        Path("photos/bad.jpg").write_text("no photo")
+        monkeypatch.setattr(
+            sys, "argv", ["test_model.py", "model=mine", "input=photos", "output=o"]
+        )
+        with pytest.raises(SystemExit) as ended:
+            module.command()
+        assert ended.value.code == 1
+        errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+        assert len(errors) == 1 and errors[0].startswith("error: photos/bad.jpg: not a readable")
+        assert {p.name for p in Path("o").rglob("*_enhanced.png")} == {"1_enhanced.png"}
+        assert len(list(Path("o").rglob("*_enhanced.png"))) == 2
+
+    def test_more_than_the_allowed_megapixels(self, refused, photo):
+        line = refused("model=mine", "input=holiday.png", "max_megapixels=0.002", "output=out")
+        limit_megapixels(400)
+        assert line == "holiday.png: larger than max_megapixels=0.002"
+        assert not list(Path("out").iterdir())
 
 
 class TestScores:

@@ -247,9 +247,18 @@ class TestConfig:
     )
 
     # Own photos.
-    input: str | None = setting(None, "photo, or folder of photos")
+    input: str | None = setting(None, "photo, folder of photos, or pattern such as day*/*.jpg")
     output: str = setting("visual_results", "folder for the results")
     target: str | None = setting(None, "photo, or folder of the same names, to score against")
+    strength: float = setting(
+        1.0, "share of the enhanced photo in the result", at_least=0, below=math.nextafter(1, 2)
+    )
+    format: str = setting("png", "of the results; same keeps the input's", choices=("png", "same"))
+    quality: int = setting(95, "of JPEG and WebP results", "1 to 100", at_least=1, below=101)
+    overwrite: bool = setting(False, "whether results that are there already are made again")
+    max_megapixels: float = setting(
+        400.0, "larger photos are refused", "million pixels", at_least=0.0001
+    )
 
     # DPED's full-size test photos, where input is not given: the authors' keys and defaults.
     dped_dir: str = setting("dped/", "folder of the DPED data set")

@@ -1,8 +1,13 @@
 """Whole photos in, enhanced photos out: the command `test_model.py` / `wespe-test`."""
 
+import collections
+import dataclasses
+import glob
 import json
 import os
+import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -10,22 +15,24 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 from PIL import Image
+from tqdm import tqdm
 
 from . import metrics
 from .config import TestConfig, help_text, load
 from .data.folders import find_pairs, find_pictures, natural_order
 from .errors import UserError, run_command
-from .images import read_picture, to_uint8, write_picture
+from .images import SUFFIXES, limit_megapixels, read_picture, write_picture
 from .models.generator import Generator
+from .photos import Photo, read_photo, to_8_bits, write_photo
 from .reference import is_checkpoint, load_checkpoint
 
 USAGE = """\
-usage: python test_model.py input=PHOTO_OR_FOLDER [model=MODEL] [output=FOLDER] [target=…]
+usage: python test_model.py input=PHOTO_FOLDER_OR_PATTERN [model=MODEL] [output=FOLDER] [target=…]
        python test_model.py model=iphone_orig [dped_dir=dped/] [test_subset=…] [resolution=…]
 
-Writes <photo>_enhanced.png and <photo>_before_after.png for every photo; with target= prints
-PSNR and SSIM of each. Without input= it enhances DPED's full-size test photos, as the authors'
-command of this name does."""
+Writes <photo>_enhanced.png and <photo>_before_after.png for every photo, with its EXIF, XMP,
+transparency and 16 bits; with target= prints PSNR and SSIM of each. Without input= it enhances
+DPED's full-size test photos, as the authors' command of this name does."""
 
 # Height and width of DPED's photos, and of the centre crops that `resolution` names.
 NATIVE_SIZES = {"iphone": (1536, 2048), "blackberry": (1560, 2080), "sony": (1944, 2592)}
@@ -62,46 +69,122 @@ def command():
     run_command(main)
 
 
+@dataclasses.dataclass
+class Task:
+    """One photo to enhance.
+
+    Attributes:
+        path: of the photo.
+        target: of the picture to score against, or None.
+        name: of its results below the output folder, without suffix.
+    """
+
+    path: str
+    target: str | None
+    name: str
+
+
 def enhance_files(config):
     """Enhances the photos that the settings name and writes the results.
+
+    A result that is there already is kept unless `overwrite` says otherwise. Of several photos a
+    bad one does not end the work: it is named at the end, with exit status 1.
 
     Args:
         config: `TestConfig`.
 
     Raises:
-        UserError: if the model or a photo cannot be read, or a result cannot be written.
+        UserError: if the model or the only photo cannot be read, or its result cannot be written.
     """
     path = find_model(config.model, config.models_orig_dir)
     # As one graph the network frees its intermediate results as soon as it can.
     generator = tf.function(load_generator(path))
     # Checkpoints give the authors' numbers, which have zero padding at the edges.
     reflect = not is_checkpoint(path)
-    photos = _photos(config.input, config.target)
+    limit_megapixels(config.max_megapixels)
+    tasks = find_tasks(config.input, config.target)
     output = Path(config.output)
     _make_folder(output)
+    new = [t for t in tasks if config.overwrite or not _result_path(t, config).is_file()]
+    if len(new) < len(tasks):
+        print(f"{len(tasks) - len(new)} of {len(tasks)} are in {output} already; overwrite=true")
 
-    scores = []
-    for path, target_path in photos:
-        photo = read_picture(path)
-        enhanced = enhance(generator, photo, reflect)
-        name = _result_name(path, config.input)
-        _make_folder((output / name).parent)
-        write_picture(output / f"{name}_enhanced.png", enhanced)
-        write_picture(output / f"{name}_before_after.png", np.hstack([photo, enhanced]))
-        line = f"{path}: {photo.shape[1]}×{photo.shape[0]}"
-        if target_path is not None:
-            target = read_picture(target_path)
-            if target.shape != photo.shape:
-                raise UserError(
-                    f"{target_path}: {target.shape[1]}×{target.shape[0]} pixels, but {path} has "
-                    f"{photo.shape[1]}×{photo.shape[0]}"
-                )
-            scores.append((metrics.psnr(enhanced, target), metrics.ssim(enhanced, target)))
-            line += "   PSNR {:.2f} dB   SSIM {:.4f}".format(*scores[-1])
-        print(line)
+    scores, failures = [], []
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        bar = tqdm(new, unit="photo", disable=len(new) < 2)
+        writing = []
+        for task, reading in zip(bar, _one_ahead(reader, read_photo, [t.path for t in new])):
+            try:
+                photo = reading.result()
+                pixels = enhance(generator, photo.pixels, reflect, config.strength)
+                line, score = _report_line(task, photo, pixels)
+                _settle(writing)
+                writing = [writer.submit(_write_results, task, photo, pixels, config)]
+            except UserError as error:
+                if len(tasks) == 1:
+                    raise
+                failures.append(error)
+                continue
+            bar.write(line)
+            scores += [score] if score is not None else []
+        try:
+            _settle(writing)
+        except UserError as error:
+            if len(tasks) == 1:
+                raise
+            failures.append(error)
     if scores:
         print("mean of {}: PSNR {:.2f} dB   SSIM {:.4f}".format(len(scores), *np.mean(scores, 0)))
     print(f"results are in {output}")
+    if failures:
+        for error in failures:
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _one_ahead(pool, function, arguments):
+    """Futures of `function` of each argument, the next one begun while one is worked on."""
+    futures = collections.deque()
+    for argument in arguments:
+        futures.append(pool.submit(function, argument))
+        if len(futures) == 2:
+            yield futures.popleft()
+    yield from futures
+
+
+def _settle(futures):
+    for future in futures:
+        future.result()
+
+
+def _report_line(task, photo, pixels):
+    """What is printed for a photo, and its (PSNR, SSIM) where there is a target."""
+    height, width = pixels.shape[:2]
+    line = f"{task.path}: {width}×{height}"
+    if task.target is None:
+        return line, None
+    target = read_picture(task.target)
+    if target.shape != pixels.shape:
+        raise UserError(
+            f"{task.target}: {target.shape[1]}×{target.shape[0]} pixels, but {task.path} has "
+            f"{width}×{height}"
+        )
+    eight = to_8_bits(pixels)
+    score = metrics.psnr(eight, target), metrics.ssim(eight, target)
+    return line + "   PSNR {:.2f} dB   SSIM {:.4f}".format(*score), score
+
+
+def _write_results(task, photo, pixels, config):
+    path = _result_path(task, config)
+    _make_folder(path.parent)
+    write_photo(path, dataclasses.replace(photo, pixels=pixels), config.quality)
+    both = Photo(np.hstack([photo.pixels, pixels]))
+    write_photo(path.parent / f"{Path(task.name).name}_before_after.png", both)
+
+
+def _result_path(task, config):
+    suffix = Path(task.path).suffix if config.format == "same" else ".png"
+    return Path(config.output) / f"{task.name}_enhanced{suffix}"
 
 
 def enhance_test_photos(config):
@@ -175,27 +258,32 @@ def _centre_crop(path, phone, resolution):
     return photo[top : top + crop_height, left : left + crop_width]
 
 
-def enhance(generator, pictures, reflect=True):
+def enhance(generator, pictures, reflect=True, strength=1.0):
     """Enhances pictures of any one size in a single pass.
 
     Args:
         generator: a `Generator`, or another model from (N, H, W, 3) in [0, 1] to the same.
-        pictures: (H, W, 3) or (N, H, W, 3) uint8 array.
+        pictures: (H, W, 3) or (N, H, W, 3) uint8 or uint16 array.
         reflect: whether the pictures are continued by reflection beyond their edges while the
             network runs, so that the zero padding of its convolutions leaves no frame; the
             authors' code does not.
+        strength: share of the enhanced picture in the result, in [0, 1]; the rest is the input.
 
     Returns:
-        uint8 array of the same shape.
+        Array of the same shape and dtype.
     """
     batch = pictures.reshape(-1, *pictures.shape[-3:])
     height, width = pictures.shape[-3:-1]
     reach = REACH if reflect else 0
     frame = ((0, 0), (reach, reach), (reach, reach), (0, 0))
-    inputs = np.pad(batch, frame, mode="symmetric").astype(np.float32) / 255
+    largest = np.iinfo(pictures.dtype).max
+    inputs = np.pad(batch, frame, mode="symmetric").astype(np.float32) / largest
     outputs = ops.convert_to_numpy(generator(inputs, training=False))
+    if strength != 1.0:
+        outputs = strength * np.clip(outputs, 0.0, 1.0) + (1.0 - strength) * inputs
     inner = outputs[:, reach : reach + height, reach : reach + width]
-    return to_uint8(inner).reshape(pictures.shape)
+    inner = np.rint(np.clip(inner, 0.0, 1.0) * largest).astype(pictures.dtype)
+    return inner.reshape(pictures.shape)
 
 
 def find_model(model, models_orig_dir="models_orig"):
@@ -259,11 +347,46 @@ def load_generator(model):
         raise UserError(f"model={path}: a damaged .keras file ({reason})") from error
 
 
-def _result_name(path, source):
-    """What a photo's results are called below the output folder: sub-folders are kept."""
-    if not os.path.isdir(source):
-        return Path(path).stem
-    return os.path.splitext(os.path.relpath(path, source))[0]
+def find_tasks(source, target=None):
+    """What `input` and `target` name.
+
+    Args:
+        source: a photo, a folder (with its sub-folders) or a pattern such as `day*/*.jpg`.
+        target: for a photo a picture, for a folder one of equal names, to score against; or None.
+
+    Returns:
+        List of `Task`, not empty.
+
+    Raises:
+        UserError: if there is no such photo, or results of two would have one name.
+    """
+    if os.path.isdir(source):
+        if target is None:
+            pairs = [(path, None) for path in find_pictures(source, "input")]
+        else:
+            pairs = find_pairs(source, target, "input", "target")
+        base = source
+    elif os.path.exists(source):
+        if target is not None and not os.path.isfile(target):
+            raise UserError(f"target={target}: expected a photo, as input is one")
+        pairs, base = [(source, target)], os.path.dirname(source)
+    elif glob.has_magic(source):
+        if target is not None:
+            raise UserError("target: goes with a photo or a folder, not with a pattern")
+        paths = [p for p in glob.glob(source, recursive=True) if p.lower().endswith(SUFFIXES)]
+        if not paths:
+            raise UserError(f"input={source}: no picture fits")
+        pairs = [(path, None) for path in sorted(paths, key=natural_order)]
+        base = os.path.commonpath([os.path.dirname(path) or "." for path in paths])
+    else:
+        raise UserError(f"input={source}: no such file or folder")
+    found = {}
+    for path, partner in pairs:
+        name = os.path.splitext(os.path.relpath(path, base or "."))[0]
+        if name in found:
+            raise UserError(f"input: {found[name].path} and {path} would give results of one name")
+        found[name] = Task(path, partner, name)
+    return list(found.values())
 
 
 def _make_folder(path):
@@ -271,21 +394,3 @@ def _make_folder(path):
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"output={path}: cannot be made ({error.strerror})") from error
-
-
-def _photos(source, target):
-    """(photo path, target path or None) for everything that `input` and `target` name."""
-    if os.path.isdir(source):
-        if target is None:
-            found = {}
-            for path in find_pictures(source, "input"):
-                earlier = found.setdefault(_result_name(path, source), path)
-                if earlier != path:
-                    raise UserError(f"input: {earlier} and {path} would give results of one name")
-            return [(path, None) for path in found.values()]
-        return find_pairs(source, target, "input", "target")
-    if not os.path.exists(source):
-        raise UserError(f"input={source}: no such file or folder")
-    if target is not None and not os.path.isfile(target):
-        raise UserError(f"target={target}: expected a photo, as input is one")
-    return [(source, target)]

@@ -3,6 +3,7 @@
 import os
 import struct
 import tempfile
+import warnings
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -14,7 +15,7 @@ from .errors import UserError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 # What Pillow's decoders raise on damaged files; UnidentifiedImageError is an OSError.
-_DAMAGE = (
+DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -52,14 +53,37 @@ def read_picture(path):
                 return _from_wide_gray(file.read(index=0, rotate=True))
             # Converting RGB to RGB would only cost a copy.
             return file.read(index=0, mode=None if mode == "RGB" else "RGB", rotate=True)
-    except FileNotFoundError as error:
-        raise UnreadablePicture(f"{path}: no such file") from error
-    except _DAMAGE as error:
-        raise UnreadablePicture(f"{path}: not a readable picture ({_reason(error)})") from error
+    except DAMAGE as error:
+        raise unreadable(path, error) from error
 
 
-def _reason(error):
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def unreadable(path, error):
+    """The `UnreadablePicture` that tells what one of `DAMAGE` means for the file at `path`."""
+    if isinstance(error, FileNotFoundError):
+        return UnreadablePicture(f"{path}: no such file")
+    if isinstance(error, Image.DecompressionBombError):
+        return UnreadablePicture(f"{path}: larger than max_megapixels={megapixels_allowed():g}")
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return UnreadablePicture(f"{path}: not a readable picture ({reason})")
+
+
+def limit_megapixels(limit):
+    """Sets the size from which on pictures are refused before anything is decoded.
+
+    Args:
+        limit: millions of pixels; holds for the whole process.
+    """
+    # Pillow refuses from twice its limit on, and only warns of what is between.
+    Image.MAX_IMAGE_PIXELS = int(limit * 1e6 / 2)
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+def megapixels_allowed():
+    """The limit in force."""
+    return 2 * Image.MAX_IMAGE_PIXELS / 1e6
+
+
+limit_megapixels(400)
 
 
 def _from_wide_gray(picture):
@@ -79,8 +103,8 @@ def picture_size(path):
         with Image.open(path) as picture:
             width, height = picture.size
             turned = picture.getexif().get(0x0112, 1) >= 5
-    except _DAMAGE as error:
-        raise UnreadablePicture(f"{path}: not a readable picture ({_reason(error)})") from error
+    except DAMAGE as error:
+        raise unreadable(path, error) from error
     return (width, height) if turned else (height, width)
 
 
