@@ -66,7 +66,7 @@ RECIPES = {
 }
 # Iterations of the warm start and of the training proper, and minutes on two cores.
 BUDGETS = {
-    "short": {"warm_start_iters": 60, "num_train_iters": 60, "eval_step": 20},  # 2 to 4
+    "short": {"warm_start_iters": 60, "num_train_iters": 60, "eval_step": 60},  # 2 to 4
     "long": {"warm_start_iters": 200, "num_train_iters": 150, "eval_step": 50},  # 4 to 8
     "longer": {"warm_start_iters": 400, "num_train_iters": 250, "eval_step": 50},  # 8 to 15
 }
