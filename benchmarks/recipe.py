@@ -41,7 +41,7 @@ RECIPES = {
     "recommended": [],
     "no warm start": ["warm_start_iters=0"],
     "no guide": ["w_guide=0"],
-    "no warm start, no guide": ["warm_start_iters=0", "w_guide=0"],
+    "plain identity start": ["warm_start_iters=0", "w_guide=0"],
     "no views": ["view_share=0"],
     "half views": ["view_share=0.5"],
     "no discriminators": ["w_color=0", "w_texture=0"],
@@ -58,7 +58,7 @@ RECIPES = {
     "no border": ["border=0"],
     "patch 100": ["patch_size=100", "batch_size=4"],
     "random start": ["generator_init=truncated_normal"],
-    "random start, no warm start, no guide": [
+    "plain random start": [
         "generator_init=truncated_normal",
         "warm_start_iters=0",
         "w_guide=0",

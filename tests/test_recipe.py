@@ -13,6 +13,7 @@ def test_a_recipe_changes_the_recommended_preset(name):
     base = load(TrainConfig, ["preset=recommended"])
     changed = load(TrainConfig, ["preset=recommended", *recipe.RECIPES[name]])
     assert (changed == base) == (name == "recommended")
+    assert "," not in name  # it parts them on the command line
 
 
 def test_tables_hold_means_over_seeds_and_leave_the_text_alone(tmp_path):

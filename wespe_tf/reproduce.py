@@ -48,26 +48,24 @@ REPAIR = {
 }
 REPAIRS = {
     "final code": FINAL,
-    **{f"final code, {name} repaired": FINAL + change for name, change in REPAIR.items()},
-    "final code, content pair and weight repaired": FINAL
-    + REPAIR["content pair"]
-    + REPAIR["content weight"],
-    "final code, all repaired": FINAL + sum(REPAIR.values(), []),
+    **{f"repaired {name}": FINAL + change for name, change in REPAIR.items()},
+    "repaired content pair and weight": FINAL + REPAIR["content pair"] + REPAIR["content weight"],
+    "repaired all": FINAL + sum(REPAIR.values(), []),
 }
 HEADS = {
-    f"all repaired, {head}": REPAIRS["final code, all repaired"] + [f"discriminator_head={head}"]
+    f"repaired all {head}": REPAIRS["repaired all"] + [f"discriminator_head={head}"]
     for head in ("one_class_sigmoid", "two_class_sigmoid", "two_class_softmax")
 }
 SWEEP = {
-    **{f"report_fig5, ratio {ratio}": [f"ratio={ratio}"] for ratio in ("3:1", "1:3")},
+    **{f"report_fig5 ratio {ratio}": [f"ratio={ratio}"] for ratio in ("3:1", "1:3")},
     **{
-        f"report_fig5, step {step}": [
+        f"report_fig5 step {step}": [
             f"learning_rate={step}",
             f"discriminator_learning_rate={step}",
         ]
         for step in ("1e-4", "2e-4")
     },
-    **{f"report_fig5, batch {size}": [f"batch_size={size}"] for size in (2, 8)},
+    **{f"report_fig5 batch {size}": [f"batch_size={size}"] for size in (2, 8)},
 }
 SWEEP = {name: REPORT["report_fig5"] + change for name, change in SWEEP.items()}
 LISTS = {"report": REPORT, "repairs": REPAIRS, "heads": HEADS, "sweep": SWEEP}
@@ -286,7 +284,7 @@ def _seeds(text):
 
 
 def _file_name(experiment):
-    return experiment.replace(",", "").replace(":", "to").replace(" ", "_")
+    return experiment.replace(":", "to").replace(" ", "_")
 
 
 def _absolute(setting):
