@@ -24,6 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 from PIL import Image
+from scipy.stats import spearmanr
 
 from wespe_tf import metrics
 from wespe_tf.config import TrainConfig, load
@@ -298,10 +299,24 @@ def write_tables(table, document):
     text = []
     for data, budget in sorted({(row["data"], row["budget"]) for row in rows if row["budget"]}):
         shown = [r for r in rows if r["data"] == data and r["budget"] in ("", budget)]
-        text += ["", f"### {data}, {budget} budget", "", *_markdown(shown)]
+        text += ["", f"### {data}, {budget} budget", "", *_markdown(shown), "", _agreement(shown)]
     before, _, after = document.read_text(encoding="utf-8").split(MARK)
     tables = "\n".join(text)
     document.write_text(f"{before}{MARK}{tables}\n\n{MARK}{after}", encoding="utf-8")
+
+
+def _agreement(rows):
+    """A line: how well `distance`, which sees no pairs, ranks runs as the pairs do."""
+    judged = [row for row in rows if row["distance"]]
+    if len(judged) < 3:
+        return ""
+    distance = [-float(row["distance"]) for row in judged]
+    ranks = {
+        name: spearmanr(distance, [float(row[key]) for row in judged]).statistic
+        for name, key in (("PSNR", "psnr"), ("SSIM", "ssim"))
+    }
+    found = ", ".join(f"{value:.2f} with {name}" for name, value in ranks.items())
+    return f"Rank correlation of a small `distance` over these {len(judged)} runs: {found}."
 
 
 def _markdown(rows):

@@ -48,3 +48,11 @@ def test_tables_hold_means_over_seeds_and_leave_the_text_alone(tmp_path):
         assert "| recommended | 2 | 22.50 | 22.00 | 0.8000 | 28.50 | 0.40 | 1 | 200 |" in text
         assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
         assert text.count("nothing") == 1
+        assert "over these" not in text  # two runs have no ranks to speak of
+
+
+def test_agreement_of_the_distance_is_a_rank_correlation():
+    runs = [("0.9", "20", "0.8"), ("0.8", "23", "0.7"), ("0.7", "24", "0.9"), ("", "9", "0.1")]
+    rows = [dict(zip(("distance", "psnr", "ssim"), run)) for run in runs]
+    line = recipe._agreement(rows)
+    assert "over these 3 runs: 1.00 with PSNR, 0.50 with SSIM" in line
