@@ -149,5 +149,8 @@ def test_runs_a_list_and_goes_on(tmp_path, monkeypatch, make_folder, capfd):
     picture = np.asarray(Image.open("out/overview.png"))
     assert picture.std() > 5
     before = Path("reproduction.csv").read_bytes()
-    reproduce.main(command[:1] + ["output=out"] + settings)
+    Path("text.md").write_text(f"{reproduce.MARK}\n{reproduce.MARK}\n")
+    reproduce.main(["experiments=report_fig3", "output=out", "document=text.md", *settings])
     assert Path("reproduction.csv").read_bytes() == before
+    assert "| report_fig3 | recognisable pictures | 1 |" in Path("text.md").read_text()
+    assert np.asarray(Image.open("docs/figures/report_fig3.png").convert("RGB")).std() > 5

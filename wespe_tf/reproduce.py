@@ -9,6 +9,7 @@ Rows that the CSV file has are not computed again; a run that fails does not end
 """
 
 import csv
+import io
 import json
 import math
 import os
@@ -140,7 +141,9 @@ def main(arguments):
     if overview is not None:
         write_atomically(output / "overview.png", to_png(overview))
     if options["document"]:
-        replace_tables(Path(options["document"]), tables(read_rows(table)))
+        document = Path(options["document"])
+        replace_tables(document, tables(read_rows(table)))
+        copy_figures(output / "models", experiments, seeds[0], document.parent / "docs" / "figures")
 
 
 def run_experiment(name, changes, seed, settings, output, table):
@@ -235,6 +238,28 @@ def replace_tables(document, lines):
         raise UserError(f"document={document}: expected a file with two lines {MARK}")
     text = "\n".join(lines)
     write_atomically(document, f"{parts[0]}{MARK}\n{text}\n\n{MARK}{parts[2]}".encode())
+
+
+def copy_figures(runs, experiments, seed, folder):
+    """Small copies of the loss figures that the document's table links to.
+
+    Args:
+        runs: folder of the run folders.
+        experiments: names; those of the report have figures in the table.
+        seed: whose runs are shown.
+        folder: for the copies, `<experiment>.png`.
+    """
+    for name in experiments:
+        path = runs / f"{_file_name(name)}-{seed}" / "figures" / "losses.png"
+        if name in REPORT and path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            with Image.open(path) as figure:
+                small = figure.convert("RGB").resize(
+                    (figure.width * 2 // 3, figure.height * 2 // 3), Image.Resampling.LANCZOS
+                )
+            file = io.BytesIO()
+            small.quantize(128).save(file, "PNG", optimize=True)
+            write_atomically(folder / f"{name}.png", file.getvalue())
 
 
 def draw_overview(folder, experiments, seed):
