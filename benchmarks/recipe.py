@@ -34,6 +34,7 @@ from wespe_tf.enhance import enhance, load_generator
 from wespe_tf.images import read_picture, to_uint8, write_picture
 from wespe_tf.models.build import make_generator
 from wespe_tf.plots import to_png
+from wespe_tf.reproduce import read_rows, replace_tables
 from wespe_tf.tone import ToneCurve, histogram
 from wespe_tf.transfer import ColorTransfer, luminance_histogram
 
@@ -71,7 +72,6 @@ BUDGETS = {
     "long": {"warm_start_iters": 200, "num_train_iters": 150, "eval_step": 50},  # 4 to 8
     "longer": {"warm_start_iters": 400, "num_train_iters": 250, "eval_step": 50},  # 8 to 15
 }
-MARK = "<!-- tables -->"
 COLUMNS = (
     "data",
     "recipe",
@@ -134,16 +134,13 @@ class Bench:
 
     def has(self, recipe, budget="", seed=""):
         """Whether the CSV file has this row."""
-        if not self.table.exists():
-            return False
         wanted = {
             "data": self.data.name,
             "recipe": recipe,
             "budget": budget,
             "seed": str(seed),
         }
-        with open(self.table, newline="", encoding="utf-8") as file:
-            return any(wanted.items() <= row.items() for row in csv.DictReader(file))
+        return any(wanted.items() <= row.items() for row in read_rows(self.table))
 
     def add(self, function, recipe, budget="", seed="", **more):
         """Scores `function`, from photo to enhanced photo, on the pairs and appends its row."""
@@ -294,15 +291,12 @@ class Bench:
 
 def write_tables(table, document):
     """Puts Markdown tables of the CSV file between the document's two `<!-- tables -->` lines."""
-    with open(table, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    text = []
+    rows = read_rows(table)
+    lines = []
     for data, budget in sorted({(row["data"], row["budget"]) for row in rows if row["budget"]}):
         shown = [r for r in rows if r["data"] == data and r["budget"] in ("", budget)]
-        text += ["", f"### {data}, {budget} budget", "", *_markdown(shown), "", _agreement(shown)]
-    before, _, after = document.read_text(encoding="utf-8").split(MARK)
-    tables = "\n".join(text)
-    document.write_text(f"{before}{MARK}{tables}\n\n{MARK}{after}", encoding="utf-8")
+        lines += ["", f"### {data}, {budget} budget", "", *_markdown(shown), "", _agreement(shown)]
+    replace_tables(document, lines)
 
 
 def _agreement(rows):
