@@ -88,6 +88,7 @@ COLUMNS = (
     "scale",
     "experiment",
     "seed",
+    "precision",
     "iterations",
     "collapsed",
     "uniform_since",
@@ -184,7 +185,7 @@ def run_experiment(name, changes, seed, settings, output, table):
         last = (log.read_text(encoding="utf-8").strip().splitlines() or ["no message"])[-1]
         print(f"{name}, seed {seed}: failed, see {log} ({last})")
         return
-    row = {**key, **_result(folder)}
+    row = {**key, "precision": config.precision, **_result(folder)}
     new = not table.exists()
     with open(table, "a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
