@@ -47,6 +47,8 @@ TINY = (
 COLUMNS = {
     "iteration",
     "seconds",
+    "turn",
+    "balance",
     *LOSSES,
     "psnr",
     "ssim",
@@ -122,7 +124,7 @@ def finished(tmp_path_factory, make_photo):
         training.main(arguments)
     return SimpleNamespace(
         root=root,
-        path=root / "models" / "quickstart-001",
+        path=root / "models" / "recommended-001",
         config=load(TrainConfig, arguments),
         printed="\n".join(lines),
     )
@@ -149,7 +151,7 @@ class TestRunFolder:
 
     def test_nothing_is_written_elsewhere(self, finished):
         assert {p.name for p in finished.root.iterdir()} == {"photos", "models"}
-        assert [p.name for p in (finished.root / "models").iterdir()] == ["quickstart-001"]
+        assert [p.name for p in (finished.root / "models").iterdir()] == ["recommended-001"]
 
     def test_config_repeats_the_run(self, finished):
         again = load(TrainConfig, [f"config={finished.path / 'config.yaml'}"])
@@ -167,6 +169,7 @@ class TestRunFolder:
                 for name in ("content", "color", "texture", "tv", "guide")
             )
             assert losses["generator"] == pytest.approx(weighted, rel=1e-4)
+        assert {row["turn"] for row in rows[1:]} == {"both"}
         seconds = [float(row["seconds"]) for row in rows]
         assert seconds == sorted(seconds)
 
@@ -196,7 +199,7 @@ class TestRunFolder:
         summary = read_summary(finished.path)
         assert summary["iterations"] == 4
         assert summary["seed"] == 3
-        assert summary["preset"] == "quickstart"
+        assert summary["preset"] == "recommended"
         assert summary["collapsed"] is False
         assert summary["uniform_since"] is None
         assert 0 < summary["seconds"] < 600
@@ -238,7 +241,7 @@ class TestRunFolder:
 
     def test_generator_loads_by_the_runs_name(self, finished, monkeypatch):
         monkeypatch.chdir(finished.root)
-        for name in ("quickstart-001", "models/quickstart-001", str(finished.path)):
+        for name in ("recommended-001", "models/recommended-001", str(finished.path)):
             assert load_generator(name).count_params() > 0
 
     def test_end_says_verdict_and_numbers(self, finished):
@@ -273,6 +276,21 @@ class TestRuns:
         first, same_seed, other_seed = np.array(logs)
         np.testing.assert_allclose(first, same_seed, rtol=1e-3)
         assert np.nanmax(np.abs(first - other_seed) / first) > 0.01
+
+    @pytest.mark.slow
+    def test_a_schedules_decisions_are_in_the_log(self, data, without_xla):
+        own, _ = data
+        settings = ["schedule=balance", "balance_begin=2", "balance_start=1:1", "w_guide=0"]
+        settings += ["balance_generator_threshold=1e9", "balance_discriminators_ahead=2:1"]
+        settings += ["balance_discriminator_threshold=1e9", "warm_start_iters=0"]
+        self.run(*own, *settings, "run=balanced")
+        rows = read_log(Path("models/balanced"))[1:]
+        sides = ["generators", "discriminators", "generators", "generators"]
+        assert [row["turn"] for row in rows] == sides
+        assert [row["balance"] for row in rows] == ["start"] * 2 + ["discriminators ahead"] * 2
+        for row, side in zip(rows, sides):
+            assert (row["generator"] == "") == (side == "discriminators")
+            assert (row["color_disc"] == "") == (side == "generators")
 
     @pytest.mark.slow
     def test_without_pairs_validation_is_null(self, data, without_xla):
