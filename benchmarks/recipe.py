@@ -11,7 +11,6 @@ them. Every run's photos and one page of all of them land in the output folder; 
 document, between its comment lines `<!-- tables -->`, are written anew from the CSV file.
 """
 
-import csv
 import json
 import os
 import subprocess
@@ -34,7 +33,7 @@ from wespe_tf.enhance import enhance, load_generator
 from wespe_tf.images import read_picture, to_uint8, write_picture
 from wespe_tf.models.build import make_generator
 from wespe_tf.plots import to_png
-from wespe_tf.reproduce import read_rows, replace_tables
+from wespe_tf.reproduce import append_row, read_rows, replace_tables
 from wespe_tf.tone import ToneCurve, histogram
 from wespe_tf.transfer import ColorTransfer, luminance_histogram
 
@@ -169,12 +168,7 @@ class Bench:
             "psnr_of_each": " ".join(f"{score[0]:.2f}" for score in scores),
             **more,
         }
-        new = not self.table.exists()
-        with open(self.table, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        append_row(self.table, COLUMNS, row)
         print(", ".join(f"{key} {value}" for key, value in row.items() if value != ""))
 
     def baselines(self):
@@ -198,7 +192,7 @@ class Bench:
         """Trains one recipe with the project's own command and adds its row."""
         if self.has(name, budget, seed):
             return
-        run = f"{name.replace(' ', '_').replace(',', '')}-{budget}-{seed}-{os.getpid()}"
+        run = f"{name.replace(' ', '_')}-{budget}-{seed}-{os.getpid()}"
         # Of two settings of one key the later counts: a recipe has the last word.
         settings = [f"{key}={value}" for key, value in BUDGETS[budget].items()] + RECIPES[name]
         script = Path(__file__).resolve().parent.parent / "train.py"

@@ -142,7 +142,8 @@ class Recorder(keras.callbacks.Callback):
         title = f"{self.title}, iteration {self.iteration}{quality}"
         figures = {f"samples_{self.iteration:06d}": plots.sample_figure(rows, title)}
         if self.iteration:
-            collapse = uniform_since(*zip(*self._scores()))
+            scores = [(e["iteration"], e["collapse_score"]) for e in self.evaluations]
+            collapse = uniform_since(*zip(*scores))
             figures["losses"] = plots.loss_figure(self.history, target, enhanced, title, collapse)
         for name, figure in figures.items():
             path = self.run.path / "figures" / f"{name}.png"
@@ -153,9 +154,6 @@ class Recorder(keras.callbacks.Callback):
             for name, pictures in rows.items():
                 tf.summary.image(name, np.asarray(pictures), max_outputs=SHOWN)
         self.events.flush()
-
-    def _scores(self):
-        return [(e["iteration"], e["collapse_score"]) for e in self.evaluations]
 
 
 class StopOnSignal(keras.callbacks.Callback):

@@ -117,7 +117,7 @@ def enhance_files(config):
             try:
                 photo = reading.result()
                 pixels = enhance(generator, photo.pixels, reflect, config.strength)
-                line, score = _report_line(task, photo, pixels)
+                line, score = _report_line(task, pixels)
                 _settle(writing)
                 writing = [writer.submit(_write_results, task, photo, pixels, config)]
             except UserError as error:
@@ -157,7 +157,7 @@ def _settle(futures):
         future.result()
 
 
-def _report_line(task, photo, pixels):
+def _report_line(task, pixels):
     """What is printed for a photo, and its (PSNR, SSIM) where there is a target."""
     height, width = pixels.shape[:2]
     line = f"{task.path}: {width}×{height}"

@@ -145,10 +145,10 @@ def _wide_pixels(path, picture):
     """
     if picture.format == "PNG":
         with open(path, "rb") as file:
-            content = file.read()
-        if content[24] != 16:
-            return None
-        pixels = imagecodecs.png_decode(content)
+            header = file.read(25)
+            if header[24] != 16:
+                return None
+            pixels = imagecodecs.png_decode(header + file.read())
     elif picture.format == "TIFF" and np.max(picture.tag_v2.get(258, 8)) == 16:
         pixels = tifffile.imread(path)
         if picture.tag_v2.get(284, 1) == 2:  # channels one after another

@@ -83,6 +83,7 @@ SAW = {
     "report_fig8": "dark pictures like negatives",
 }
 MARK = "<!-- tables -->"
+COLORS = ("red", "green", "blue")
 COLUMNS = (
     "data",
     "scale",
@@ -94,9 +95,7 @@ COLUMNS = (
     "uniform_since",
     "least_score",
     "collapse_score",
-    "red",
-    "green",
-    "blue",
+    *COLORS,
     "generator",
     "color_disc",
     "texture_disc",
@@ -186,12 +185,7 @@ def run_experiment(name, changes, seed, settings, output, table):
         print(f"{name}, seed {seed}: failed, see {log} ({last})")
         return
     row = {**key, "precision": config.precision, **_result(folder)}
-    new = not table.exists()
-    with open(table, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+    append_row(table, COLUMNS, row)
     print(", ".join(f"{k} {v}" for k, v in row.items()), flush=True)
 
 
@@ -201,6 +195,16 @@ def read_rows(table):
         return []
     with open(table, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def append_row(table, columns, row):
+    """Appends a dictionary to a CSV file, which gets a line of column names if it is new."""
+    new = not table.exists()
+    with open(table, "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 def tables(rows):
@@ -339,7 +343,7 @@ def _result(folder):
         "uniform_since": "" if summary["uniform_since"] is None else summary["uniform_since"],
         "least_score": f"{min(scores[1:]):.3f}",
         "collapse_score": f"{summary['collapse_score']:.3f}",
-        **dict(zip(("red", "green", "blue"), colors)),
+        **dict(zip(COLORS, colors)),
         **{name: last(name) for name in ("generator", "color_disc", "texture_disc")},
         **{name: f"{pairs[name]:.2f}" for name in COLUMNS if name in pairs},
         "correlation": f"{summary['correlation']:.3f}",
@@ -391,9 +395,6 @@ def _cells(runs):
         mean("psnr_best"),
         mean("correlation"),
     ]
-
-
-COLORS = ("red", "green", "blue")
 
 
 if __name__ == "__main__":

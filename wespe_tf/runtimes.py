@@ -13,9 +13,6 @@ import tensorflow as tf
 
 from .errors import UserError
 
-RUNTIMES = ("auto", "keras", "openvino")
-PRECISIONS = ("auto", "float32", "bfloat16")
-
 
 def choose_runtime(name="auto", precision="auto"):
     """The function that readies models for a runtime.

@@ -95,12 +95,6 @@ def norms(generator):
     return [norm for _, norm1, _, norm2 in generator.residuals for norm in (norm1, norm2)]
 
 
-def couples_pixels(generator):
-    """Whether a pixel's result depends on pixels beyond the convolutions' reach."""
-    free = (type(None), keras.layers.BatchNormalization)
-    return not all(isinstance(norm, free) for norm in norms(generator))
-
-
 def reach(generator):
     """How many pixels away an input pixel can be that the convolutions let a result feel."""
     convs = [generator.head, *generator.tail, generator.to_rgb]
