@@ -23,15 +23,15 @@ from .data.pipeline import GuidedStream, PatchStream, reading_errors, training_d
 from .data.sample import build_sample
 from .errors import UserError, run_command
 from .evaluation import Validation
+from .guide import Guide
 from .images import write_atomically
 from .models.build import make_discriminator, make_generator
 from .models.generator import Generator
 from .models.vgg import load_vgg
-from .models.warm_start import WarmStart, fit_last_layer
+from .models.warm_start import WarmStart, filter_last_layer, fit_last_layer
 from .models.wespe import WESPE
 from .schedule import make_schedule
 from .supervised import train_dped
-from .transfer import ColorTransfer
 
 FITTED_PATCHES = 64
 USAGE = """\
@@ -80,9 +80,9 @@ def train(config):
         folders.target, config.patch_size, config.seed + 1, "target_dir", config.view_share
     )
     validation = Validation(source, target, folders.val_source, folders.val_target)
-    transfer = None
+    guide = None
     if config.warm_start_iters or config.w_guide:
-        transfer = ColorTransfer.fit(source.readable, target.readable)
+        guide = Guide.fit(source.readable, target.readable)
     model = build_model(config, max(1, source.epoch_size // config.batch_size))
     run = RunFolder.create(config)
     print(f"{source.folder}: {len(source.paths)} pictures → {target.folder}: {len(target.paths)}")
@@ -91,11 +91,11 @@ def train(config):
     start = time.monotonic()
     stop = StopOnSignal()
     if config.warm_start_iters:
-        warm_start(model, transfer, source, target, config, stop)
+        warm_start(model, guide, source, target, config, stop)
     recorder = Recorder(
         run, validation, config.num_train_iters, f"{run.path.name} (seed {config.seed})"
     )
-    data = training_data(source, target, config.batch_size, transfer, start=config.warm_start_iters)
+    data = training_data(source, target, config.batch_size, guide, start=config.warm_start_iters)
     with reading_errors():
         model.fit(
             data,
@@ -216,14 +216,15 @@ def rising_cosine(peak, iterations):
     )
 
 
-def warm_start(model, transfer, source, target, config, stop):
-    """Trains G and F of a `WESPE` on the color transfer of the source patches."""
-    print(f"warm start: {config.warm_start_iters} iterations on the color transfer")
-    guided = GuidedStream(source, transfer)
-    patches, guides = map(np.stack, zip(*(guided[n] for n in range(FITTED_PATCHES))))
-    patches, guides = patches / np.float32(255), guides / np.float32(255)
-    fit_last_layer(model.generator, patches, guides)
-    fit_last_layer(model.inverse_generator, guides, patches)
+def warm_start(model, guide, source, target, config, stop):
+    """Trains G and F of a `WESPE` on the guide of the source patches, and back."""
+    print(f"warm start: {config.warm_start_iters} iterations on the guide")
+    colors = GuidedStream(source, guide.transfer)
+    patches, transferred = map(np.stack, zip(*(colors[n] for n in range(FITTED_PATCHES))))
+    patches, transferred = patches / np.float32(255), transferred / np.float32(255)
+    fit_last_layer(model.generator, patches, transferred)
+    filter_last_layer(model.generator, guide.noise_filter)
+    fit_last_layer(model.inverse_generator, transferred, patches)
 
     warm = WarmStart(model.generator, model.inverse_generator, config.border)
     learning_rate = rising_cosine(config.warm_start_learning_rate, config.warm_start_iters)
@@ -231,7 +232,7 @@ def warm_start(model, transfer, source, target, config, stop):
     warm.compile(optimizer, jit_compile=False)
     with reading_errors():
         warm.fit(
-            training_data(source, target, config.batch_size, transfer),
+            training_data(source, target, config.batch_size, guide),
             steps_per_epoch=config.warm_start_iters,
             callbacks=[stop],
             shuffle=False,

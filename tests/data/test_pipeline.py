@@ -18,7 +18,8 @@ from PIL import Image
 from wespe_tf.data import pipeline
 from wespe_tf.data.pipeline import PatchStream, PhotoCache, fixed_crops, training_data
 from wespe_tf.errors import UserError
-from wespe_tf.transfer import ColorTransfer, luminance_histogram
+from wespe_tf.guide import Guide
+from wespe_tf.transfer import luminance_histogram
 
 ROOT = Path(__file__).parents[2]
 
@@ -367,19 +368,19 @@ class TestViews:
 
 
 class TestGuides:
-    def test_are_the_transfer_of_their_patch_by_its_photos_curve(self, tmp_path, make_folder):
+    def test_are_made_of_their_patch_with_its_photos_curve(self, tmp_path, make_folder):
         source, target = (make_folder(tmp_path / name, seed=k) for k, name in enumerate("st"))
         streams = [PatchStream(folder, 16, 0, "source_dir") for folder in (source, target)]
-        transfer = ColorTransfer.fit(streams[0].paths, streams[1].paths)
-        transfer.own_share = 0.5
-        data = training_data(*streams, 4, transfer)
+        maker = Guide.fit(streams[0].paths, streams[1].paths)
+        maker.transfer.own_share = 0.5
+        data = training_data(*streams, 4, maker)
         sources, targets, guides = next(data.as_numpy_iterator())
         np.testing.assert_array_equal(targets[0], streams[1][0])
         for number, (patch, guide) in enumerate(zip(sources, guides)):
             np.testing.assert_array_equal(patch, streams[0][number])
             _, path = streams[0].cut(number)
-            curve = transfer.curve(luminance_histogram(np.asarray(Image.open(path))))
-            expected = np.rint(transfer(patch, curve) * 255)
+            curve = maker.curve(luminance_histogram(np.asarray(Image.open(path))))
+            expected = np.rint(np.clip(maker(patch, curve), 0, 1) * 255)
             np.testing.assert_array_equal(guide, expected)
 
 
@@ -387,7 +388,7 @@ MEMORY = """
 import sys
 from wespe_tf.data.pipeline import PatchStream, training_data
 from wespe_tf.evaluation import Validation
-from wespe_tf.transfer import ColorTransfer
+from wespe_tf.guide import Guide
 
 def peak():
     lines = open("/proc/self/status").read().splitlines()
@@ -397,8 +398,8 @@ def peak():
 before = peak()
 streams = [PatchStream(folder, 100, 0, "dir") for folder in sys.argv[1:]]
 Validation(*streams, *sys.argv[1:])
-transfer = ColorTransfer.fit(*(stream.readable for stream in streams))
-for batch in training_data(*streams, 30, transfer).take(20):
+guide = Guide.fit(*(stream.readable for stream in streams))
+for batch in training_data(*streams, 30, guide).take(20):
     pass
 print(peak() - before)
 """

@@ -11,9 +11,10 @@ from wespe_tf.callbacks import averaged_weights
 from wespe_tf.models.discriminator import Discriminator
 from wespe_tf.models.generator import Generator
 from wespe_tf.models.vgg import load_vgg
-from wespe_tf.models.warm_start import WarmStart, fit_last_layer
+from wespe_tf.models.warm_start import WarmStart, filter_last_layer, fit_last_layer
 from wespe_tf.models.wespe import WESPE
 from wespe_tf.schedule import BOTH, DISCRIMINATORS, GENERATORS, Alternating, DynamicBalance
+from wespe_tf.spectrum import NoiseFilter, short_kernel
 
 SIDE = 24
 WEIGHTS = {"content": 1.3, "color": 0.4, "texture": 0.7, "tv": 2.5, "guide": 0}
@@ -575,6 +576,26 @@ class TestFitLastLayer:
             kernel, bias = (array(v) - b for v, b in zip(generator.to_rgb.weights, before))
             np.testing.assert_allclose(kernel[4, 4, :, channel], expected[:6], atol=1e-9)
             np.testing.assert_allclose(bias[channel], expected[6], atol=1e-9)
+
+
+class TestFilterLastLayer:
+    def test_filters_what_the_generator_returns(self, float64, make_photo):
+        """Nearly: the filter acts before the tanh, where colors are a little farther apart."""
+        generator = Generator(width=6, blocks=1, init="identity")
+        generator.build((None, None, None, 3))
+        kernel, bias = generator.to_rgb.get_weights()
+        centre_only = np.zeros_like(kernel)
+        centre_only[4, 4] = kernel[4, 4]
+        generator.to_rgb.set_weights([centre_only, bias])
+        pictures = make_photo(48, 48, 0)[None] / 255
+        before = array(generator(pictures))[0]
+        gains = np.cos(np.pi / 2 * np.fft.fftfreq(16)[:, None, None]) * np.ones((16, 16, 3))
+        noise_filter = NoiseFilter(short_kernel(gains * gains.swapaxes(0, 1)))
+        filter_last_layer(generator, noise_filter)
+        inner = slice(12, -12), slice(12, -12)
+        found, expected = array(generator(pictures))[0][inner], noise_filter(before)[inner]
+        assert np.abs(found - expected).max() < 0.1 * np.abs(before[inner] - expected).max()
+        np.testing.assert_array_equal(array(generator.to_rgb.bias), bias)
 
 
 class TestWarmStart:

@@ -222,12 +222,12 @@ class GuidedStream:
 
     Args:
         stream: `PatchStream` of the source domain.
-        transfer: `ColorTransfer` to the target domain.
+        guide: `Guide` to the target domain, or its `ColorTransfer` alone.
     """
 
-    def __init__(self, stream, transfer):
+    def __init__(self, stream, guide):
         self.stream = stream
-        self.transfer = transfer
+        self.guide = guide
 
     def __getitem__(self, number):
         """Patch `number` of the stream and its guide.
@@ -236,24 +236,24 @@ class GuidedStream:
             Two (patch_size, patch_size, 3) uint8 arrays.
         """
         patch, path = self.stream.cut(number)
-        return patch, to_uint8(self.transfer(patch, self._curve(path)))
+        return patch, to_uint8(self.guide(patch, self._curve(path)))
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019 (a stream lives as long as the run)
     def _curve(self, path):
         pixels = self.stream.cache.get(path).reshape(-1, 3)
         # Some of a large photo's pixels tell its histogram, at a fraction of the memory.
         stride = max(1, len(pixels) // PIXELS) | 1
-        return self.transfer.curve(luminance_histogram(pixels[::stride]))
+        return self.guide.curve(luminance_histogram(pixels[::stride]))
 
 
-def training_data(source, target, batch_size, transfer=None, start=0):
+def training_data(source, target, batch_size, guide=None, start=0):
     """Batches of source and target patches, decoded in parallel and ahead.
 
     Args:
         source: `PatchStream`.
         target: `PatchStream`.
         batch_size: patches in a batch, of each.
-        transfer: a `ColorTransfer` that makes a guide for every source patch, or None.
+        guide: a `Guide` for every source patch, or None.
         start: number of the first batch.
 
     Returns:
@@ -272,10 +272,10 @@ def training_data(source, target, batch_size, transfer=None, start=0):
         return patches.batch(batch_size, drop_remainder=True)
 
     targets = batches(target.__getitem__, 1)
-    if transfer is None:
+    if guide is None:
         pairs = tf.data.Dataset.zip((batches(source.__getitem__, 1), targets))
         return pairs.map(lambda x, y: (*x, *y)).prefetch(4)
-    guided = batches(GuidedStream(source, transfer).__getitem__, 2)
+    guided = batches(GuidedStream(source, guide).__getitem__, 2)
     triples = tf.data.Dataset.zip((guided, targets))
     return triples.map(lambda x, y: (x[0], *y, x[1])).prefetch(4)
 

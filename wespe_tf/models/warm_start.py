@@ -1,4 +1,4 @@
-"""A start for WESPE's generators: learn the color transfer between the domains, and back."""
+"""A start for WESPE's generators: learn the guide, and the way back."""
 
 import keras
 import numpy as np
@@ -10,11 +10,11 @@ from .layers import statistics_dtype
 
 
 class WarmStart(keras.Model):
-    """Teaches G a color transfer, and F to undo it. An extra beyond the paper.
+    """Teaches G the guide, and F to undo it. An extra beyond the paper.
 
     Unpaired training from the identity finds tone and color slowly and may lose them again; a
     closed-form guess at them is known before it begins. Train it with `fit` on batches (source,
-    target, guide) of uint8 patches, where the guide is the source's transfer, before the `WESPE`
+    target, guide) of uint8 patches, where the guide is a `Guide`'s, before the `WESPE`
     that shares its generators.
 
     Args:
@@ -93,4 +93,22 @@ def fit_last_layer(generator, pictures, wanted, pixels=100_000, ridge=1e-4):
         change = np.linalg.solve(normal, a.T @ (missing * slope))
         kernel[size // 2, size // 2, :, channel] += change[:-1]
         bias[channel] += change[-1]
+    generator.to_rgb.set_weights([kernel, bias])
+
+
+def filter_last_layer(generator, noise_filter):
+    """Folds a noise filter into a last layer that uses its centre taps only.
+
+    The filter acts before the tanh instead of behind it, where values are nearly the same.
+
+    Args:
+        generator: a built `Generator`, as `fit_last_layer` leaves it.
+        noise_filter: `NoiseFilter`, no longer than the last layer's kernel.
+    """
+    kernel, bias = (ops.convert_to_numpy(v).copy() for v in generator.to_rgb.weights)
+    middle = kernel.shape[0] // 2
+    # Everything before the tanh is centred: 0 stands for grey, which the filter leaves alone.
+    centre = kernel[middle, middle].copy()
+    kernel += np.einsum("fi,xyio->xyfo", centre, noise_filter.of_rgb())
+    kernel[middle, middle] -= centre
     generator.to_rgb.set_weights([kernel, bias])
