@@ -30,18 +30,20 @@ from wespe_tf.config import TrainConfig, load
 from wespe_tf.data.folders import find_pairs, find_pictures
 from wespe_tf.data.pipeline import PatchStream
 from wespe_tf.enhance import enhance, load_generator
+from wespe_tf.guide import Guide
 from wespe_tf.images import read_picture, to_uint8, write_picture
 from wespe_tf.models.build import make_generator
 from wespe_tf.plots import to_png
 from wespe_tf.reproduce import append_row, read_rows, replace_tables
 from wespe_tf.tone import ToneCurve, histogram
-from wespe_tf.transfer import ColorTransfer, luminance_histogram
+from wespe_tf.transfer import luminance_histogram
 
 # Changes to preset=recommended, one ingredient at a time.
 RECIPES = {
     "recommended": [],
     "no warm start": ["warm_start_iters=0"],
     "no guide": ["w_guide=0"],
+    "no noise filter": ["noise_filter=false"],
     "plain identity start": ["warm_start_iters=0", "w_guide=0"],
     "no views": ["view_share=0"],
     "half views": ["view_share=0.5"],
@@ -175,15 +177,16 @@ class Bench:
         """Rows of what needs no network."""
         sides = [find_pictures(self.data / side, "data") for side in ("source", "target")]
         curve = ToneCurve.match(*map(histogram, sides))
-        transfer = ColorTransfer.fit(*sides)
+        guide = Guide.fit(*sides)
 
-        def transferred(photo):
-            return to_uint8(transfer(photo, transfer.curve(luminance_histogram(photo))))
+        def guessed(how):
+            return lambda photo: to_uint8(how(photo, guide.curve(luminance_histogram(photo))))
 
         for name, function in (
             ("nothing", lambda photo: photo),
             ("histogram match", lambda photo: to_uint8(curve(photo))),
-            ("color transfer", transferred),
+            ("color transfer", guessed(guide.transfer)),
+            ("guide", guessed(guide)),
         ):
             if not self.has(name):
                 self.add(function, name)

@@ -118,8 +118,9 @@ class TrainConfig:
     w_texture: float = setting(5e-3, "weight of the texture loss", at_least=0)
     w_tv: float = setting(10.0, "weight of the total variation loss", at_least=0)
     w_guide: float = setting(
-        0.0, "weight of the guide: keeps near the color transfer between the domains", at_least=0
+        0.0, "weight of the guide: keeps near a color transfer between the domains", at_least=0
     )
+    noise_filter: bool = setting(True, "the guide also loses the noise that target photos lack")
     content_features: str = setting(
         "vgg19",
         "where content is compared; pixels is CycleGAN's cycle loss",
@@ -169,7 +170,7 @@ class TrainConfig:
     num_train_iters: int = setting(20000, "length of the run", "iterations", at_least=1)
     warm_start_iters: int = setting(
         0,
-        "iterations before those, in which the generators learn the color transfer",
+        "iterations before those, in which the generators learn the guide",
         "iterations",
         at_least=0,
     )

@@ -5,21 +5,32 @@ from .transfer import ColorTransfer
 
 
 class Guide:
-    """A `ColorTransfer` and the `NoiseFilter` after it. An extra beyond the paper.
+    """A `ColorTransfer` and the `NoiseFilter` behind it. An extra beyond the paper.
 
     Args:
         transfer: `ColorTransfer` between the domains.
-        noise_filter: `NoiseFilter` between the transferred source and the target.
+        noise_filter: `NoiseFilter` between the transferred source and the target, or None.
     """
 
-    def __init__(self, transfer, noise_filter):
+    def __init__(self, transfer, noise_filter=None):
         self.transfer = transfer
         self.noise_filter = noise_filter
 
     @classmethod
-    def fit(cls, source_paths, target_paths):
-        """The guide between two sets of picture files that need not be pairs."""
+    def fit(cls, source_paths, target_paths, noise_filter=True):
+        """The guide between two sets of pictures that need not be pairs.
+
+        Args:
+            source_paths: picture files of the source domain.
+            target_paths: of the target domain.
+            noise_filter: whether noise is filtered too.
+
+        Returns:
+            A `Guide`.
+        """
         transfer = ColorTransfer.fit(source_paths, target_paths)
+        if not noise_filter:
+            return cls(transfer)
         return cls(transfer, NoiseFilter.fit(source_paths, target_paths, transfer))
 
     def curve(self, histogram):
@@ -36,4 +47,5 @@ class Guide:
         Returns:
             float32 array in about [0, 1] of the same shape.
         """
-        return self.noise_filter(self.transfer(picture, curve))
+        transferred = self.transfer(picture, curve)
+        return transferred if self.noise_filter is None else self.noise_filter(transferred)

@@ -67,7 +67,7 @@ def content_vgg(reconstructed_features, source_features, normalise):
 
 def mean_absolute_difference(pictures, reference):
     """Mean absolute difference: of F(G(x)) and x, CycleGAN's cycle loss (`content` in pixels);
-    of the blurred G(x) and the blurred color transfer of x, the `guide`.
+    of the blurred G(x) and the blurred `Guide` of x.
 
     Args:
         pictures: (N, H, W, C) tensor.

@@ -82,7 +82,7 @@ def train(config):
     validation = Validation(source, target, folders.val_source, folders.val_target)
     guide = None
     if config.warm_start_iters or config.w_guide:
-        guide = Guide.fit(source.readable, target.readable)
+        guide = Guide.fit(source.readable, target.readable, config.noise_filter)
     model = build_model(config, max(1, source.epoch_size // config.batch_size))
     run = RunFolder.create(config)
     print(f"{source.folder}: {len(source.paths)} pictures → {target.folder}: {len(target.paths)}")
@@ -223,7 +223,8 @@ def warm_start(model, guide, source, target, config, stop):
     patches, transferred = map(np.stack, zip(*(colors[n] for n in range(FITTED_PATCHES))))
     patches, transferred = patches / np.float32(255), transferred / np.float32(255)
     fit_last_layer(model.generator, patches, transferred)
-    filter_last_layer(model.generator, guide.noise_filter)
+    if guide.noise_filter is not None:
+        filter_last_layer(model.generator, guide.noise_filter)
     fit_last_layer(model.inverse_generator, transferred, patches)
 
     warm = WarmStart(model.generator, model.inverse_generator, config.border)

@@ -21,7 +21,7 @@ class WESPE(keras.Model):
         tv        ŷ is smooth
 
     An extra beyond the paper keeps tone and color from drifting: with `w_guide`, a
-    fifth loss compares ŷ with the guide, a first guess such as a `ColorTransfer` of x:
+    fifth loss compares ŷ with the guide, a closed-form guess (`wespe_tf.guide.Guide`):
 
         guide     blur(ŷ) resembles blur(guide)
 
