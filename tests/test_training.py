@@ -29,7 +29,9 @@ from wespe_tf.enhance import enhance, load_generator
 from wespe_tf.errors import UserError
 from wespe_tf.evaluation import Validation
 from wespe_tf.metrics import psnr
-from wespe_tf.training import RunFolder, ScheduleState, adam, build_model, data_folders
+from wespe_tf.runs import Checkpoints, RunFolder
+from wespe_tf.schedule import Simultaneous, make_schedule
+from wespe_tf.training import adam, build_model, data_folders
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,12 +84,6 @@ def make_data(root, make_photo):
 
 
 @pytest.fixture
-def without_xla(monkeypatch):
-    """Keras compiles with XLA where it can, which takes longer than these runs."""
-    monkeypatch.setattr("keras.src.trainers.trainer.model_supports_jit", lambda model: False)
-
-
-@pytest.fixture
 def data(tmp_path, make_photo, monkeypatch):
     """Settings of small folders, (own, with validation pairs); the working folder is empty."""
     own, val = make_data(tmp_path / "photos", make_photo)
@@ -117,7 +113,6 @@ def finished(tmp_path_factory, make_photo):
     own, val = make_data(root / "photos", make_photo)
     arguments = [*TINY, *own, *val, "ema=0.5", "seed=3"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("keras.src.trainers.trainer.model_supports_jit", lambda model: False)
         patch.chdir(root)
         lines = []
         patch.setattr("builtins.print", lambda *words, **_: lines.append(" ".join(map(str, words))))
@@ -257,7 +252,7 @@ class TestRuns:
         training.main([*TINY, *arguments])
 
     @pytest.mark.slow
-    def test_numbers_go_on_and_runs_repeat(self, data, without_xla, capfd):
+    def test_numbers_go_on_and_runs_repeat(self, data, capfd):
         own, with_val = data
         self.run(*own)
         output = capfd.readouterr().out
@@ -278,7 +273,7 @@ class TestRuns:
         assert np.nanmax(np.abs(first - other_seed) / first) > 0.01
 
     @pytest.mark.slow
-    def test_a_schedules_decisions_are_in_the_log(self, data, without_xla):
+    def test_a_schedules_decisions_are_in_the_log(self, data):
         own, _ = data
         settings = ["schedule=balance", "balance_begin=2", "balance_start=1:1", "w_guide=0"]
         settings += ["balance_generator_threshold=1e9", "balance_discriminators_ahead=2:1"]
@@ -293,7 +288,7 @@ class TestRuns:
             assert (row["color_disc"] == "") == (side == "generators")
 
     @pytest.mark.slow
-    def test_without_pairs_validation_is_null(self, data, without_xla):
+    def test_without_pairs_validation_is_null(self, data):
         own, _ = data
         self.run(*own, "run=unpaired", "warm_start_iters=0", "w_guide=0")
         summary = read_summary(Path("models/unpaired"))
@@ -305,7 +300,7 @@ class TestRuns:
         assert all(float(row["guide"]) == 0 for row in rows[1:])
 
     @pytest.mark.slow
-    def test_length_need_not_be_a_multiple_of_eval_step(self, data, without_xla):
+    def test_length_need_not_be_a_multiple_of_eval_step(self, data):
         own, _ = data
         self.run(*own, "run=odd", "num_train_iters=3", "warm_start_iters=0")
         rows = read_log(Path("models/odd"))
@@ -314,7 +309,7 @@ class TestRuns:
         assert read_summary(Path("models/odd"))["iterations"] == 3
 
     @pytest.mark.slow
-    def test_collapse_is_noticed(self, data, without_xla, capsys):
+    def test_collapse_is_noticed(self, data, capsys):
         """DPED's start is uniform and four steps do not change that."""
         own, _ = data
         self.run(*own, "run=flat", "generator_init=truncated_normal", "warm_start_iters=0")
@@ -325,7 +320,7 @@ class TestRuns:
         assert "COLLAPSED" in printed and "nearly uniform" in printed
 
     @pytest.mark.slow
-    def test_flat_photos_give_valid_json(self, data, without_xla, tmp_path):
+    def test_flat_photos_give_valid_json(self, data, tmp_path):
         """No patch has contrast: there is no collapse score, and PSNR may be infinite."""
         for side in ("source", "target", "val_source", "val_target"):
             folder = tmp_path / "flat" / side
@@ -340,7 +335,7 @@ class TestRuns:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-    def test_precision_trains_and_saves_float32(self, data, without_xla, precision):
+    def test_precision_trains_and_saves_float32(self, data, precision):
         own, _ = data
         self.run(*own, f"precision={precision}", "run=low", "ema=0.5", "color_norm=instance")
         keras.config.set_dtype_policy("float32")
@@ -363,7 +358,7 @@ class TestRuns:
         ],
         ids=["softmax, layer norm", "one class, batch norm"],
     )
-    def test_options_run_through(self, data, without_xla, settings):
+    def test_options_run_through(self, data, settings):
         own, _ = data
         self.run(*own, *settings, "run=option", "warm_start_iters=0", "num_train_iters=2")
         assert read_summary(Path("models/option"))["iterations"] == 2
@@ -371,7 +366,7 @@ class TestRuns:
 
     @pytest.mark.slow
     def test_broken_photos_are_skipped_with_one_warning_each(
-        self, data, without_xla, tmp_path, make_truncated, caplog
+        self, data, tmp_path, make_truncated, caplog
     ):
         own, with_val = data
         source = tmp_path / "photos" / "source"
@@ -387,7 +382,7 @@ class TestRuns:
         assert read_summary(Path("models/skips"))["iterations"] == 2
 
     @pytest.mark.slow
-    def test_grey_rgba_cmyk_and_16_bit_photos_are_converted(self, data, without_xla, tmp_path):
+    def test_grey_rgba_cmyk_and_16_bit_photos_are_converted(self, data, tmp_path):
         own, _ = data
         source = tmp_path / "photos" / "source"
         with Image.open(source / "0.png") as photo:
@@ -408,39 +403,37 @@ class TestRunNames:
     def test_number_follows_the_highest(self):
         for name in ("quickstart-001", "quickstart-007", "wespe-009", "quickstart-x", "quickstart"):
             (Path("models") / name).mkdir(parents=True)
-        assert RunFolder.create(tiny()).path == Path("models/quickstart-008")
-        assert RunFolder.create(load(TrainConfig, ["preset=wespe"])).path == Path(
-            "models/wespe-010"
-        )
+        assert RunFolder.open(tiny()).path == Path("models/quickstart-008")
+        assert RunFolder.open(load(TrainConfig, ["preset=wespe"])).path == Path("models/wespe-010")
 
     def test_numbers_pass_999(self):
         Path("models/quickstart-999").mkdir(parents=True)
-        assert RunFolder.create(tiny()).path.name == "quickstart-1000"
+        assert RunFolder.open(tiny()).path.name == "quickstart-1000"
 
     def test_own_preset_files_name_their_runs(self):
         Path("my.recipe.yaml").write_text("batch_size: 3\n")
         config = load(TrainConfig, ["preset=my.recipe.yaml"])
-        assert RunFolder.create(config).path == Path("models/my.recipe-001")
+        assert RunFolder.open(config).path == Path("models/my.recipe-001")
 
     def test_existing_run_is_refused_and_untouched(self, snapshot):
-        run = RunFolder.create(tiny("run=mine"))
+        run = RunFolder.open(tiny("run=mine"))
         (run.path / "log.csv").write_text("precious")
         before = snapshot(Path("models"))
         with pytest.raises(UserError, match="run=mine: models/mine exists already"):
-            RunFolder.create(tiny("run=mine"))
+            RunFolder.open(tiny("run=mine"))
         assert snapshot(Path("models")) == before
 
     @pytest.mark.parametrize("name", ["../up", "a/b", "..", ".", "/tmp/x", "", "a b", "-"])
     def test_names_outside_of_models_are_refused(self, name, snapshot):
         with pytest.raises(UserError, match="run=.*: expected letters, digits"):
-            RunFolder.create(tiny(f"run={name}"))
+            RunFolder.open(tiny(f"run={name}"))
         assert snapshot(Path(".")) == {}
 
     @pytest.mark.parametrize("run", ["run=mine", "seed=0"])
     def test_a_file_in_the_way_of_models_is_named(self, run):
         Path("models").write_text("not a folder")
         with pytest.raises(UserError, match=r"models.*: cannot be made \("):
-            RunFolder.create(tiny(run))
+            RunFolder.open(tiny(run))
         assert Path("models").read_text() == "not a folder"
 
 
@@ -448,7 +441,7 @@ class TestSaving:
     @pytest.fixture
     def run(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        return RunFolder.create(tiny("run=mine"))
+        return RunFolder.open(tiny("run=mine"))
 
     @pytest.fixture
     def model(self):
@@ -469,8 +462,9 @@ class TestSaving:
         assert sorted(p.name for p in run.path.iterdir()) == files
 
     def test_checkpoints_hold_everything_and_only_the_newest_stay(self, run, model):
+        checkpoints = Checkpoints(run.path, model, Simultaneous(), 2)
         for iteration in (10, 20, 30):
-            run.save_checkpoint(model, iteration)
+            checkpoints.save(iteration)
         names = {p.name for p in (run.path / "checkpoints").glob("*.index")}
         assert names == {"ckpt-20.index", "ckpt-30.index"}
         stored = sum(
@@ -484,16 +478,15 @@ class TestSaving:
 
     def test_a_checkpoint_brings_the_schedule_back(self, run):
         config = tiny("w_guide=0", "schedule=balance", "balance_begin=2")
-        first, second = build_model(config), build_model(config)
+        first, second = make_schedule(config, 10), make_schedule(config, 10)
         for loss in (0.1, 0.2, 0.3):
-            first.schedule.turn()
-            first.schedule.observe(loss, loss)
-        run.save_checkpoint(first, 3)
-        assert first.schedule.state() != second.schedule.state()
-        path = tf.train.latest_checkpoint(str(run.path / "checkpoints"))
-        tf.train.Checkpoint(schedule=ScheduleState(second.schedule)).restore(path).expect_partial()
-        assert first.schedule.state() == second.schedule.state()
-        assert second.schedule.current == "generators behind"
+            first.turn()
+            first.observe(loss, loss)
+        Checkpoints(run.path, build_model(config), first, 2).save(3)
+        assert first.state() != second.state()
+        assert Checkpoints(run.path, build_model(config), second, 2).restore() == 3
+        assert first.state() == second.state()
+        assert second.current == "generators behind"
 
 
 class TestSettingsReachTheModel:
@@ -701,7 +694,7 @@ class TestBadInput:
         assert re.fullmatch(r"error: models.*: cannot be made \(.*\)", line)
 
     @pytest.mark.slow
-    def test_photos_that_break_during_the_run(self, data, without_xla, monkeypatch, capsys):
+    def test_photos_that_break_during_the_run(self, data, monkeypatch, capsys):
         """All were readable at the start; the error is still one line."""
         own, _ = data
         get = PatchStream.__getitem__
@@ -843,6 +836,7 @@ class TestAsAProcess:
             "log.csv",
             "summary.json",
             "generator.keras",
+            "generator_best.keras",
             "figures",
             "checkpoints",
             "tensorboard",

@@ -13,6 +13,7 @@ import tensorflow as tf
 from . import plots
 from .evaluation import SHOWN
 from .images import write_atomically
+from .loop import diverged
 from .metrics import COLLAPSED_BELOW, uniform_since
 
 LOSSES = ("generator", "content", "color", "texture", "tv", "guide", "color_disc", "texture_disc")
@@ -38,7 +39,7 @@ def averaged_weights(model):
         model: a compiled `WESPE`; without `use_ema` in its optimizer nothing changes.
     """
     optimizer = getattr(model.generator_optimizer, "inner_optimizer", model.generator_optimizer)
-    if not optimizer.use_ema or int(optimizer.iterations) == 0:
+    if not optimizer.use_ema or int(keras.ops.convert_to_numpy(optimizer.iterations)) == 0:
         yield
         return
     variables = model.generator_variables
@@ -55,82 +56,113 @@ def averaged_weights(model):
 class Recorder(keras.callbacks.Callback):
     """Counts iterations, writes `log.csv` and TensorBoard events, and evaluates.
 
-    Evaluates before the first iteration, at the end of every epoch, and when the run ends
-    between two. Every evaluation updates `generator.keras`, the figures and the checkpoint.
+    Evaluates before the first iteration and at the end of every epoch. Every evaluation updates
+    `generator.keras`, the figures, the checkpoints and, if its `distance` is the least so far,
+    `generator_best.keras`.
+
+    A checkpoint is the last thing that an evaluation writes: what is on disk before it can be
+    written again, and nothing is missing behind it.
 
     Args:
         run: the `RunFolder`.
+        checkpoints: the run's `Checkpoints`.
         validation: the `Validation`.
-        iterations: length of the run.
+        schedule: the run's, see `wespe_tf.schedule`.
         title: of the figures.
+        resumed: iteration of the checkpoint that the run goes on from, or None.
     """
 
-    def __init__(self, run, validation, iterations, title):
+    def __init__(self, run, checkpoints, validation, schedule, title, resumed=None):
         super().__init__()
         self.run = run
+        self.checkpoints = checkpoints
         self.validation = validation
-        self.iterations = iterations
+        self.schedule = schedule
         self.title = title
+        self.resumed = resumed
         self.iteration = 0
         self.evaluations = []
         self.history = {name: [] for name in ("iteration", "balance", *LOSSES)}
 
     def on_train_begin(self, logs=None):
         self.start = time.monotonic()
-        self.log_file = open(self.run.path / "log.csv", "w", newline="", encoding="utf-8")
-        self.log = csv.DictWriter(self.log_file, COLUMNS)
-        self.log.writeheader()
+        self.row = None
         self.events = tf.summary.create_file_writer(str(self.run.path / "tensorboard"))
-        self.row = {"iteration": 0}
-        self._evaluate()
-        self._write_row()
+        if self.resumed is not None:
+            self._recall(self.run.read_log(self.resumed))
+        mode = "w" if self.resumed is None else "a"
+        self.log_file = open(self.run.path / "log.csv", mode, newline="", encoding="utf-8")
+        self.log = csv.DictWriter(self.log_file, COLUMNS)
+        if self.resumed is None:
+            self.log.writeheader()
+            self.row = {"iteration": 0}
+            self._evaluate()
+
+    def _recall(self, rows):
+        """Takes up what the rows of an earlier process's log say."""
+        self.iteration = self.resumed
+        self.start -= float(rows[-1]["seconds"])
+        for row in rows:
+            if row["collapse_score"]:
+                scores = {name: float(row[name]) for name in EVALUATION if row[name]}
+                self.evaluations.append({"iteration": int(row["iteration"]), **scores})
+        for row in rows[1:]:
+            values = {name: float(row[name]) for name in LOSSES if row[name]}
+            values |= {"iteration": int(row["iteration"]), "balance": row["balance"]}
+            for name, past in self.history.items():
+                past.append(values.get(name, math.nan))
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.row["iteration"] > 0:
-            self._write_row()
+        self._write_row()
         self.iteration += 1
         losses = {name: float(logs[name]) for name in LOSSES if name in logs}
-        schedule = {"turn": self.model.turn, "balance": self.model.schedule.current}
+        schedule = {"turn": self.model.turn, "balance": self.schedule.current}
         self.row = {"iteration": self.iteration, **schedule, **losses}
         for name, values in self.history.items():
             values.append(self.row.get(name, math.nan))
         with self.events.as_default(step=self.iteration):
             for name, value in losses.items():
                 tf.summary.scalar(f"loss/{name}", value)
-        if self.iteration == self.iterations:
-            self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
         values = self._evaluate()
         logs.update({k: values[k] for k in ("psnr", "ssim", "distance") if k in values})
 
     def on_train_end(self, logs=None):
-        if self.row["iteration"] > 0:
-            self._write_row()
         self.log_file.close()
         self.events.close()
 
     def _write_row(self):
+        if self.row is None:
+            return
         self.row["seconds"] = round(time.monotonic() - self.start, 3)
         self.log.writerow(
             {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in self.row.items()}
         )
         self.log_file.flush()
+        self.row = None
 
     def _evaluate(self):
+        generator = self.model.generator
+        weights = [*self.model.generator_variables, *self.model.discriminator_variables]
+        if not all(np.isfinite(keras.ops.convert_to_numpy(w)).all() for w in weights):
+            raise diverged(self.iteration, "a weight is not finite")
         with averaged_weights(self.model):
-            enhanced = self.validation.enhance(self.model.generator)
-            self.run.save_generator(self.model.generator)
-        values = self.validation.evaluate(enhanced)
-        self.evaluations.append({"iteration": self.iteration, **values})
+            enhanced = self.validation.enhance(generator)
+            values = self.validation.evaluate(enhanced)
+            self.evaluations.append({"iteration": self.iteration, **values})
+            self.run.save_generator(generator)
+            if values["distance"] <= min(e["distance"] for e in self.evaluations):
+                self.run.save_generator(generator, "generator_best.keras")
         self.row.update(values)
-        self.run.save_checkpoint(self.model, self.iteration)
         self._draw(enhanced[:SHOWN], values)
         if values["collapse_score"] < COLLAPSED_BELOW:
             print(
                 f"\ncollapse score {values['collapse_score']:.3f} at iteration {self.iteration}: "
                 "the enhanced pictures are nearly uniform"
             )
+        self._write_row()
+        self.checkpoints.save(self.iteration)
         return values
 
     def _draw(self, enhanced, values):

@@ -49,6 +49,12 @@ class TrainConfig:
         choices=("full", "small"),
     )
     run: str | None = setting(None, "run folder models/RUN; by default <preset>-001, -002, …")
+    resume: bool = setting(
+        False, "go on with run= from its newest checkpoint; its other settings stay"
+    )
+    deterministic: bool = setting(
+        False, "the same numbers, bit for bit, every time, resumed or not; slower"
+    )
 
     method: str = setting(
         "wespe",
@@ -167,6 +173,11 @@ class TrainConfig:
     )
 
     # Optimisation.
+    distribute: str = setting(
+        "none",
+        "mirrored: every GPU of this machine; multi_worker: the machines that TF_CONFIG lists",
+        choices=("none", "mirrored", "multi_worker"),
+    )
     num_train_iters: int = setting(20000, "length of the run", "iterations", at_least=1)
     warm_start_iters: int = setting(
         0,

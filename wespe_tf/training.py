@@ -1,12 +1,10 @@
 """From settings to a trained generator: data, model, `fit`, run folder."""
 
+import dataclasses
 import json
 import math
-import os
 import platform
-import re
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -16,20 +14,22 @@ import tensorflow as tf
 
 from . import __version__, metrics
 from .callbacks import Recorder, StopOnSignal
-from .config import TrainConfig, help_text, load, to_yaml
+from .config import TrainConfig, help_text, load
 from .data.dped import dped_folders
 from .data.folders import DataFolders
-from .data.pipeline import GuidedStream, PatchStream, reading_errors, training_data
+from .data.pipeline import GuidedStream, PatchStream, training_data
 from .data.sample import build_sample
+from .distribution import is_chief, make_strategy
 from .errors import UserError, run_command
 from .evaluation import Validation
 from .guide import Guide
 from .images import write_atomically
+from .loop import fit
 from .models.build import make_discriminator, make_generator
-from .models.generator import Generator
 from .models.vgg import load_vgg
 from .models.warm_start import WarmStart, filter_last_layer, fit_last_layer
 from .models.wespe import WESPE
+from .runs import Checkpoints, RunFolder, check_name
 from .schedule import make_schedule
 from .supervised import train_dped
 
@@ -47,6 +47,8 @@ def main(arguments):
         print(help_text(TrainConfig, USAGE))
         return
     config = load(TrainConfig, arguments)
+    if config.resume:
+        config = settings_of_run(arguments)
     if config.method == "dped":
         set_seed_and_precision(config)
         train_dped(config)
@@ -59,8 +61,28 @@ def command():
     run_command(main)
 
 
+def settings_of_run(arguments):
+    """The settings of the run that `resume=true run=NAME` names.
+
+    Raises:
+        UserError: if there is no such run, or other settings are given than those that may change.
+    """
+    given = dict(argument.lstrip("-").split("=", 1) for argument in arguments)
+    others = sorted(set(given) - {"resume", "run", "distribute"})
+    if "run" not in given or others:
+        found = f"; {others[0]} is the run's own" if others else ""
+        raise UserError(f"resume=true: expected run=NAME, and at most distribute={found}")
+    check_name(given["run"])
+    path = Path("models") / given["run"] / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"run={given['run']}: no run to resume; {path} is missing")
+    return load(TrainConfig, [f"config={path}", *(f"{k}={v}" for k, v in given.items())])
+
+
 def train(config):
     """Trains a generator and writes a run folder.
+
+    A run that is resumed goes on from its newest checkpoint that is whole.
 
     Args:
         config: `TrainConfig`.
@@ -71,50 +93,117 @@ def train(config):
     Raises:
         UserError: if data, weights or the run folder cannot be had; nothing is written then.
     """
+    strategy = make_strategy(config.distribute)
     set_seed_and_precision(config)
-    folders = data_folders(config)
-    source = PatchStream(
-        folders.source, config.patch_size, config.seed, "source_dir", config.view_share
-    )
-    target = PatchStream(
-        folders.target, config.patch_size, config.seed + 1, "target_dir", config.view_share
-    )
-    validation = Validation(source, target, folders.val_source, folders.val_target)
-    guide = None
-    if config.warm_start_iters or config.w_guide:
-        guide = Guide.fit(source.readable, target.readable, config.noise_filter)
-    model = build_model(config, max(1, source.epoch_size // config.batch_size))
-    run = RunFolder.create(config)
-    print(f"{source.folder}: {len(source.paths)} pictures → {target.folder}: {len(target.paths)}")
-    print(f"run folder: {run.path}")
-
-    start = time.monotonic()
-    stop = StopOnSignal()
-    if config.warm_start_iters:
-        warm_start(model, guide, source, target, config, stop)
-    recorder = Recorder(
-        run, validation, config.num_train_iters, f"{run.path.name} (seed {config.seed})"
-    )
-    data = training_data(source, target, config.batch_size, guide, start=config.warm_start_iters)
-    with reading_errors():
-        model.fit(
-            data,
-            steps_per_epoch=min(config.eval_step, config.num_train_iters),
-            epochs=math.ceil(config.num_train_iters / config.eval_step),
-            callbacks=[stop, recorder],
-            shuffle=False,
+    if config.batch_size % strategy.num_replicas_in_sync:
+        raise UserError(
+            f"batch_size={config.batch_size}: expected a multiple of the "
+            f"{strategy.num_replicas_in_sync} devices"
         )
-    summary = summarise(config, recorder, validation, time.monotonic() - start)
-    text = json.dumps(_without_nan(summary), indent=2, allow_nan=False)
-    write_atomically(run.path / "summary.json", text.encode())
-    print_summary(summary, run)
+    if config.distribute == "multi_worker" and config.run is None:
+        raise UserError("distribute=multi_worker: expected run=NAME, the same for all workers")
+    photos = Photos.of(config)
+    with strategy.scope():
+        model = build_model(config)
+    with RunFolder.open(config, writes=is_chief(strategy)) as run:
+        stop = train_in(run, config, strategy, photos, model)
     if stop.received is not None:
         sys.exit(128 + stop.received)
     return run.path
 
 
+@dataclasses.dataclass
+class Photos:
+    """What a run learns from and is judged by.
+
+    Attributes:
+        source: `PatchStream` of the photos to enhance.
+        target: `PatchStream` of the good photos.
+        validation: `Validation`.
+        guide: `Guide` between them, or None where no loss needs it.
+    """
+
+    source: PatchStream
+    target: PatchStream
+    validation: Validation
+    guide: Guide | None
+
+    @classmethod
+    def of(cls, config):
+        """Those that the settings name.
+
+        Raises:
+            UserError: if they cannot be had.
+        """
+        folders = data_folders(config)
+        source, target = (
+            PatchStream(folder, config.patch_size, seed, key, config.view_share)
+            for folder, seed, key in (
+                (folders.source, config.seed, "source_dir"),
+                (folders.target, config.seed + 1, "target_dir"),
+            )
+        )
+        validation = Validation(source, target, folders.val_source, folders.val_target)
+        guide = None
+        if config.warm_start_iters or config.w_guide:
+            guide = Guide.fit(source.readable, target.readable, config.noise_filter)
+        return cls(source, target, validation, guide)
+
+
+def train_in(run, config, strategy, photos, model):
+    """Trains in a run folder, from its newest checkpoint on where there is one.
+
+    Args:
+        run: `RunFolder`.
+        config: `TrainConfig`.
+        strategy: of `tf.distribute`.
+        photos: `Photos`.
+        model: a compiled and built `WESPE`, made in the strategy's scope.
+
+    Returns:
+        The `StopOnSignal` that watched.
+    """
+    source, target = photos.source, photos.target
+    print(f"{source.folder}: {len(source.paths)} pictures → {target.folder}: {len(target.paths)}")
+    print(f"run folder: {run.path}")
+    start = time.monotonic()
+    stop = StopOnSignal()
+    schedule = make_schedule(config, max(1, source.epoch_size // config.batch_size))
+    checkpoints = Checkpoints(run.path, model, schedule, config.keep_checkpoints)
+    done = checkpoints.restore() if config.resume else None
+
+    def batches(first):
+        return training_data(source, target, config.batch_size, photos.guide, first, strategy)
+
+    if done is None and config.warm_start_iters:
+        print(f"warm start: {config.warm_start_iters} iterations on the guide")
+        fit_guide(model, photos.guide, source)
+        warm_start(model, batches(0), strategy, config, stop)
+    title = f"{run.path.name} (seed {config.seed})"
+    recorder = Recorder(run, checkpoints, photos.validation, schedule, title, done)
+    fit(
+        model,
+        batches(config.warm_start_iters + (done or 0)),
+        config.num_train_iters,
+        config.eval_step,
+        [stop, recorder] if run.writes else [stop],
+        schedule,
+        first=done or 0,
+        verbose=int(run.writes),
+    )
+    if run.writes:
+        seconds = time.monotonic() - start
+        summary = summarise(config, recorder, photos.validation, seconds)
+        text = json.dumps(_without_nan(summary), indent=2, allow_nan=False)
+        write_atomically(run.path / "summary.json", text.encode())
+        print_summary(summary, run)
+    return stop
+
+
 def set_seed_and_precision(config):
-    """Sets Keras's seeds and the dtype policy of all networks made from now on."""
+    """Sets Keras's seeds, TensorFlow's determinism and the dtype policy of networks made later."""
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(
         config.precision if config.precision == "float32" else f"mixed_{config.precision}"
@@ -145,15 +234,14 @@ def data_folders(config):
     )
 
 
-def build_model(config, epoch=None):
+def build_model(config):
     """A compiled and built `WESPE`.
 
     Args:
         config: `TrainConfig`.
-        epoch: see `make_schedule`.
 
     Raises:
-        UserError: if the VGG weights cannot be had, the border leaves no patch, or a ratio is none.
+        UserError: if the VGG weights cannot be had or the border leaves no patch.
     """
     # Of 16 pixels the discriminators' convolutions leave one, and instance norm nothing of that.
     if config.patch_size - 2 * config.border <= 16:
@@ -187,7 +275,6 @@ def build_model(config, epoch=None):
     model.compile(
         adam(config, config.learning_rate, config.generator_beta_1, config.ema),
         adam(config, config.discriminator_learning_rate, config.discriminator_beta_1),
-        make_schedule(config, epoch),
     )
     model.build((config.batch_size, config.patch_size, config.patch_size, 3))
     return model
@@ -216,9 +303,8 @@ def rising_cosine(peak, iterations):
     )
 
 
-def warm_start(model, guide, source, target, config, stop):
-    """Trains G and F of a `WESPE` on the guide of the source patches, and back."""
-    print(f"warm start: {config.warm_start_iters} iterations on the guide")
+def fit_guide(model, guide, source):
+    """Solves the last layers of G and F of a `WESPE` for the guide of source patches, and back."""
     colors = GuidedStream(source, guide.transfer)
     patches, transferred = map(np.stack, zip(*(colors[n] for n in range(FITTED_PATCHES))))
     patches, transferred = patches / np.float32(255), transferred / np.float32(255)
@@ -227,121 +313,17 @@ def warm_start(model, guide, source, target, config, stop):
         filter_last_layer(model.generator, guide.noise_filter)
     fit_last_layer(model.inverse_generator, transferred, patches)
 
-    warm = WarmStart(model.generator, model.inverse_generator, config.border)
-    learning_rate = rising_cosine(config.warm_start_learning_rate, config.warm_start_iters)
-    optimizer = keras.optimizers.Adam(learning_rate, epsilon=1e-8)
-    warm.compile(optimizer, jit_compile=False)
-    with reading_errors():
-        warm.fit(
-            training_data(source, target, config.batch_size, guide),
-            steps_per_epoch=config.warm_start_iters,
-            callbacks=[stop],
-            shuffle=False,
-        )
 
-
-class RunFolder:
-    """The folder of one run: where its files lie and how they are written.
-
-    Args:
-        path: of the folder.
-    """
-
-    def __init__(self, path):
-        self.path = Path(path)
-        self.checkpoints = None
-
-    @classmethod
-    def create(cls, config):
-        """Makes `models/<run>` or the next free `models/<preset>-NNN`, with its `config.yaml`.
-
-        Raises:
-            UserError: if the run exists or the folder cannot be made.
-        """
-        if config.run is not None and not re.fullmatch(r"[\w.-]*\w[\w.-]*", config.run):
-            raise UserError(f"run={config.run}: expected letters, digits, '.', '_' and '-'")
-        try:
-            path = _make_named(config.run) if config.run else _make_numbered(config.preset)
-            (path / "figures").mkdir()
-        except OSError as error:
-            raise UserError(f"{error.filename}: cannot be made ({error.strerror})") from error
-        write_atomically(path / "config.yaml", to_yaml(config).encode())
-        run = cls(path)
-        run.keep = config.keep_checkpoints
-        return run
-
-    def save_generator(self, generator):
-        """Writes `generator.keras` in float32, whole or not at all."""
-        plain = Generator.from_config({**generator.get_config(), "dtype": "float32"})
-        plain.build((None, None, None, 3))
-        plain.set_weights(generator.get_weights())
-        path = self.path / "generator.keras"
-        try:
-            with tempfile.TemporaryDirectory(dir=self.path, prefix=".saving-") as folder:
-                plain.save(os.path.join(folder, path.name))
-                os.replace(os.path.join(folder, path.name), path)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error})") from error
-
-    def save_checkpoint(self, model, iteration):
-        """Writes networks, optimizers and schedule to `checkpoints/`, keeping the newest few."""
-        if self.checkpoints is None:
-            parts = (
-                "generator",
-                "inverse_generator",
-                "color_discriminator",
-                "texture_discriminator",
-                "generator_optimizer",
-                "discriminator_optimizer",
-            )
-            checkpoint = tf.train.Checkpoint(
-                **{part: getattr(model, part) for part in parts},
-                schedule=ScheduleState(model.schedule),
-            )
-            self.checkpoints = tf.train.CheckpointManager(
-                checkpoint, str(self.path / "checkpoints"), max_to_keep=self.keep
-            )
-        self.checkpoints.save(checkpoint_number=iteration)
-
-
-class ScheduleState(tf.train.experimental.PythonState):
-    """A schedule's `state()` as a part of a TensorFlow checkpoint."""
-
-    def __init__(self, schedule):
-        self.schedule = schedule
-
-    def serialize(self):
-        """The state as JSON text."""
-        return json.dumps(self.schedule.state())
-
-    def deserialize(self, text):
-        """Restores what `serialize` gave."""
-        self.schedule.restore(json.loads(text))
-
-
-def _make_named(run):
-    path = Path("models") / run
-    path.parent.mkdir(exist_ok=True)
-    try:
-        path.mkdir()
-    except FileExistsError as error:
-        raise UserError(f"run={run}: {path} exists already and is left as it is") from error
-    return path
-
-
-def _make_numbered(preset):
-    name = Path(preset).stem
-    Path("models").mkdir(exist_ok=True)
-    taken = [re.fullmatch(rf"{re.escape(name)}-(\d+)", p.name) for p in Path("models").iterdir()]
-    number = max((int(match[1]) for match in taken if match), default=0)
-    while True:
-        number += 1
-        path = Path("models") / f"{name}-{number:03d}"
-        try:
-            path.mkdir()
-        except FileExistsError:
-            continue
-        return path
+def warm_start(model, data, strategy, config, stop):
+    """Trains G and F of a `WESPE` on the guide of the source patches, and back."""
+    with strategy.scope():
+        warm = WarmStart(model.generator, model.inverse_generator, config.border)
+        learning_rate = rising_cosine(config.warm_start_learning_rate, config.warm_start_iters)
+        optimizer = keras.optimizers.Adam(learning_rate, epsilon=1e-8)
+        warm.compile(optimizer, jit_compile=False)
+        optimizer.build(warm.trainable_variables)
+    writes = int(is_chief(strategy))
+    fit(warm, data, config.warm_start_iters, config.warm_start_iters, [stop], verbose=writes)
 
 
 def summarise(config, recorder, validation, seconds):

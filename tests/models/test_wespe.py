@@ -13,7 +13,7 @@ from wespe_tf.models.generator import Generator
 from wespe_tf.models.vgg import load_vgg
 from wespe_tf.models.warm_start import WarmStart, filter_last_layer, fit_last_layer
 from wespe_tf.models.wespe import WESPE
-from wespe_tf.schedule import BOTH, DISCRIMINATORS, GENERATORS, Alternating, DynamicBalance
+from wespe_tf.schedule import BOTH, DISCRIMINATORS, GENERATORS
 from wespe_tf.spectrum import NoiseFilter, short_kernel
 
 SIDE = 24
@@ -32,7 +32,6 @@ def make_wespe(
     norm="instance",
     head="two_class_sigmoid",
     generator_norm="instance",
-    schedule=None,
     **options,
 ):
     """A tiny `WESPE`, built for patches of 24×24."""
@@ -49,7 +48,6 @@ def make_wespe(
     model.compile(
         generator_optimizer or keras.optimizers.Adam(1e-3, epsilon=1e-8),
         discriminator_optimizer or keras.optimizers.Adam(1e-3, epsilon=1e-8),
-        schedule,
     )
     model.build((3, SIDE, SIDE, 3))
     return model
@@ -264,37 +262,6 @@ class TestTurns:
             weights.append([array(v) for v in [*model.weights, *slots]])
         for frozen, unfrozen in zip(*weights):
             np.testing.assert_array_equal(frozen, unfrozen)
-
-    @pytest.mark.slow
-    def test_fit_follows_the_schedule_and_traces_each_step_once(self, batch):
-        model = make_wespe(schedule=Alternating(1, 2))
-        traced, compute_losses = [], model.compute_losses
-
-        def noted(*args, **kwargs):
-            traced.append(kwargs["turn"])
-            return compute_losses(*args, **kwargs)
-
-        model.compute_losses = noted
-        data = tf.data.Dataset.from_tensors(batch).repeat()
-        model.fit(data, steps_per_epoch=6, epochs=2, verbose=0)
-        assert traced == [GENERATORS, DISCRIMINATORS]
-        assert int(model.generator_optimizer.iterations) == 4
-        assert int(model.discriminator_optimizer.iterations) == 8
-
-    @pytest.mark.slow
-    def test_the_balance_is_told_the_losses(self, batch):
-        schedule = DynamicBalance(begin=3, generator_threshold=1e9, discriminator_threshold=1e9)
-        model = make_wespe(schedule=schedule)
-        data = tf.data.Dataset.from_tensors(batch).repeat()
-        seen = []
-        note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: seen.append(logs))
-        model.fit(data, steps_per_epoch=7, verbose=0, callbacks=[note])
-        assert schedule.current == "discriminators ahead"
-        expected = [float(v["generator"]) for v in seen if "generator" in v]
-        np.testing.assert_allclose(schedule.losses[GENERATORS], expected)
-        pairs = [(v["color_disc"], v["texture_disc"]) for v in seen if "color_disc" in v]
-        np.testing.assert_allclose(schedule.losses[DISCRIMINATORS], np.mean(pairs, axis=1))
-        assert (len(expected), len(pairs)) == (4, 3)
 
 
 class TestAsInTheReport:

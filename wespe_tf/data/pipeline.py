@@ -246,30 +246,48 @@ class GuidedStream:
         return self.guide.curve(luminance_histogram(pixels[::stride]))
 
 
-def training_data(source, target, batch_size, guide=None, start=0):
+def training_data(source, target, batch_size, guide=None, start=0, strategy=None):
     """Batches of source and target patches, decoded in parallel and ahead.
+
+    Under a strategy every device gets its part of each batch, and every worker decodes only what
+    its devices get: together they see the batches that one device would.
 
     Args:
         source: `PatchStream`.
         target: `PatchStream`.
-        batch_size: patches in a batch, of each.
+        batch_size: patches in a batch of all devices, of each.
         guide: a `Guide` for every source patch, or None.
         start: number of the first batch.
+        strategy: of `tf.distribute`, or None.
 
     Returns:
-        Endless `tf.data.Dataset` of (source, target) or (source, target, guide), uint8 tensors
-        (batch_size, P, P, 3).
+        Endless dataset of (source, target) or (source, target, guide), uint8 tensors (N, P, P, 3),
+        N being batch_size over the number of devices.
     """
+
+    def share(context):
+        return _share_of_data(source, target, batch_size, guide, start, context)
+
+    if strategy is None:
+        return share(tf.distribute.InputContext())
+    return strategy.distribute_datasets_from_function(share)
+
+
+def _share_of_data(source, target, batch_size, guide, start, context):
+    """`training_data` for the devices of one worker."""
     shape = (source.patch_size, source.patch_size, 3)
+    share = batch_size // context.num_input_pipelines
+    first = share * context.input_pipeline_id
 
     def batches(load, count):
         def tensors(number):
             patches = tf.numpy_function(load, [number], [tf.uint8] * count)
             return tuple(tf.ensure_shape(patch, shape) for patch in patches)
 
-        numbers = tf.data.Dataset.range(start * batch_size, np.iinfo(np.int64).max)
+        numbers = tf.data.Dataset.range(start * share, np.iinfo(np.int64).max)
+        numbers = numbers.map(lambda k: k // share * batch_size + first + k % share)
         patches = numbers.map(tensors, num_parallel_calls=tf.data.AUTOTUNE)
-        return patches.batch(batch_size, drop_remainder=True)
+        return patches.batch(context.get_per_replica_batch_size(batch_size), drop_remainder=True)
 
     targets = batches(target.__getitem__, 1)
     if guide is None:

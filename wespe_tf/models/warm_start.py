@@ -50,7 +50,8 @@ class WarmStart(keras.Model):
             reconstructed = self.inverse_generator(guide, training=True)
             loss = losses.mean_absolute_difference(enhanced[inner], guide[inner])
             loss += losses.mean_absolute_difference(reconstructed[inner], source[inner])
-            scaled = self.optimizer.scale_loss(loss)
+            devices = tf.distribute.get_strategy().num_replicas_in_sync
+            scaled = self.optimizer.scale_loss(loss / devices)
         variables = self.trainable_variables
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
         return {"loss": loss}

@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from .. import losses
-from ..schedule import BOTH, DISCRIMINATORS, GENERATORS, TURNS, Simultaneous
+from ..schedule import BOTH, DISCRIMINATORS, GENERATORS
 from .layers import GaussianBlur, Grayscale, statistics_dtype
 
 
@@ -25,8 +25,8 @@ class WESPE(keras.Model):
 
         guide     blur(ŷ) resembles blur(guide)
 
-    Train it with `fit` on a dataset of batches (x, y) or (x, y, guide) of uint8 pictures after
-    `compile`.
+    After `compile` train it with Keras's `fit` or, under a schedule, with `wespe_tf.loop.fit`, on a
+    dataset of batches (x, y) or (x, y, guide) of uint8 pictures.
 
     Args:
         generator: G, a `Generator`.
@@ -100,37 +100,12 @@ class WESPE(keras.Model):
         self.grayscale = Grayscale(dtype=self.loss_dtype)
         self.smoothing_seed = keras.random.SeedGenerator()
 
-    def compile(self, generator_optimizer, discriminator_optimizer, schedule=None):
-        """Sets the optimizers, one for G and F, one for D_c and D_t, and who trains when.
-
-        Args:
-            generator_optimizer: Keras optimizer.
-            discriminator_optimizer: Keras optimizer.
-            schedule: see `wespe_tf.schedule`; `Simultaneous` by default.
-        """
+    def compile(self, generator_optimizer, discriminator_optimizer):
+        """Sets the optimizers: one for G and F, one for D_c and D_t."""
         super().compile(jit_compile=False)
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
-        self.schedule = schedule or Simultaneous()
         self.turn = BOTH
-
-    def make_train_function(self, force=False):
-        """Compiles a step for each turn that the schedule may call; traced when it first comes."""
-        if self.train_function is not None and not force:
-            return
-        compiled = {}
-        for turn in TURNS:
-            super().make_train_function(force=True)
-            compiled[turn] = self.train_function
-
-        def scheduled_step(iterator):
-            self.turn = self.schedule.turn()
-            values = compiled[self.turn](iterator)
-            if self.schedule.needs_losses:
-                self.schedule.observe(*_of_each_side(values))
-            return values
-
-        self.train_function = scheduled_step
 
     def build(self, input_shape):
         """Builds networks for patches of `input_shape` = (N, H, W, 3), and the optimizers."""
@@ -258,18 +233,24 @@ class WESPE(keras.Model):
         return losses.mean_absolute_difference(blurred, self.blur(self.inner(guide)))
 
     def train_step(self, data):
-        """One iteration of those whose turn it is, from one pass through the networks."""
+        """One iteration of those whose turn it is, from one pass through the networks.
+
+        Under a strategy every device has an equal part of the batch, and optimizers add up what
+        the devices find; so each takes its share of the losses.
+        """
         pictures = self.unpack(data)
+        devices = tf.distribute.get_strategy().num_replicas_in_sync
         scaled = []
         with tf.GradientTape(persistent=True) as tape:
             values = self.compute_losses(*pictures, training=True, turn=self.turn)
             if self.turn != DISCRIMINATORS:
                 optimizer = self.generator_optimizer
-                loss = optimizer.scale_loss(values["generator"])
+                loss = optimizer.scale_loss(values["generator"] / devices)
                 scaled.append((loss, self.generator_variables, optimizer))
             if self.turn != GENERATORS:
                 optimizer = self.discriminator_optimizer
-                loss = optimizer.scale_loss(values["color_disc"] + values["texture_disc"])
+                loss = (values["color_disc"] + values["texture_disc"]) / devices
+                loss = optimizer.scale_loss(loss)
                 scaled.append((loss, self.discriminator_variables, optimizer))
         if self.unfreeze_discriminators and self.turn != DISCRIMINATORS:
             # What the report's code left to be computed, and cleared before it was used.
@@ -285,11 +266,3 @@ class WESPE(keras.Model):
     def unpack(self, data):
         """Pictures as uint8 → as [0, 1] in the losses' dtype."""
         return tuple(ops.cast(pictures, self.loss_dtype) / 255.0 for pictures in data)
-
-
-def _of_each_side(values):
-    """Losses as a schedule observes them: the generators', the mean of the discriminators'."""
-    discriminators = None
-    if "color_disc" in values:
-        discriminators = (float(values["color_disc"]) + float(values["texture_disc"])) / 2
-    return values.get("generator"), discriminators

@@ -1,0 +1,232 @@
+"""The training loop under schedules and strategies."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.models.test_wespe import SIDE, make_wespe
+from wespe_tf.data.pipeline import PatchStream, training_data
+from wespe_tf.distribution import is_chief, make_strategy
+from wespe_tf.errors import UserError
+from wespe_tf.loop import fit
+from wespe_tf.schedule import DISCRIMINATORS, GENERATORS, Alternating, DynamicBalance
+
+
+@pytest.fixture
+def data(rng):
+    """The same batch of source and target patches again and again."""
+    batch = tuple(rng.integers(0, 256, (2, 4, SIDE, SIDE, 3), np.uint8))
+    return tf.data.Dataset.from_tensors(batch).repeat()
+
+
+class Notes(keras.callbacks.Callback):
+    """Keeps what a loop tells its callbacks."""
+
+    def __init__(self, stop_after=None):
+        super().__init__()
+        self.stop_after = stop_after
+        self.events, self.logs = [], []
+
+    def on_train_begin(self, logs=None):
+        self.events.append("begin")
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.events.append(batch)
+        self.logs.append(dict(logs))
+        if len(self.logs) == self.stop_after:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.events.append(f"epoch {epoch}")
+
+    def on_train_end(self, logs=None):
+        self.events.append("end")
+
+
+class TestFit:
+    def test_does_what_keras_does(self, data):
+        notes = Notes()
+        keras.utils.set_random_seed(0)
+        model = make_wespe()
+        fit(model, data, 4, 2, [notes], verbose=0)
+        keras.utils.set_random_seed(0)
+        other = make_wespe()
+        history = Notes()
+        other.fit(data, steps_per_epoch=2, epochs=2, verbose=0, callbacks=[history])
+        assert notes.events == history.events
+        for mine, theirs in zip(notes.logs, history.logs):
+            assert mine == pytest.approx({k: float(v) for k, v in theirs.items()}, rel=1e-4)
+
+    def test_last_epoch_may_be_shorter_and_the_first_ones_done(self, data):
+        notes = Notes()
+        fit(make_wespe(), data, 7, 2, [notes], first=4, verbose=0)
+        assert notes.events == ["begin", 0, 1, "epoch 2", 0, "epoch 3", "end"]
+
+    def test_stops_when_a_callback_asks(self, data):
+        notes = Notes(stop_after=2)
+        fit(make_wespe(), data, 9, 3, [notes], verbose=0)
+        assert notes.events == ["begin", 0, 1, "epoch 0", "end"]
+
+    @pytest.mark.slow
+    def test_follows_the_schedule_and_traces_each_step_once(self, data):
+        model = make_wespe()
+        traced, compute_losses = [], model.compute_losses
+
+        def noted(*args, **kwargs):
+            traced.append(kwargs["turn"])
+            return compute_losses(*args, **kwargs)
+
+        model.compute_losses = noted
+        fit(model, data, 12, 6, schedule=Alternating(1, 2), verbose=0)
+        assert traced == [GENERATORS, DISCRIMINATORS]
+        assert int(model.generator_optimizer.iterations) == 4
+        assert int(model.discriminator_optimizer.iterations) == 8
+
+    @pytest.mark.slow
+    def test_the_balance_is_told_the_losses(self, data):
+        schedule = DynamicBalance(begin=3, generator_threshold=1e9, discriminator_threshold=1e9)
+        notes = Notes()
+        fit(make_wespe(), data, 7, 7, [notes], schedule, verbose=0)
+        assert schedule.current == "discriminators ahead"
+        expected = [v["generator"] for v in notes.logs if "generator" in v]
+        np.testing.assert_allclose(schedule.losses[GENERATORS], expected)
+        pairs = [(v["color_disc"], v["texture_disc"]) for v in notes.logs if "color_disc" in v]
+        np.testing.assert_allclose(schedule.losses[DISCRIMINATORS], np.mean(pairs, axis=1))
+        assert (len(expected), len(pairs)) == (4, 3)
+
+
+class TestShares:
+    """What each worker's devices see is, together, what one device would."""
+
+    class Context:
+        """As `tf.distribute` hands to the function that makes a worker's data."""
+
+        def __init__(self, worker, workers, devices):
+            self.input_pipeline_id, self.num_input_pipelines = worker, workers
+            self.devices = devices
+
+        def get_per_replica_batch_size(self, size):
+            return size // self.devices
+
+    @pytest.mark.parametrize("workers, devices", [(1, 2), (2, 2), (2, 4)])
+    def test_batches(self, tmp_path, make_folder, workers, devices):
+        streams = [PatchStream(make_folder(tmp_path / s), 16, 0, "source_dir") for s in "xy"]
+        wanted = list(training_data(*streams, 8, start=3).take(2).as_numpy_iterator())
+
+        class Strategy:
+            def distribute_datasets_from_function(self, function):
+                return [function(TestShares.Context(w, workers, devices)) for w in range(workers)]
+
+        shares = training_data(*streams, 8, start=3, strategy=Strategy())
+        each = [list(s.take(2 * devices // workers).as_numpy_iterator()) for s in shares]
+        local = devices // workers
+        for step in range(2):
+            parts = [part for worker in each for part in worker[step * local : (step + 1) * local]]
+            for side in range(2):
+                found = np.concatenate([part[side] for part in parts])
+                np.testing.assert_array_equal(found, wanted[step][side])
+
+
+class TestMakeStrategy:
+    def test_default_is_one_device_that_writes(self):
+        strategy = make_strategy("none")
+        assert strategy.num_replicas_in_sync == 1 and is_chief(strategy)
+
+    def test_missing_cluster(self, monkeypatch):
+        monkeypatch.delenv("TF_CONFIG", raising=False)
+        with pytest.raises(UserError, match="multi_worker: TF_CONFIG is not set; expected {"):
+            make_strategy("multi_worker")
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "{",
+            "[]",
+            '{"cluster": {"worker": []}, "task": {"type": "worker", "index": 0}}',
+            '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
+            '{"cluster": {"worker": ["a:1"]}}',
+        ],
+    )
+    def test_bad_cluster(self, monkeypatch, text):
+        monkeypatch.setenv("TF_CONFIG", text)
+        with pytest.raises(UserError, match="^TF_CONFIG: .*expected {"):
+            make_strategy("multi_worker")
+
+
+SETTINGS = [
+    *("generator_width=8", "generator_blocks=1", "discriminator_width=0.1", "patch_size=32"),
+    *("border=4", "batch_size=4", "num_train_iters=4", "warm_start_iters=2", "eval_step=4"),
+    *("learning_rate=1e-5", "discriminator_learning_rate=1e-5", "run=mine"),
+]
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("localhost", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def start_workers(folder, photos, ports, *settings):
+    """Processes of `train.py` on one machine, one for each port."""
+    script = Path(__file__).resolve().parent.parent / "train.py"
+    workers = []
+    for index in range(len(ports)):
+        cluster = {"worker": [f"localhost:{port}" for port in ports]}
+        task = {"type": "worker", "index": index}
+        environment = os.environ | {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
+        command = [sys.executable, str(script), *SETTINGS, "distribute=multi_worker", *settings]
+        command += [f"source_dir={photos / 'source'}", f"target_dir={photos / 'target'}"]
+        log = open(folder / f"worker{index}.log", "w")
+        workers.append(
+            subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        )
+    return workers
+
+
+@pytest.mark.slow
+class TestTwoWorkers:
+    @pytest.fixture
+    def photos(self, tmp_path, make_folder):
+        for number, side in enumerate(("source", "target")):
+            make_folder(tmp_path / "photos" / side, seed=number)
+        return tmp_path / "photos"
+
+    def test_have_the_losses_of_one(self, tmp_path, photos):
+        folder = tmp_path / "two"
+        folder.mkdir()
+        for worker in start_workers(folder, photos, free_ports(2)):
+            assert worker.wait(300) == 0, (folder / "worker0.log").read_text()
+        alone = tmp_path / "one"
+        alone.mkdir()
+        (one,) = start_workers(alone, photos, free_ports(1))
+        assert one.wait(300) == 0
+        rows = [
+            np.genfromtxt(f / "models" / "mine" / "log.csv", delimiter=",", names=True)
+            for f in (folder, alone)
+        ]
+        for name in ("generator", "content", "color", "texture", "tv", "guide", "color_disc"):
+            np.testing.assert_allclose(rows[0][name][1:], rows[1][name][1:], rtol=1e-4)
+        assert "run folder" not in (folder / "worker1.log").read_text()
+
+    def test_one_that_dies_ends_the_others_with_a_message(self, tmp_path, photos):
+        first, second = start_workers(tmp_path, photos, free_ports(2), "num_train_iters=100000")
+        log = tmp_path / "models" / "mine" / "log.csv"
+        while not (log.exists() and len(log.read_text().splitlines()) > 4):
+            assert first.poll() is None, (tmp_path / "worker0.log").read_text()
+            second.poll()
+        second.kill()
+        assert first.wait(120) == 2
+        last = (tmp_path / "worker0.log").read_text().splitlines()[-1]
+        assert last.startswith("error: distribute=multi_worker: another worker has stopped")

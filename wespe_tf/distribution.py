@@ -1,0 +1,47 @@
+"""One device, several GPUs or several machines: `tf.distribute` by name."""
+
+import json
+import os
+
+import tensorflow as tf
+
+from .errors import UserError
+
+
+def make_strategy(name):
+    """The strategy that `distribute=` names; to be made before anything else of TensorFlow.
+
+    Args:
+        name: `"none"`, `"mirrored"` (every GPU of this machine) or `"multi_worker"` (the machines
+            that the environment variable TF_CONFIG lists, each started with the same settings).
+
+    Raises:
+        UserError: if TF_CONFIG is missing or not as TensorFlow has it.
+    """
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    if name == "multi_worker":
+        _check_tf_config()
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def is_chief(strategy):
+    """Whether this process is the one that writes: the first worker, or the only process."""
+    resolver = strategy.cluster_resolver
+    return resolver is None or not resolver.cluster_spec() or resolver.task_id == 0
+
+
+def _check_tf_config():
+    wanted = '{"cluster": {"worker": ["HOST:PORT", …]}, "task": {"type": "worker", "index": 0}}'
+    text = os.environ.get("TF_CONFIG")
+    if text is None:
+        raise UserError(f"distribute=multi_worker: TF_CONFIG is not set; expected {wanted}")
+    try:
+        config = json.loads(text)
+        workers, task = config["cluster"]["worker"], config["task"]
+        valid = task["type"] == "worker" and 0 <= int(task["index"]) < len(workers)
+    except (ValueError, KeyError, TypeError):
+        valid = False
+    if not valid:
+        raise UserError(f"TF_CONFIG: {text}: expected {wanted}")

@@ -1,0 +1,218 @@
+"""Run folders: where a run's files lie, how they are written, and how a run is taken up again."""
+
+import csv
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import filelock
+import tensorflow as tf
+
+from .config import to_yaml
+from .errors import UserError
+from .images import write_atomically
+from .models.generator import Generator
+
+# What a checkpoint holds of a `WESPE`.
+PARTS = (
+    "generator",
+    "inverse_generator",
+    "color_discriminator",
+    "texture_discriminator",
+    "generator_optimizer",
+    "discriminator_optimizer",
+)
+
+
+class RunFolder:
+    """The folder of one run, locked against other processes while this one has it.
+
+    Args:
+        path: of the folder.
+        writes: whether this process is the one that writes; others do not lock it either.
+
+    Raises:
+        UserError: if another process works on it.
+    """
+
+    def __init__(self, path, writes=True):
+        self.path = Path(path)
+        self.writes = writes
+        self.lock = filelock.FileLock(self.path / ".lock")
+        if writes:
+            try:
+                self.lock.acquire(timeout=0)
+            except filelock.Timeout as error:
+                raise UserError(f"run={self.path.name}: another process works on {path}") from error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *reason):
+        """Lets other processes have the folder."""
+        if self.writes:
+            # Before the release: a file unlinked later might be another process's lock.
+            Path(self.lock.lock_file).unlink(missing_ok=True)
+            self.lock.release()
+
+    @classmethod
+    def open(cls, config, writes=True):
+        """Takes up `models/<run>` if `resume` says so; else makes it, with its `config.yaml`.
+
+        Without `run` the next free `models/<preset>-NNN` is made.
+
+        Args:
+            config: `TrainConfig`.
+            writes: whether this process is the one that writes.
+
+        Raises:
+            UserError: if a new run exists, or the folder cannot be made.
+        """
+        if config.run is not None:
+            check_name(config.run)
+        if config.resume or not writes:
+            return cls(Path("models") / config.run, writes)
+        try:
+            path = _make_named(config.run) if config.run else _make_numbered(config.preset)
+            (path / "figures").mkdir()
+        except OSError as error:
+            raise UserError(f"{error.filename}: cannot be made ({error.strerror})") from error
+        write_atomically(path / "config.yaml", to_yaml(config).encode())
+        return cls(path)
+
+    def save_generator(self, generator, name="generator.keras"):
+        """Writes a generator in float32, whole or not at all."""
+        plain = Generator.from_config({**generator.get_config(), "dtype": "float32"})
+        plain.build((None, None, None, 3))
+        plain.set_weights(generator.get_weights())
+        path = self.path / name
+        try:
+            with tempfile.TemporaryDirectory(dir=self.path, prefix=".saving-") as folder:
+                plain.save(os.path.join(folder, name))
+                os.replace(os.path.join(folder, name), path)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error})") from error
+
+    def read_log(self, until):
+        """Rows of `log.csv` up to an iteration, as dictionaries of text; later ones are dropped.
+
+        Raises:
+            UserError: if one of them is missing.
+        """
+        path = self.path / "log.csv"
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        lines = text.splitlines(keepends=True)[: until + 2]
+        rows = list(csv.DictReader(lines))
+        if [row["iteration"] for row in rows] != [str(k) for k in range(until + 1)]:
+            raise UserError(f"{path}: expected a line for each iteration up to {until}")
+        write_atomically(path, "".join(lines).encode())
+        return rows
+
+
+class Checkpoints:
+    """Everything that a run needs to go on as if it had never stopped.
+
+    Networks, both optimizers with their moments and moving averages, the schedule, and the random
+    state of label smoothing. What the data streams give follows from the iteration alone.
+
+    Args:
+        run: path of the run folder; they are `checkpoints/ckpt-<iteration>` in it.
+        model: a compiled and built `WESPE`.
+        schedule: see `wespe_tf.schedule`.
+        keep: how many stay.
+    """
+
+    def __init__(self, run, model, schedule, keep):
+        self.state = tf.train.Checkpoint(
+            **{part: getattr(model, part) for part in PARTS},
+            smoothing_seed=model.smoothing_seed.state,
+            schedule=ScheduleState(schedule),
+        )
+        self.manager = tf.train.CheckpointManager(
+            self.state, str(Path(run) / "checkpoints"), max_to_keep=keep
+        )
+
+    def save(self, iteration):
+        """Writes a checkpoint, and drops the oldest one once it is there.
+
+        Raises:
+            UserError: if it cannot be written; the earlier ones stay.
+        """
+        try:
+            self.manager.save(checkpoint_number=iteration)
+        except (tf.errors.OpError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{self.manager.directory}: cannot be written ({reason})") from error
+
+    def restore(self):
+        """Restores the newest checkpoint that is whole, and says so of those that are not.
+
+        Returns:
+            Its iteration; None where no checkpoint was written yet.
+
+        Raises:
+            UserError: if there are checkpoints and none of them can be read.
+        """
+        for path in reversed(self.manager.checkpoints):
+            try:
+                self.state.restore(path).assert_consumed()
+            except (tf.errors.OpError, ValueError, AssertionError) as error:
+                print(f"warning: {path} is damaged and passed over ({str(error).splitlines()[0]})")
+                continue
+            return int(path.rpartition("-")[2])
+        if self.manager.checkpoints:
+            raise UserError(f"{self.manager.directory}: no checkpoint that can be read")
+        return None
+
+
+class ScheduleState(tf.train.experimental.PythonState):
+    """A schedule's `state()` as a part of a TensorFlow checkpoint."""
+
+    def __init__(self, schedule):
+        self.schedule = schedule
+
+    def serialize(self):
+        """The state as JSON text."""
+        return json.dumps(self.schedule.state())
+
+    def deserialize(self, text):
+        """Restores what `serialize` gave."""
+        self.schedule.restore(json.loads(text))
+
+
+def check_name(run):
+    """Raises a `UserError` unless a run's name can be that of a folder in `models/`."""
+    if not re.fullmatch(r"[\w.-]*\w[\w.-]*", run):
+        raise UserError(f"run={run}: expected letters, digits, '.', '_' and '-'")
+
+
+def _make_named(run):
+    path = Path("models") / run
+    path.parent.mkdir(exist_ok=True)
+    try:
+        path.mkdir()
+    except FileExistsError as error:
+        raise UserError(
+            f"run={run}: {path} exists already and is left as it is; resume=true goes on with it"
+        ) from error
+    return path
+
+
+def _make_numbered(preset):
+    name = Path(preset).stem
+    Path("models").mkdir(exist_ok=True)
+    taken = [re.fullmatch(rf"{re.escape(name)}-(\d+)", p.name) for p in Path("models").iterdir()]
+    number = max((int(match[1]) for match in taken if match), default=0)
+    while True:
+        number += 1
+        path = Path("models") / f"{name}-{number:03d}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
