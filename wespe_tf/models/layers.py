@@ -73,6 +73,37 @@ class InstanceNormalization(keras.layers.Layer):
         }
 
 
+@keras.saving.register_keras_serializable(PACKAGE)
+class LayerNormalization(keras.layers.GroupNormalization):
+    """Normalises each picture by its mean and variance over height, width and channels.
+
+    Keras's layer of one group with the same weights, but no tensor has more than four
+    dimensions, which phone accelerators require.
+
+    Args:
+        epsilon: added to the variance.
+        **kwargs: of `keras.layers.GroupNormalization`.
+
+    Call arguments:
+        inputs: (N, H, W, C) tensor.
+
+    Returns:
+        Tensor of the input's shape and of the layer's compute dtype.
+    """
+
+    def __init__(self, epsilon=1e-3, groups=1, **kwargs):
+        super().__init__(groups=groups, epsilon=epsilon, **kwargs)
+
+    def call(self, inputs):
+        dtype = statistics_dtype(self.compute_dtype)
+        x = ops.cast(inputs, dtype)
+        mean = ops.mean(x, axis=(1, 2, 3), keepdims=True)
+        variance = ops.mean(ops.square(x - mean), axis=(1, 2, 3), keepdims=True)
+        gain = ops.cast(self.gamma, dtype) * ops.rsqrt(variance + self.epsilon)
+        offset = ops.cast(self.beta, dtype) - mean * gain
+        return ops.cast(x * gain + offset, self.compute_dtype)
+
+
 def make_norm(norm, name, epsilon=1e-3, scale_init=1.0, dtype=None):
     """The normalisation layer that a network's `norm` option names.
 
@@ -98,9 +129,7 @@ def make_norm(norm, name, epsilon=1e-3, scale_init=1.0, dtype=None):
             epsilon=epsilon, momentum=0.9, gamma_initializer=gamma, name=name, dtype=dtype
         )
     if norm == "layer":
-        return keras.layers.GroupNormalization(
-            groups=1, epsilon=epsilon, gamma_initializer=gamma, name=name, dtype=dtype
-        )
+        return LayerNormalization(epsilon, gamma_initializer=gamma, name=name, dtype=dtype)
     if norm == "none":
         return None
     raise ValueError(f"norm: expected one of {', '.join(NORMS)}, got {norm!r}")

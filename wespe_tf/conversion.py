@@ -1,0 +1,130 @@
+"""Generators to .tflite files: Keras's own export, LiteRT's quantizer, names that say what is what."""
+
+import contextlib
+import io
+import re
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert.tools import flatbuffer_utils
+from ai_edge_quantizer import qtyping, quantizer
+from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+from .models.portable import Portable
+
+FORMATS = ("float32", "float16", "dynamic", "int8")
+QUANTIZED = ("dynamic", "int8")
+SIGNATURE, INPUT, OUTPUT = "enhance", "photo", "enhanced"
+
+
+def convert(generator, form, shape=None, dtype="float32", photos=()):
+    """A generator as a .tflite file.
+
+    Args:
+        generator: see `models.portable.portable`.
+        form: one of `FORMATS`. dynamic and int8 have 8-bit weights, a scale for each output
+            channel; the first and the last convolution keep weights of 16 bits and compute in
+            float32.
+        shape: (height, width) that the graph takes, None for any.
+        dtype: of what goes in and out, see `Portable`.
+        photos: for int8 a sequence of (1, H, W, 3) float32 arrays in [0, 1] whose activations set
+            the scales; they may have other sizes than `shape`.
+
+    Returns:
+        The file's content, bytes.
+    """
+    if form not in QUANTIZED:
+        return _exported(generator, form, shape, dtype)
+    quantize = _Quantizer(generator, form)
+    if form == "int8":
+        # A free graph takes photos of any size, and its tensors have the fixed one's names.
+        free = _exported(generator, "float32", None, dtype)
+        quantize.calibrate(free, photos if dtype == "float32" else map(_to_bytes, photos))
+    return quantize(_exported(generator, "float32", shape, dtype))
+
+
+def _exported(generator, form, shape, dtype):
+    """The content of Keras's export in float32 or float16, with our names."""
+    signature = keras.InputSpec(shape=(1, *(shape or (None, None)), 3), dtype=dtype, name=INPUT)
+    operators = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
+    options = {}
+    if form == "float16":
+        operators["supported_types"] = [tf.float16]
+        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    model = Portable(generator, dtype, name="portable")  # Tensors are called after it.
+    model(np.zeros((1, 32, 32, 3), dtype))  # An export wants a model that has been called.
+    with tempfile.TemporaryDirectory() as folder, _silence():
+        path = Path(folder) / "model.tflite"
+        model.export(
+            path,
+            format="litert",
+            input_signature=[signature],
+            verbose=False,
+            target_spec=operators,
+            **options,
+        )
+        return _named(path.read_bytes())
+
+
+def _named(content):
+    """A model whose signature and tensors at both ends have our names, not generated ones."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    (signature,), (graph,) = model.signatureDefs, model.subgraphs
+    signature.signatureKey = SIGNATURE.encode()
+    for name, end in ((INPUT, signature.inputs), (OUTPUT, signature.outputs)):
+        graph.tensors[end[0].tensorIndex].name = name.encode()
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+class _Quantizer:
+    """LiteRT's quantizer with the layers of a generator that may have 8 bits."""
+
+    def __init__(self, generator, form):
+        self.form = form
+        ends = "|".join(re.escape(conv.name) for conv in (generator.head, generator.to_rgb))
+        self.ends = rf"/({ends})(_\d+)?/"
+        self.ranges = None
+
+    def calibrate(self, content, photos):
+        """Runs a float32 model on photos and keeps the ranges of its tensors."""
+        with _silence():
+            self.ranges = self._of(content).calibrate(
+                {SIGNATURE: [{INPUT: photo} for photo in photos]},
+                mode=quantizer.calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+            )
+
+    def __call__(self, content):
+        """The quantized content of a float32 model."""
+        with _silence():
+            return bytes(self._of(content).quantize(self.ranges).quantized_model)
+
+    def _of(self, content):
+        found = quantizer.Quantizer(content)
+        conv = qtyping.TFLOperationName.CONV_2D
+        if self.form == "int8":
+            found.add_static_config(".*", conv, activation_num_bits=8, weight_num_bits=8)
+        else:
+            found.add_dynamic_config(".*", conv, num_bits=8)
+        half = qtyping.OpQuantizationConfig(
+            weight_tensor_config=qtyping.TensorQuantizationConfig(
+                num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+            ),
+            compute_precision=qtyping.ComputePrecision.FLOAT,
+            explicit_dequantize=True,
+        )
+        found.update_quantization_recipe(self.ends, conv, half, AlgorithmName.FLOAT_CASTING)
+        return found
+
+
+def _to_bytes(photo):
+    return np.rint(photo * 255).astype(np.uint8)
+
+
+@contextlib.contextmanager
+def _silence():
+    """Progress bars and notes of the converters go nowhere; errors are raised all the same."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
