@@ -1,4 +1,4 @@
-"""Generators to .tflite files: Keras's own export, LiteRT's quantizer, names that say what is what."""
+"""Generators to .tflite files: Keras's own export, LiteRT's quantizer, names that mean something."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.tools import flatbuffer_utils
-from ai_edge_quantizer import qtyping, quantizer
+from ai_edge_quantizer import calibrator, qtyping, quantizer
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
 from .models.portable import Portable
@@ -89,12 +89,21 @@ class _Quantizer:
         self.ranges = None
 
     def calibrate(self, content, photos):
-        """Runs a float32 model on photos and keeps the ranges of its tensors."""
+        """Runs a float32 model on photos and keeps its tensors' ranges, the mean over photos.
+
+        The quantizer's own moving average would forget all photos but the first.
+        """
         with _silence():
-            self.ranges = self._of(content).calibrate(
-                {SIGNATURE: [{INPUT: photo} for photo in photos]},
-                mode=quantizer.calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+            runs = calibrator.Calibrator(
+                content,
+                mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+                qsv_update_func=_listed,
             )
+            runs.calibrate({SIGNATURE: [{INPUT: photo} for photo in photos]}, None)
+        self.ranges = {
+            name: {end: np.mean(values, keepdims=True) for end, values in ends.items()}
+            for name, ends in runs.get_model_qsvs().items()
+        }
 
     def __call__(self, content):
         """The quantized content of a float32 model."""
@@ -117,6 +126,11 @@ class _Quantizer:
         )
         found.update_quantization_recipe(self.ends, conv, half, AlgorithmName.FLOAT_CASTING)
         return found
+
+
+def _listed(known, new):
+    """Ranges of several photos, one after another."""
+    return {end: np.concatenate([known[end], new[end]]) for end in ("min", "max")}
 
 
 def _to_bytes(photo):

@@ -34,7 +34,7 @@ SAMPLE_DIR = Path("data") / "sample"
 # Where the shapes are free, files are verified at these sizes: one even, one odd.
 SIZES = ((384, 512), (251, 334))
 # The calibration looks at whole photos shrunk to this side, pixels.
-CALIBRATION_SIDE = 512
+CALIBRATION_SIDE = 384
 MOST_CALIBRATION_PHOTOS = 32
 MOST_VAL_PHOTOS = 8
 # Norms that look at one pixel at a time, so that tiles of a photo agree with the whole.

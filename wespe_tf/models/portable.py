@@ -33,17 +33,33 @@ class Beside(keras.layers.Layer):
         self.conv.build(input_shape)
         self.gain = self.add_weight(shape=input_shape[-1:], initializer="zeros", name="gain")
 
-    def take(self, kernel, bias):
-        """Takes the weights of a convolution that computes the same: NumPy arrays."""
-        above, left = kernel.shape[0] // 2, kernel.shape[1] // 2
-        gain = np.diag(kernel[above, left])
-        kernel = kernel.copy()
-        kernel[above, left] -= np.diag(gain)
+    def set_weights(self, weights):
+        """Takes the kernel and the bias of a convolution that computes the same."""
+        kernel, bias = weights
+        gain, rest = _split(kernel)
         self.gain.assign(gain)
-        self.conv.set_weights([kernel, bias])
+        self.conv.set_weights([rest, bias])
 
     def call(self, inputs):
         return self.conv(inputs) + self.gain * inputs
+
+
+def passes_through(kernel):
+    """Whether taking out what channels pass to themselves leaves much smaller weights.
+
+    Args:
+        kernel: (odd, odd, C, C) array.
+    """
+    return 4 * np.abs(_split(kernel)[1]).max() < np.abs(kernel).max()
+
+
+def _split(kernel):
+    """Gains of the channels that go to themselves, (C,), and the kernel without them."""
+    centre = kernel.shape[0] // 2, kernel.shape[1] // 2
+    gain = np.diag(kernel[centre])
+    rest = kernel.copy()
+    rest[centre] -= np.diag(gain)
+    return gain, rest
 
 
 class Portable(keras.Model):
@@ -82,19 +98,22 @@ def portable(generator, affines=None):
             norms, see `frozen_affines`; None to keep the norms.
 
     Returns:
-        A built `Generator` in float32 whose last square convolutions are `Beside`; for inference
-        only.
+        A built `Generator` in float32 whose last square convolutions are `Beside` where that helps;
+        for inference only.
     """
     config = {**generator.get_config(), "dtype": "float32"}
     if affines is not None:
         config["norm"] = "none"
     copy = Generator.from_config(config)
-    copy.tail = [Beside(conv) for conv in copy.tail]
+    copy.tail = [
+        Beside(mine) if passes_through(conv.get_weights()[0]) else mine
+        for mine, conv in zip(copy.tail, generator.tail)
+    ]
     copy.build((None, None, None, 3))
-    copy.head.set_weights(generator.head.get_weights())
-    copy.to_rgb.set_weights(generator.to_rgb.get_weights())
-    for mine, conv in zip(copy.tail, generator.tail):
-        mine.take(*conv.get_weights())
+    for mine, conv in zip(
+        [copy.head, *copy.tail, copy.to_rgb], [generator.head, *generator.tail, generator.to_rgb]
+    ):
+        mine.set_weights(conv.get_weights())
     own, others = (
         [layer for block in model.residuals for layer in block] for model in (copy, generator)
     )
