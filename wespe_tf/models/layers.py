@@ -24,6 +24,15 @@ def statistics_dtype(compute_dtype):
     return "float64" if compute_dtype == "float64" else "float32"
 
 
+def picture_mean(x):
+    """Mean over height and width, (N, H, W, C) → (N, 1, 1, C).
+
+    Row by row: a runtime that adds up all pixels of a photo one after another, as a phone's may,
+    would lose three digits of float32.
+    """
+    return ops.mean(ops.mean(x, axis=2, keepdims=True), axis=1, keepdims=True)
+
+
 @keras.saving.register_keras_serializable(PACKAGE)
 class InstanceNormalization(keras.layers.Layer):
     """Normalises each channel of each picture by its own mean and variance.
@@ -59,8 +68,8 @@ class InstanceNormalization(keras.layers.Layer):
     def call(self, inputs):
         dtype = statistics_dtype(self.compute_dtype)
         x = ops.cast(inputs, dtype)
-        mean = ops.mean(x, axis=(1, 2), keepdims=True)
-        variance = ops.mean(ops.square(x - mean), axis=(1, 2), keepdims=True)
+        mean = picture_mean(x)
+        variance = picture_mean(ops.square(x - mean))
         gain = ops.cast(self.scale, dtype) * ops.rsqrt(variance + self.epsilon)
         offset = ops.cast(self.shift, dtype) - mean * gain
         return ops.cast(x * gain + offset, inputs.dtype)
@@ -97,8 +106,8 @@ class LayerNormalization(keras.layers.GroupNormalization):
     def call(self, inputs):
         dtype = statistics_dtype(self.compute_dtype)
         x = ops.cast(inputs, dtype)
-        mean = ops.mean(x, axis=(1, 2, 3), keepdims=True)
-        variance = ops.mean(ops.square(x - mean), axis=(1, 2, 3), keepdims=True)
+        mean = ops.mean(picture_mean(x), axis=3, keepdims=True)
+        variance = ops.mean(picture_mean(ops.square(x - mean)), axis=3, keepdims=True)
         gain = ops.cast(self.gamma, dtype) * ops.rsqrt(variance + self.epsilon)
         offset = ops.cast(self.beta, dtype) - mean * gain
         return ops.cast(x * gain + offset, self.compute_dtype)
