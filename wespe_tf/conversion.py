@@ -1,4 +1,4 @@
-"""Generators to .tflite files: Keras's own export, LiteRT's quantizer, names that mean something."""
+"""Generators to .tflite files: Keras's own export, LiteRT's quantizer, readable names."""
 
 import contextlib
 import io
@@ -16,7 +16,6 @@ from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from .models.portable import Portable
 
 FORMATS = ("float32", "float16", "dynamic", "int8")
-QUANTIZED = ("dynamic", "int8")
 SIGNATURE, INPUT, OUTPUT = "enhance", "photo", "enhanced"
 
 
@@ -25,9 +24,10 @@ def convert(generator, form, shape=None, dtype="float32", photos=()):
 
     Args:
         generator: see `models.portable.portable`.
-        form: one of `FORMATS`. dynamic and int8 have 8-bit weights, a scale for each output
-            channel; the first and the last convolution keep weights of 16 bits and compute in
-            float32.
+        form: one of `FORMATS`. float16 has kernels of 16 bits. dynamic and int8 have kernels of 8
+            bits, a scale for each output channel; the first and the last have 16 bits, and
+            compute in float32. All else stays in float32, where the converter's own float16 would
+            round the norms' parameters and the scale of bytes too.
         shape: (height, width) that the graph takes, None for any.
         dtype: of what goes in and out, see `Portable`.
         photos: for int8 a sequence of (1, H, W, 3) float32 arrays in [0, 1] whose activations set
@@ -36,24 +36,20 @@ def convert(generator, form, shape=None, dtype="float32", photos=()):
     Returns:
         The file's content, bytes.
     """
-    if form not in QUANTIZED:
-        return _exported(generator, form, shape, dtype)
+    content = _exported(generator, shape, dtype)
+    if form == "float32":
+        return content
     quantize = _Quantizer(generator, form)
     if form == "int8":
         # A free graph takes photos of any size, and its tensors have the fixed one's names.
-        free = _exported(generator, "float32", None, dtype)
+        free = content if shape is None else _exported(generator, None, dtype)
         quantize.calibrate(free, photos if dtype == "float32" else map(_to_bytes, photos))
-    return quantize(_exported(generator, "float32", shape, dtype))
+    return quantize(content)
 
 
-def _exported(generator, form, shape, dtype):
-    """The content of Keras's export in float32 or float16, with our names."""
+def _exported(generator, shape, dtype):
+    """The content of Keras's export in float32, with our names."""
     signature = keras.InputSpec(shape=(1, *(shape or (None, None)), 3), dtype=dtype, name=INPUT)
-    operators = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
-    options = {}
-    if form == "float16":
-        operators["supported_types"] = [tf.float16]
-        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
     model = Portable(generator, dtype, name="portable")  # Tensors are called after it.
     model(np.zeros((1, 32, 32, 3), dtype))  # An export wants a model that has been called.
     with tempfile.TemporaryDirectory() as folder, _silence():
@@ -63,8 +59,7 @@ def _exported(generator, form, shape, dtype):
             format="litert",
             input_signature=[signature],
             verbose=False,
-            target_spec=operators,
-            **options,
+            target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
         )
         return _named(path.read_bytes())
 
@@ -80,12 +75,12 @@ def _named(content):
 
 
 class _Quantizer:
-    """LiteRT's quantizer with the layers of a generator that may have 8 bits."""
+    """LiteRT's quantizer, told how many bits each layer of a generator may have."""
 
     def __init__(self, generator, form):
         self.form = form
         ends = "|".join(re.escape(conv.name) for conv in (generator.head, generator.to_rgb))
-        self.ends = rf"/({ends})(_\d+)?/"
+        self.halves = ".*" if form == "float16" else rf"/({ends})(_\d+)?/"
         self.ranges = None
 
     def calibrate(self, content, photos):
@@ -115,7 +110,7 @@ class _Quantizer:
         conv = qtyping.TFLOperationName.CONV_2D
         if self.form == "int8":
             found.add_static_config(".*", conv, activation_num_bits=8, weight_num_bits=8)
-        else:
+        elif self.form == "dynamic":
             found.add_dynamic_config(".*", conv, num_bits=8)
         half = qtyping.OpQuantizationConfig(
             weight_tensor_config=qtyping.TensorQuantizationConfig(
@@ -124,7 +119,7 @@ class _Quantizer:
             compute_precision=qtyping.ComputePrecision.FLOAT,
             explicit_dequantize=True,
         )
-        found.update_quantization_recipe(self.ends, conv, half, AlgorithmName.FLOAT_CASTING)
+        found.update_quantization_recipe(self.halves, conv, half, AlgorithmName.FLOAT_CASTING)
         return found
 
 

@@ -19,7 +19,7 @@ from .data.sample import build_sample
 from .enhance import find_model, load_generator, make_folder
 from .errors import UserError, run_command
 from .images import read_picture, write_atomically
-from .models.portable import frozen_affines, portable
+from .models.portable import BYTE, frozen_affines, portable
 from .models.staged import Staged, reach
 from .verification import markdown, reference_psnr, verify
 
@@ -207,14 +207,14 @@ def _digest(path):
 def _shrunk(path):
     photo = Image.fromarray(read_picture(path))
     photo.thumbnail((CALIBRATION_SIDE, CALIBRATION_SIDE))
-    return np.asarray(photo, np.float32)[None] / 255
+    return np.asarray(photo)[None] * BYTE
 
 
 def _fitted(picture, size):
     """A picture scaled and cut to (height, width), as (h, w, 3) float32 in [0, 1], or None."""
     if picture is None:
         return None
-    return np.asarray(ImageOps.fit(picture, size[::-1]), np.float32) / 255
+    return np.asarray(ImageOps.fit(picture, size[::-1])) * BYTE
 
 
 def _runner(generator, affines=None):

@@ -7,6 +7,9 @@ from keras import ops
 from .generator import Generator
 from .staged import Statistics, affine, norms
 
+# A step of 8 bits in float32, as the graph has it: a product with it, not a quotient by 255.
+BYTE = np.float32(1 / 255)
+
 
 class Beside(keras.layers.Layer):
     """A convolution with its pass-through beside it: `conv(x) + gain * x`.
@@ -85,7 +88,9 @@ class Portable(keras.Model):
     def call(self, photo):
         if self.io == "float32":
             return {"enhanced": self.generator(photo)}
-        enhanced = self.generator(ops.cast(photo, "float32") / 255.0)
+        # Without the ReLU the converter would fold the scale into the first kernel, whose values
+        # would then be rounded otherwise than those of the float32 graph.
+        enhanced = self.generator(ops.relu(ops.cast(photo, "float32") * BYTE))
         return {"enhanced": ops.cast(ops.round(ops.clip(enhanced, 0.0, 1.0) * 255.0), "uint8")}
 
 
