@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -152,12 +153,15 @@ class TestFiles:
         assert np.abs(found - expected).max() <= 1 and (found != expected).mean() < 0.01
 
     def test_what_is_there_is_kept(self, printed, run, refused):
-        before = Path("all/mine_float32.tflite").stat().st_mtime_ns
-        line = refused("output=all", "formats=float32")
-        assert line == ("all/mine_export.md: is there already and kept; overwrite=true replaces it")
-        assert Path("all/mine_float32.tflite").stat().st_mtime_ns == before
-        run("output=all", "formats=float32", "overwrite=true")
-        assert Path("all/mine_float32.tflite").stat().st_mtime_ns > before
+        shutil.copytree("all", "kept")
+        before = Path("kept/mine_float32.tflite").stat().st_mtime_ns
+        line = refused("output=kept", "formats=float32")
+        assert line == (
+            "kept/mine_export.md: is there already and kept; overwrite=true replaces it"
+        )
+        assert Path("kept/mine_float32.tflite").stat().st_mtime_ns == before
+        run("output=kept", "formats=float32", "overwrite=true")
+        assert Path("kept/mine_float32.tflite").stat().st_mtime_ns > before
 
 
 class TestApp:

@@ -78,6 +78,13 @@ class TestRun:
             expected = keras.ops.convert_to_numpy(generator(picture))
             np.testing.assert_allclose(model(picture), expected, atol=2e-5)
 
+    def test_large_photos_keep_their_digits(self, write, generator, make_photo):
+        """The norms' means: LiteRT adds up what it is given one value after another."""
+        picture = make_photo(700, 900).astype(np.float32)[None] / 255
+        found = LiteRTModel(write("live", "free"))(picture)
+        expected = keras.ops.convert_to_numpy(generator(picture))
+        assert np.abs(found - expected).max() < 5e-6
+
     @pytest.mark.parametrize("shape", ["free", "fixed"])
     def test_tiles_of_frozen_norms_are_exact(self, write, photo, monkeypatch, shape):
         whole = LiteRTModel(write("frozen", "free"))(photo)
