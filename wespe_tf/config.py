@@ -253,9 +253,9 @@ class TestConfig:
 
     model: str = setting(
         "",
-        "run, run folder, .keras file or TF 1 checkpoint, by default models/phone_bench.keras; for "
-        "DPED's photos a phone (iphone, blackberry, sony) or the authors' trained model of it "
-        "(iphone_orig, …)",
+        "run, run folder, .keras or .tflite file, or TF 1 checkpoint, by default "
+        "models/phone_bench.keras; for DPED's photos a phone (iphone, blackberry, sony) or the "
+        "authors' trained model of it (iphone_orig, …)",
     )
 
     # Own photos.
@@ -280,6 +280,48 @@ class TestConfig:
         "orig", "centre crop of the photos", choices=("orig", "high", "medium", "small", "tiny")
     )
     use_gpu: bool = setting(True, "whether to use a GPU that is there")
+    models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
+
+
+@dataclass
+class ExportConfig:
+    """Settings of `export_tflite.py`."""
+
+    model: str = setting(
+        "",
+        "run, run folder, .keras file or TF 1 checkpoint, by default models/phone_bench.keras; or "
+        "one of the authors' trained models (iphone_orig, …)",
+    )
+    output: str = setting("exported", "folder for the files")
+    formats: str = setting(
+        "float32,float16,dynamic,int8",
+        "what to write: weights of 32 or 16 bits; 8-bit weights (dynamic); 8-bit weights and "
+        "activations (int8); the first and the last layer keep 16 bits",
+    )
+    height: int = setting(0, "of the photos that the graph takes, 0 for any", "pixels", at_least=0)
+    width: int = setting(0, "of the photos that the graph takes, 0 for any", "pixels", at_least=0)
+    io: str = setting(
+        "float32",
+        "what goes in and out: float32 in [0, 1], or bytes, clipped and rounded in the graph",
+        choices=("float32", "uint8"),
+    )
+    export_norm: str = setting(
+        "live",
+        "live: norms measure the photo; frozen: what they do on average is folded into the "
+        "convolutions",
+        choices=("live", "frozen"),
+    )
+    calibration_dir: str | None = setting(
+        None, "photos that show int8 and frozen norms what to expect; by default the sample's"
+    )
+    val_dir: str | None = setting(
+        None, "other photos, to verify the files with; by default the sample's"
+    )
+    val_target_dir: str | None = setting(
+        None, "good side of val_dir, same names, to score live and frozen norms against"
+    )
+    overwrite: bool = setting(False, "whether files that are there already are replaced")
+    force: bool = setting(False, "whether files that fail their verification are written as well")
     models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
 
 

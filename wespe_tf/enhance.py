@@ -17,7 +17,7 @@ from keras import ops
 from PIL import Image
 from tqdm import tqdm
 
-from . import metrics
+from . import litert, metrics
 from .config import TestConfig, help_text, load
 from .data.folders import find_pairs, find_pictures, natural_order
 from .errors import UserError, run_command
@@ -97,14 +97,14 @@ def enhance_files(config):
         UserError: if the model or the only photo cannot be read, or its result cannot be written.
     """
     path = find_model(config.model, config.models_orig_dir)
-    # As one graph the network frees its intermediate results as soon as it can.
-    generator = tf.function(load_generator(path))
-    # Checkpoints give the authors' numbers, which have zero padding at the edges.
-    reflect = not is_checkpoint(path)
+    generator = load_network(path)
+    # Checkpoints give the authors' numbers, and .tflite files the phone's, which have zero padding
+    # at the edges.
+    reflect = path.suffix == ".keras"
     limit_megapixels(config.max_megapixels)
     tasks = find_tasks(config.input, config.target)
     output = Path(config.output)
-    _make_folder(output)
+    make_folder(output)
     new = [t for t in tasks if config.overwrite or not _result_path(t, config).is_file()]
     if len(new) < len(tasks):
         print(f"{len(tasks) - len(new)} of {len(tasks)} are in {output} already; overwrite=true")
@@ -176,7 +176,7 @@ def _report_line(task, pixels):
 
 def _write_results(task, photo, pixels, config):
     path = _result_path(task, config)
-    _make_folder(path.parent)
+    make_folder(path.parent)
     write_photo(path, dataclasses.replace(photo, pixels=pixels), config.quality)
     both = Photo(np.hstack([photo.pixels, pixels]))
     write_photo(path.parent / f"{Path(task.name).name}_before_after.png", both)
@@ -215,7 +215,7 @@ def enhance_test_photos(config):
     else:
         found = _iterations(phone, config.iteration)
     output = Path(config.output)
-    _make_folder(output)
+    make_folder(output)
     for label, checkpoint in found.items():
         generator = tf.function(load_checkpoint(checkpoint))
         for path in photos:
@@ -290,13 +290,13 @@ def find_model(model, models_orig_dir="models_orig"):
     """The file that `model=` names.
 
     Args:
-        model: path of a run folder, of a `.keras` file or of a checkpoint (without `.index`), the
-            name of a run in `models/`, or of one of the authors' models in `models_orig_dir`;
-            empty for the model that comes with the project.
+        model: path of a run folder, of a `.keras` or `.tflite` file or of a checkpoint (without
+            `.index`), the name of a run in `models/`, or of one of the authors' models in
+            `models_orig_dir`; empty for the model that comes with the project.
         models_orig_dir: folder of the authors' trained models.
 
     Returns:
-        Path of the `.keras` file, or of the checkpoint.
+        Path of the file, or of the checkpoint.
 
     Raises:
         UserError: if there is none.
@@ -347,6 +347,14 @@ def load_generator(model):
         raise UserError(f"model={path}: a damaged .keras file ({reason})") from error
 
 
+def load_network(path):
+    """What enhances with the file that `find_model` found: `LiteRTModel` or `Generator`."""
+    if path.suffix == litert.SUFFIX:
+        return litert.LiteRTModel(path)
+    # As one graph the network frees its intermediate results as soon as it can.
+    return tf.function(load_generator(path))
+
+
 def find_tasks(source, target=None):
     """What `input` and `target` name.
 
@@ -389,7 +397,12 @@ def find_tasks(source, target=None):
     return list(found.values())
 
 
-def _make_folder(path):
+def make_folder(path):
+    """Makes the folder of the setting `output`, with those above it.
+
+    Raises:
+        UserError: naming it, if it cannot be made.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

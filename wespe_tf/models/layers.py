@@ -24,6 +24,15 @@ def statistics_dtype(compute_dtype):
     return "float64" if compute_dtype == "float64" else "float32"
 
 
+def picture_mean(x):
+    """Mean over height and width, (N, H, W, C) → (N, 1, 1, C).
+
+    Row by row: a runtime that adds up all pixels of a photo one after another, as a phone's may,
+    would lose three digits of float32.
+    """
+    return ops.mean(ops.mean(x, axis=2, keepdims=True), axis=1, keepdims=True)
+
+
 @keras.saving.register_keras_serializable(PACKAGE)
 class InstanceNormalization(keras.layers.Layer):
     """Normalises each channel of each picture by its own mean and variance.
@@ -59,8 +68,8 @@ class InstanceNormalization(keras.layers.Layer):
     def call(self, inputs):
         dtype = statistics_dtype(self.compute_dtype)
         x = ops.cast(inputs, dtype)
-        mean = ops.mean(x, axis=(1, 2), keepdims=True)
-        variance = ops.mean(ops.square(x - mean), axis=(1, 2), keepdims=True)
+        mean = picture_mean(x)
+        variance = picture_mean(ops.square(x - mean))
         gain = ops.cast(self.scale, dtype) * ops.rsqrt(variance + self.epsilon)
         offset = ops.cast(self.shift, dtype) - mean * gain
         return ops.cast(x * gain + offset, inputs.dtype)
@@ -71,6 +80,37 @@ class InstanceNormalization(keras.layers.Layer):
             "epsilon": self.epsilon,
             "scale_init": self.scale_init,
         }
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class LayerNormalization(keras.layers.GroupNormalization):
+    """Normalises each picture by its mean and variance over height, width and channels.
+
+    Keras's layer of one group with the same weights, but no tensor has more than four
+    dimensions, which phone accelerators require.
+
+    Args:
+        epsilon: added to the variance.
+        **kwargs: of `keras.layers.GroupNormalization`.
+
+    Call arguments:
+        inputs: (N, H, W, C) tensor.
+
+    Returns:
+        Tensor of the input's shape and of the layer's compute dtype.
+    """
+
+    def __init__(self, epsilon=1e-3, groups=1, **kwargs):
+        super().__init__(groups=groups, epsilon=epsilon, **kwargs)
+
+    def call(self, inputs):
+        dtype = statistics_dtype(self.compute_dtype)
+        x = ops.cast(inputs, dtype)
+        mean = ops.mean(picture_mean(x), axis=3, keepdims=True)
+        variance = ops.mean(picture_mean(ops.square(x - mean)), axis=3, keepdims=True)
+        gain = ops.cast(self.gamma, dtype) * ops.rsqrt(variance + self.epsilon)
+        offset = ops.cast(self.beta, dtype) - mean * gain
+        return ops.cast(x * gain + offset, self.compute_dtype)
 
 
 def make_norm(norm, name, epsilon=1e-3, scale_init=1.0, dtype=None):
@@ -98,9 +138,7 @@ def make_norm(norm, name, epsilon=1e-3, scale_init=1.0, dtype=None):
             epsilon=epsilon, momentum=0.9, gamma_initializer=gamma, name=name, dtype=dtype
         )
     if norm == "layer":
-        return keras.layers.GroupNormalization(
-            groups=1, epsilon=epsilon, gamma_initializer=gamma, name=name, dtype=dtype
-        )
+        return LayerNormalization(epsilon, gamma_initializer=gamma, name=name, dtype=dtype)
     if norm == "none":
         return None
     raise ValueError(f"norm: expected one of {', '.join(NORMS)}, got {norm!r}")

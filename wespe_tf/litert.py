@@ -1,0 +1,246 @@
+"""Runs and reads .tflite files: what a phone will compute, seen here."""
+
+import collections
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from .errors import UserError
+
+SUFFIX = ".tflite"
+# Side of the windows in which larger photos are enhanced where tiles are exact, pixels.
+TILE = 512
+# Operators whose results have shapes that are known only when they run.
+DYNAMIC_OPERATORS = {
+    *("BROADCAST_ARGS", "CUSTOM", "FILL", "IF", "NON_MAX_SUPPRESSION_V4", "RANGE", "RANK"),
+    *("SHAPE", "UNIQUE", "WHERE", "WHILE"),
+}
+
+
+class LiteRTModel:
+    """A generator that `export_tflite.py` wrote, run by the LiteRT interpreter.
+
+    A file whose tiles are exact (its norms are frozen, as the JSON file beside it says) enhances
+    larger photos in overlapping windows, others whole.
+
+    Args:
+        path: of the .tflite file.
+
+    Attributes:
+        shape: (height, width) that the graph takes, or None where they are free.
+        io: dtype of the graph's input and output, `"float32"` or `"uint8"`.
+        margin: pixels by which windows must overlap on each side, None where only whole photos
+            give the right result.
+
+    Raises:
+        UserError: if there is no such file, or it does not turn one picture into another.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        try:
+            self.interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+            inputs, outputs = (
+                self.interpreter.get_input_details(),
+                self.interpreter.get_output_details(),
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(f"model={path}: not a readable {SUFFIX} file") from error
+        signatures = [tuple(t["shape_signature"]) for t in (*inputs, *outputs)]
+        self.io = np.dtype(inputs[0]["dtype"]).name if inputs else None
+        if (
+            len(inputs) != 1
+            or len(outputs) != 1
+            or any(len(s) != 4 or s[0] != 1 or s[3] != 3 for s in signatures)
+            or self.io not in ("float32", "uint8")
+            or inputs[0]["dtype"] != outputs[0]["dtype"]
+        ):
+            raise UserError(
+                f"model={path}: expected one (1, height, width, 3) input and output of float32 or "
+                "uint8"
+            )
+        self.input, self.output = inputs[0]["index"], outputs[0]["index"]
+        height, width = signatures[0][1:3]
+        self.shape = None if -1 in (height, width) else (int(height), int(width))
+        self.margin = _margin(self.path)
+        self.allocated = None
+
+    def __call__(self, pictures, training=False):
+        """Enhances pictures of any one size.
+
+        Args:
+            pictures: (N, H, W, 3) float32 array in [0, 1].
+            training: as Keras models have it; only False.
+
+        Returns:
+            float32 array of the same shape; of a uint8 graph the bytes divided by 255.
+
+        Raises:
+            UserError: if the graph does not take this size.
+        """
+        if training:
+            raise ValueError(f"{self.path}: can only be run, not trained")
+        return np.stack([self._enhance(picture) for picture in pictures])
+
+    def _enhance(self, picture):
+        height, width = picture.shape[:2]
+        if self.margin is None or self.shape == (height, width):
+            return self._run(picture)
+        window = self.shape or (min(TILE, height), min(TILE, width))
+        if min(window) <= 2 * self.margin and self.shape is None:
+            return self._run(picture)
+        if height < window[0] or width < window[1] or min(window) <= 2 * self.margin:
+            self._refuse(height, width)
+        result = np.empty_like(picture)
+        for top, first_row, last_row in spans(height, window[0], self.margin):
+            for left, first, last in spans(width, window[1], self.margin):
+                tile = self._run(picture[top : top + window[0], left : left + window[1]])
+                inner = tile[first_row - top : last_row - top, first - left : last - left]
+                result[first_row:last_row, first:last] = inner
+        return result
+
+    def _run(self, picture):
+        """One pass over an (H, W, 3) float32 array."""
+        size = picture.shape[:2]
+        if self.shape not in (None, size):
+            self._refuse(*size)
+        if self.io == "uint8":
+            picture = np.rint(picture * 255).astype(np.uint8)
+        return self.run(picture) / np.float32(255 if self.io == "uint8" else 1)
+
+    def run(self, picture):
+        """What the graph itself gives.
+
+        Args:
+            picture: (H, W, 3) array of the graph's dtype and, where it is fixed, size.
+
+        Returns:
+            Array of the same shape and dtype.
+        """
+        if self.allocated != picture.shape:
+            try:
+                if self.shape is None:
+                    self.interpreter.resize_tensor_input(self.input, (1, *picture.shape))
+                self.interpreter.allocate_tensors()
+            except (ValueError, RuntimeError) as error:
+                raise UserError(f"model={self.path}: cannot take {_size(picture.shape)}") from error
+            self.allocated = picture.shape
+        self.interpreter.set_tensor(self.input, picture[None])
+        self.interpreter.invoke()
+        return self.interpreter.get_tensor(self.output)[0]
+
+    def _refuse(self, height, width):
+        larger = "" if self.margin is None else " or larger"
+        raise UserError(
+            f"model={self.path}: takes photos of {_size(self.shape)}{larger}, this one has "
+            f"{_size((height, width))}"
+        )
+
+
+def spans(length, window, margin):
+    """Places of overlapping windows along one side, and what each answers for.
+
+    Args:
+        length: of the side, at least `window`.
+        window: length of the windows, more than twice the margin.
+        margin: pixels at a window's ends that only its neighbour gets right; at the ends of the
+            side itself none are lost.
+
+    Returns:
+        List of (start of the window, first pixel it answers for, the one after its last).
+    """
+    found, done = [], 0
+    while done < length:
+        start = min(max(done - margin, 0), length - window)
+        end = length if start + window == length else start + window - margin
+        found.append((start, done, end))
+        done = end
+    return found
+
+
+@dataclasses.dataclass
+class Graph:
+    """What a .tflite file says of its graph.
+
+    Attributes:
+        operators: operator's name → how often it is there.
+        largest_rank: of all its tensors.
+        dynamic: what is known only when it runs: operators, and tensors of a free shape.
+        multiply_adds: of the convolutions, for each pixel of the photo.
+    """
+
+    operators: dict
+    largest_rank: int
+    dynamic: list
+    multiply_adds: int
+
+
+def read_graph(content):
+    """Reads what `Graph` holds from the bytes of a .tflite file."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    names = {
+        code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
+    }
+    operators, dynamic, rank, products = collections.Counter(), [], 0, 0
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            rank = max(rank, 0 if tensor.shape is None else len(tensor.shape))
+            if tensor.shapeSignature is not None and -1 in tensor.shapeSignature:
+                dynamic.append(tensor.name.decode())
+        for operator in graph.operators:
+            code = model.operatorCodes[operator.opcodeIndex]
+            name = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+            operators[name] += 1
+            if name in DYNAMIC_OPERATORS:
+                dynamic.append(name)
+            if name == "CONV_2D":
+                products += int(np.prod(graph.tensors[operator.inputs[1]].shape))
+    return Graph(dict(sorted(operators.items())), rank, dynamic, products)
+
+
+def measure(path, height, width):
+    """Seconds and peak memory of a file for one photo, in a process of its own.
+
+    Args:
+        path: of the .tflite file.
+        height: of the photo.
+        width: of the photo.
+
+    Returns:
+        (seconds, bytes or None where the system does not tell).
+
+    Raises:
+        UserError: if the file cannot be run at this size.
+    """
+    probe = Path(__file__).with_name("litert_probe.py")
+    arguments = [str(value) for value in (path, height, width, os.cpu_count())]
+    done = subprocess.run([sys.executable, probe, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        raise UserError(f"{path}: cannot be run at {_size((height, width))} ({lines[-1]})")
+    result = json.loads(done.stdout)
+    return result["seconds"], result["bytes"]
+
+
+def _margin(path):
+    """The margin that the JSON file beside a model names for exact tiles, or None."""
+    try:
+        described = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        return int(described["margin"]) if described["tiles_exact"] else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path.with_suffix('.json')}: expected tiles_exact and margin of {path.name}"
+        ) from error
+
+
+def _size(shape):
+    return f"{shape[1]}×{shape[0]}"
