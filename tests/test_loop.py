@@ -218,7 +218,7 @@ class TestTwoWorkers:
         ]
         for name in ("generator", "content", "color", "texture", "tv", "guide", "color_disc"):
             np.testing.assert_allclose(rows[0][name][1:], rows[1][name][1:], rtol=1e-4)
-        assert "run folder" not in (folder / "worker1.log").read_text()
+        assert "validation" not in (folder / "worker1.log").read_text()
 
     def test_one_that_dies_ends_the_others_with_a_message(self, tmp_path, photos):
         first, second = start_workers(tmp_path, photos, free_ports(2), "num_train_iters=100000")

@@ -128,9 +128,12 @@ class Checkpoints:
     """
 
     def __init__(self, run, model, schedule, keep):
+        # By variables: of layers in lists TensorFlow would find those that an optimizer trains, not
+        # the running statistics.
+        variables = {p: [v.value for v in getattr(model, p).variables] for p in PARTS}
         self.state = tf.train.Checkpoint(
-            **{part: getattr(model, part) for part in PARTS},
-            smoothing_seed=model.smoothing_seed.state,
+            **variables,
+            smoothing_seed=model.smoothing_seed.state.value,
             schedule=ScheduleState(schedule),
         )
         self.manager = tf.train.CheckpointManager(

@@ -1,0 +1,183 @@
+"""Runs that end early go on as if they had not."""
+
+import os
+import signal
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.test_training import TINY, make_data, read_log, read_summary, start, wait_for
+from wespe_tf import training
+from wespe_tf.errors import UserError
+from wespe_tf.runs import Checkpoints, RunFolder
+
+SETTINGS = [*TINY, "num_train_iters=6", "deterministic=true", "label_smoothing=0.1", "ema=0.5"]
+SETTINGS += ["schedule=balance", "balance_begin=2", "batch_size=2"]
+
+
+@pytest.fixture
+def data(tmp_path, make_photo, monkeypatch):
+    """Arguments that name tiny photos; the working folder is an empty one."""
+    own, val = make_data(tmp_path / "photos", make_photo)
+    monkeypatch.chdir(tmp_path)
+    return [*SETTINGS, *own, *val]
+
+
+def weights(run):
+    """All weights of a run's generator, by file."""
+    names = ("generator.keras", "generator_best.keras")
+    return [keras.saving.load_model(f"models/{run}/{name}").get_weights() for name in names]
+
+
+def state(run):
+    """Every value of a run's newest checkpoint but the schedule's, by name."""
+    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(f"models/{run}/checkpoints"))
+    shapes = reader.get_variable_to_shape_map()
+    return {name: reader.get_tensor(name) for name in shapes if "OBJECT_GRAPH" not in name}
+
+
+def assert_equal_runs(run, other):
+    for mine, theirs in zip(weights(run), weights(other)):
+        for pair in zip(mine, theirs):
+            np.testing.assert_array_equal(*pair)
+    mine, theirs = state(run), state(other)
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+    logs = [read_log(Path("models") / name) for name in (run, other)]
+    for rows in logs:
+        for row in rows:
+            del row["seconds"]
+    assert logs[0] == logs[1]
+    mine, theirs = (read_summary(Path("models") / name) for name in (run, other))
+    for key in ("iterations", "collapsed", "uniform_since", "iteration_of_least_distance"):
+        assert mine[key] == theirs[key]
+
+
+class Killed(BaseException):
+    """What a test throws where a process would be killed."""
+
+
+@pytest.mark.slow
+class TestResume:
+    @pytest.mark.parametrize("moment", ["before its checkpoint", "after its checkpoint"])
+    def test_ends_as_if_never_stopped(self, data, monkeypatch, moment):
+        training.main([*data, "run=whole"])
+        save = Checkpoints.save
+
+        def killing(self, iteration):
+            if iteration == 4 and moment.startswith("before"):
+                raise Killed
+            save(self, iteration)
+            if iteration == 4:
+                raise Killed
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(Checkpoints, "save", killing)
+            training.main([*data, "run=broken"])
+        training.main(["resume=true", "run=broken"])
+        assert_equal_runs("broken", "whole")
+
+    def test_killed_in_the_warm_start(self, data, monkeypatch):
+        training.main([*data, "run=whole"])
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(training, "warm_start", lambda *_: (_ for _ in ()).throw(Killed))
+            training.main([*data, "run=broken"])
+        training.main(["resume=true", "run=broken"])
+        assert_equal_runs("broken", "whole")
+
+    def test_passes_over_a_damaged_checkpoint(self, data, capsys):
+        training.main([*data, "run=whole"])
+        (newest,) = Path("models/whole/checkpoints").glob("ckpt-6.data*")
+        content = newest.read_bytes()
+        newest.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+        before = weights("whole")
+        training.main(["resume=true", "run=whole"])
+        assert "ckpt-6 is damaged and passed over" in capsys.readouterr().out
+        assert [row["iteration"] for row in read_log(Path("models/whole"))] == list("0123456")
+        for mine, theirs in zip(before, weights("whole")):
+            for pair in zip(mine, theirs):
+                np.testing.assert_array_equal(*pair)
+
+    def test_no_whole_checkpoint_is_told(self, data):
+        training.main([*data, "run=whole"])
+        for path in Path("models/whole/checkpoints").glob("*.index"):
+            path.write_bytes(b"")
+        with pytest.raises(UserError, match="checkpoints: no checkpoint that can be read"):
+            training.main(["resume=true", "run=whole"])
+
+    def test_a_finished_run_stays_as_it_is(self, data):
+        training.main([*data, "run=whole"])
+        before, rows = weights("whole"), read_log(Path("models/whole"))
+        training.main(["resume=true", "run=whole"])
+        assert read_log(Path("models/whole")) == rows
+        for mine, theirs in zip(before, weights("whole")):
+            for pair in zip(mine, theirs):
+                np.testing.assert_array_equal(*pair)
+
+    def test_killed_as_a_process(self, data, tmp_path):
+        whole = start(tmp_path, *data, "run=whole")
+        broken = start(tmp_path, *data, "run=broken")
+        log = tmp_path / "models" / "broken" / "log.csv"
+        wait_for(lambda: log.exists() and len(log.read_text().splitlines()) > 4, broken)
+        broken.send_signal(signal.SIGKILL)
+        broken.wait()
+        resumed = start(tmp_path, "resume=true", "run=broken")
+        for process in (whole, resumed):
+            _, errors = process.communicate(timeout=300)
+            assert process.returncode == 0, errors[-3000:]
+        assert_equal_runs("broken", "whole")
+        assert not os.path.exists("models/broken/.lock")
+
+
+class TestRefused:
+    @pytest.fixture
+    def refused(self, tmp_path, monkeypatch):
+        """Function: the message with which arguments are refused."""
+        monkeypatch.chdir(tmp_path)
+
+        def call(*arguments):
+            with pytest.raises(UserError) as caught:
+                training.main(list(arguments))
+            return str(caught.value)
+
+        return call
+
+    def test_without_a_name(self, refused):
+        assert refused("resume=true") == ("resume=true: expected run=NAME, and at most distribute=")
+
+    def test_with_other_settings(self, refused):
+        message = refused("resume=true", "run=mine", "batch_size=3")
+        assert message.endswith("at most distribute=; batch_size is the run's own")
+
+    def test_unknown_run(self, refused):
+        expected = Path("models") / "mine" / "config.yaml"
+        assert refused("resume=true", "run=mine") == (
+            f"run=mine: no run to resume; {expected} is missing"
+        )
+
+    def test_name_outside_of_models(self, refused):
+        assert refused("resume=true", "run=../x").startswith("run=../x: expected letters")
+
+    def test_a_folder_that_another_process_has(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        config = training.load(training.TrainConfig, [*TINY, "run=mine"])
+        with RunFolder.open(config) as run:
+            with pytest.raises(UserError, match="run=mine: another process works on models/mine"):
+                RunFolder(run.path)
+        with RunFolder(run.path):
+            pass
+
+
+@pytest.mark.slow
+def test_numbers_gone_wrong_end_the_run_with_advice(data):
+    with pytest.raises(UserError) as caught:
+        training.main([*data, "run=mine", "schedule=simultaneous", "learning_rate=1e30"])
+    message = str(caught.value)
+    assert message.startswith("iteration ") and "the last checkpoint is kept. Try" in message
+    names = {path.name for path in Path("models/mine/checkpoints").glob("*.index")}
+    assert names == {"ckpt-0.index"}
+    assert all(np.isfinite(values).all() for values in state("mine").values())
