@@ -1,11 +1,15 @@
 """The command `test_model.py`: whole photos in, enhanced photos out."""
 
+import errno
 import os
 import re
 import subprocess
 import sys
+import tempfile
+import weakref
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -247,6 +251,46 @@ class TestFiles:
         assert len(errors) == 1 and errors[0].startswith("error: photos/bad.jpg: not a readable")
         assert {p.name for p in Path("o").rglob("*_enhanced.png")} == {"1_enhanced.png"}
         assert len(list(Path("o").rglob("*_enhanced.png"))) == 2
+
+    def test_of_forty_photos_one_is_broken(self, run, make_photo, monkeypatch, capsys):
+        """The others are done, and what is held of them is given back."""
+        Path("photos").mkdir()
+        for number in range(40):
+            Image.fromarray(make_photo(24, 32, number)).save(f"photos/{number}.png")
+        Path("photos/17.png").write_bytes(Path("photos/17.png").read_bytes()[:700])
+        batches, real = [], module._Batch
+        monkeypatch.setattr(
+            module, "_Batch", lambda *given: batches.append(real(*given)) or batches[0]
+        )
+        arguments = [*PLAIN, "model=mine", "input=photos", "output=o"]
+        monkeypatch.setattr(sys, "argv", ["test_model.py", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            module.command()
+        assert ended.value.code == 1
+        errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+        assert len(errors) == 1 and errors[0].startswith("error: photos/17.png: not a readable")
+        assert len(list(Path("o").glob("*_enhanced.png"))) == 39
+        assert len(batches[0].records) == 39 and batches[0].budget.held == 0
+
+    def test_photos_are_not_kept(self, run, make_photo, monkeypatch):
+        """When one is read, of those before it at most two are there: enhanced, and written."""
+        Path("photos").mkdir()
+        for number in range(9):
+            Image.fromarray(make_photo(24, 32, number)).save(f"photos/{number}.png")
+        there, seen = [], []
+
+        def read(path):
+            seen.append(sum(pixels() is not None for pixels in there))
+            return read_photo(path)
+
+        def empty(*arguments):
+            there.append(weakref.ref(pixels := np.empty(*arguments)))
+            return pixels
+
+        monkeypatch.setattr(module, "read_photo", read)
+        monkeypatch.setattr(module, "np", SimpleNamespace(empty=empty))
+        module.main([*PLAIN, "model=mine", "input=photos", "output=o"])
+        assert len(seen) == len(there) == 9 and max(seen) <= 2
 
     def test_more_than_the_allowed_megapixels(self, refused, photo):
         line = refused("model=mine", "input=holiday.png", "max_megapixels=0.002", "output=out")
@@ -496,6 +540,36 @@ class TestBadInput:
         line = refused("model=mine", "input=holiday.png", "output=out")
         assert line.startswith("out/holiday_enhanced.png: cannot be written (")
         assert [p.name for p in Path("out").iterdir()] == ["holiday_enhanced.png"]
+
+    def test_a_full_disk_leaves_nothing_behind(self, refused, photo, monkeypatch):
+        real = tempfile.NamedTemporaryFile
+
+        def full(**options):
+            def writelines(content):
+                file.write(content[0][:20])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+            file = real(**options)
+            file.writelines = writelines
+            return file
+
+        monkeypatch.setattr("wespe_tf.images.tempfile.NamedTemporaryFile", full)
+        line = refused("model=mine", "input=holiday.png", "output=out")
+        assert line == "out/holiday_enhanced.png: cannot be written (No space left on device)"
+        assert list(Path("out").iterdir()) == []
+
+    def test_a_folder_without_rights(self, refused, photo):
+        Path("out").mkdir(mode=0o500)
+        if os.access("out", os.W_OK):
+            pytest.skip("this user may write everywhere")
+        line = refused("model=mine", "input=holiday.png", "output=out")
+        assert line == "out/holiday_enhanced.png: cannot be written (Permission denied)"
+        line = refused("model=mine", "input=holiday.png", "output=out/deeper")
+        assert line == "output=out/deeper: cannot be made (Permission denied)"
+
+    def test_no_bytes(self, refused, run):
+        Path("empty.jpg").touch()
+        assert refused("model=mine", "input=empty.jpg").startswith("empty.jpg: not a readable")
 
     def test_target_of_another_size(self, refused, photo, make_photo):
         Image.fromarray(make_photo(83, 61)).save("target.png")
