@@ -233,6 +233,12 @@ class TestFiles:
         blend = strength * expected_result(generator, picture) + (1 - strength) * picture
         assert np.abs(read("out/holiday_enhanced.png") - blend).max() <= 1
 
+    def test_report(self, command, photos):
+        lines = command("model=mine", "input=photos", "output=out", "report=true")
+        assert "out/report.html shows them" in lines
+        page = Path("out/report.html").read_text()
+        assert all(f"photos/{name}.png" in page for name in photos) and "53×40   whole" in page
+
     def test_patterns(self, command, refused, photos, run):
         command("model=mine", "input=photos/**/*.png", "output=out")
         found = {p.relative_to("out").as_posix() for p in Path("out").rglob("*_enhanced.png")}

@@ -256,6 +256,7 @@ class TestConfig:
     format: str = setting("png", "of the results; same keeps the input's", choices=("png", "same"))
     quality: int = setting(95, "of JPEG and WebP results", "1 to 100", at_least=1, below=101)
     overwrite: bool = setting(False, "whether results that are there already are made again")
+    report: bool = setting(False, "whether report.html shows the results under sliders")
     runtime: str = setting(
         "auto",
         "what computes; auto is keras with a GPU, openvino without",

@@ -26,6 +26,7 @@ from .memory import COPIES, Budget, room_of_photos
 from .models.generator import Generator
 from .photos import Photo, read_photo, to_8_bits, write_photo
 from .reference import is_checkpoint, load_checkpoint
+from .report import pictures_of, write_report
 from .runtimes import Runtime, choose_runtime
 from .tiles import Enhancer, Plan
 
@@ -113,6 +114,9 @@ def enhance_files(config):
     scores = [record.score for record in batch.records if record.score is not None]
     if scores:
         print("mean of {}: PSNR {:.2f} dB   SSIM {:.4f}".format(len(scores), *np.mean(scores, 0)))
+    if config.report:
+        write_report(output / "report.html", batch.entries)
+        print(f"{output / 'report.html'} shows them")
     print(f"results are in {output}")
     if batch.failures:
         for error in batch.failures:
@@ -140,9 +144,10 @@ class Record:
     seconds: float
     score: tuple | None
 
-    def __str__(self):
-        parts = [f"{self.task.path}: {self.size[0]}×{self.size[1]}", str(self.plan)]
-        parts += [str(self.runtime), f"{self.seconds:.1f} s"]
+    def numbers(self):
+        """Size, plan, runtime, seconds and scores as one line."""
+        parts = [f"{self.size[0]}×{self.size[1]}", str(self.plan), str(self.runtime)]
+        parts.append(f"{self.seconds:.1f} s")
         if self.score is not None:
             parts.append("PSNR {:.2f} dB   SSIM {:.4f}".format(*self.score))
         return "   ".join(parts)
@@ -153,13 +158,14 @@ class _Batch:
 
     Attributes:
         records: a `Record` of every photo that is done.
-        failures: a `UserError` of every other one.
+        entries: of the report, see `write_report`, where one is asked for.
+        failures: what went wrong with every other one.
     """
 
     def __init__(self, config, enhancer, several):
         self.config, self.enhancer, self.several = config, enhancer, several
         self.budget = Budget(room_of_photos(config.memory_limit))
-        self.records, self.failures = [], []
+        self.records, self.entries, self.failures = [], [], []
 
     def run(self, tasks):
         """Enhances photos; a failure ends it only where there is one photo altogether."""
@@ -177,7 +183,7 @@ class _Batch:
                 self._guarded(_settle, writing)
                 writing = writer.submit(self._write, *done) if done else None
                 if done:
-                    bar.write(str(done[0]))
+                    bar.write(f"{done[0].task.path}: {done[0].numbers()}")
                 del done
                 bar.update()
             self._guarded(_settle, writing)
@@ -215,6 +221,8 @@ class _Batch:
             enhanced = both[:, width:]
             self.enhancer(photo.pixels, plan, self.config.strength, enhanced)
             seconds = time.monotonic() - start
+            if share > self.budget.size:
+                self.enhancer.release()  # Writing so large a photo takes the networks' room.
             score = _score(task, enhanced)
         except BaseException:
             self.budget.give_back(share)
@@ -232,6 +240,8 @@ class _Batch:
             name = f"{Path(record.task.name).name}_before_after.png"
             write_photo(path.parent / name, Photo(both))
             self.records.append(record)
+            if self.config.report:
+                self.entries.append((record.task.path, record.numbers(), *pictures_of(both)))
         finally:
             self.budget.give_back(share)
 

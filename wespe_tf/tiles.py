@@ -169,6 +169,11 @@ class Enhancer:
             picture.place(result, enhanced[0][window.cut()], window.inner)
         return result
 
+    def release(self):
+        """Frees what the networks keep between photos, at the price of compiling them again."""
+        for network in self.ready.values():
+            network.release()
+
     def _of_sample(self, picture):
         """Gains and offsets of all norms, measured on patches all over a framed photo."""
         run = self._ready("statistics")
