@@ -309,40 +309,20 @@ def run_our_photos(checkpoint, count):
 
     What it leaves in `RECORD`: `seconds` of the network for each of `<k>_ours.npy`.
     """
-    from wespe_tf.enhance import enhance
     from wespe_tf.reference import load_checkpoint
 
     generator = load_checkpoint(checkpoint)
     seconds = []
     for k in range(int(count)):
         photo = np.load(f"{k}_photo.npy")
-        plain, spent = recorded(generator, f"{k}_ours.npy", np.float32)
-        enhance(plain, photo, reflect=False)
-        seconds += spent
-        rounding, _ = recorded(generator, f"{k}_ours_float16.npy", np.float16)
-        enhance(rounding, photo, reflect=False)
+        for name, dtype in (("ours", np.float32), ("ours_float16", np.float16)):
+            inputs = (photo[None] / np.float32(255)).astype(dtype).astype(np.float32)
+            start = time.perf_counter()
+            outputs = np.asarray(generator(inputs))
+            if name == "ours":
+                seconds.append(time.perf_counter() - start)
+            np.save(f"{k}_{name}.npy", outputs[0])
     Path(RECORD).write_text(json.dumps({"seconds": seconds}))
-
-
-def recorded(generator, path, dtype):
-    """A generator that rounds its input through `dtype` and writes its output to `path`.
-
-    Returns:
-        The function, and the list to which each call adds the seconds that it took.
-    """
-    from keras import ops
-
-    spent = []
-
-    def network(inputs, training):
-        start = time.perf_counter()
-        inputs = inputs.astype(dtype).astype(np.float32)
-        outputs = ops.convert_to_numpy(generator(inputs, training=training))
-        spent.append(time.perf_counter() - start)
-        np.save(path, outputs[0])
-        return outputs
-
-    return network, spent
 
 
 def run_our_training(*arguments):

@@ -21,7 +21,6 @@ from pathlib import Path
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 from scipy.stats import spearmanr
 
@@ -29,12 +28,14 @@ from wespe_tf import metrics
 from wespe_tf.config import TrainConfig, load
 from wespe_tf.data.folders import find_pairs, find_pictures
 from wespe_tf.data.pipeline import PatchStream
-from wespe_tf.enhance import enhance, load_generator
+from wespe_tf.enhance import load_generator
 from wespe_tf.guide import Guide
 from wespe_tf.images import read_picture, to_uint8, write_picture
 from wespe_tf.models.build import make_generator
 from wespe_tf.plots import to_png
 from wespe_tf.reproduce import append_row, read_rows, replace_tables
+from wespe_tf.runtimes import choose_runtime
+from wespe_tf.tiles import Enhancer
 from wespe_tf.tone import ToneCurve, histogram
 from wespe_tf.transfer import luminance_histogram
 
@@ -216,7 +217,7 @@ class Bench:
         summary = json.loads((folder / "summary.json").read_text())
         crops = summary["validation"]
         self.add(
-            _whole(load_generator(folder / "generator.keras")),
+            Enhancer(load_generator(folder / "generator.keras"), choose_runtime("keras")),
             *(name, budget, seed),
             crops_psnr=f"{crops['psnr_enhanced']:.3f}",
             crops_psnr_best=f"{crops['psnr_best']:.3f}",
@@ -237,9 +238,11 @@ class Bench:
         for path in find_pictures(self.data / "source", "data"):
             answer = answers / f"{Path(path).stem}.png"
             if not answer.exists():
-                teacher = teacher or tf.function(load_generator(pairs_model))
+                teacher = teacher or Enhancer(
+                    load_generator(pairs_model), choose_runtime("keras"), reflect=False
+                )
                 answers.mkdir(exist_ok=True)
-                write_picture(answer, enhance(teacher, read_picture(path), reflect=False))
+                write_picture(answer, teacher(read_picture(path)))
         config = load(TrainConfig, ["preset=recommended"])
         keras.utils.set_random_seed(seed)
         generator = make_generator(config, "generator")
@@ -257,7 +260,7 @@ class Bench:
             generator.train_on_batch(source / np.float32(255), answer / np.float32(255))
         seconds = f"{time.monotonic() - start:.0f}"
         self.add(
-            *(_whole(generator), "supervised", budget, seed),
+            *(Enhancer(generator, choose_runtime("keras")), "supervised", budget, seed),
             seconds=seconds,
             precision="float32",
         )
@@ -334,12 +337,6 @@ def _markdown(rows):
             f"{mean['seconds']:.0f}" if numbers["seconds"] else "",
         ]
         yield f"| {' | '.join(cells)} |"
-
-
-def _whole(generator):
-    """The enhancement of a whole photo as one graph, which holds less memory."""
-    graph = tf.function(generator)
-    return lambda photo: enhance(graph, photo)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """The command `test_model.py`: whole photos in, enhanced photos out."""
 
+import errno
 import os
 import re
 import subprocess
 import sys
+import tempfile
+import weakref
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -16,12 +20,20 @@ from PIL import Image
 from wespe_tf import Discriminator, Generator
 from wespe_tf import enhance as module
 from wespe_tf.config import TrainConfig, load
-from wespe_tf.enhance import REACH, SHIPPED_MODEL, enhance, load_generator
+from wespe_tf.enhance import SHIPPED_MODEL, enhance, load_generator
 from wespe_tf.errors import UserError
 from wespe_tf.images import limit_megapixels
 from wespe_tf.photos import Photo, read_photo, write_photo
+from wespe_tf.runtimes import choose_runtime
+from wespe_tf.tiles import Enhancer
 
 ROOT = Path(__file__).parents[1]
+
+
+# Half the view of the generator below: 9×9, twice 3×3 in a block, twice 3×3, 9×9.
+REACH = 4 + 2 + 2 + 4
+# The numbers of one pass in Keras.
+PLAIN = ("runtime=keras", "mode=whole")
 
 
 def array(tensor):
@@ -76,7 +88,7 @@ def command(monkeypatch, capsys):
     """Function that runs `test_model.py` with arguments and returns its printed lines."""
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["test_model.py", *arguments])
+        monkeypatch.setattr(sys, "argv", ["test_model.py", *PLAIN, *arguments])
         module.command()
         return capsys.readouterr().out.splitlines()
 
@@ -88,7 +100,7 @@ def refused(monkeypatch, capsys):
     """Function that runs the command, which fails, and returns its one line of error."""
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["test_model.py", *arguments])
+        monkeypatch.setattr(sys, "argv", ["test_model.py", *PLAIN, *arguments])
         with pytest.raises(SystemExit) as ended:
             module.command()
         assert ended.value.code == 2
@@ -116,22 +128,10 @@ class TestEnhance:
         np.testing.assert_array_equal(enhanced, expected_result(generator, picture))
         assert (enhanced != picture).mean() > 0.5
 
-    def test_reach_covers_the_default_generators_view(self):
-        """Half of 9×9, eight of 3×3 in the blocks, two of 3×3, and 9×9."""
-        assert REACH == 4 + 8 + 2 + 4
-
-    def test_batches(self, generator, make_photo):
-        pictures = np.stack([make_photo(30, 41, seed) for seed in range(3)])
-        together = enhance(generator, pictures)
-        for enhanced, picture in zip(together, pictures):
-            alone = enhance(generator, picture)
-            assert np.abs(enhanced.astype(int) - alone).max() <= 1
-
-    def test_without_reflection_the_photo_alone_is_seen(self, generator, make_photo):
+    def test_an_enhancer_does_the_same(self, generator, make_photo):
         picture = make_photo(30, 41)
-        output = array(generator(picture[None].astype(np.float32) / 255))[0]
-        expected = np.rint(255 * np.clip(output, 0, 1)).astype(np.uint8)
-        np.testing.assert_array_equal(enhance(generator, picture, reflect=False), expected)
+        enhancer = Enhancer(generator, choose_runtime("keras"))
+        np.testing.assert_array_equal(enhance(enhancer, picture), enhance(generator, picture))
 
     @pytest.mark.parametrize("size", [(1, 1), (5, 30), (17, 17)])
     def test_photos_smaller_than_the_margin(self, generator, make_photo, size):
@@ -233,6 +233,12 @@ class TestFiles:
         blend = strength * expected_result(generator, picture) + (1 - strength) * picture
         assert np.abs(read("out/holiday_enhanced.png") - blend).max() <= 1
 
+    def test_report(self, command, photos):
+        lines = command("model=mine", "input=photos", "output=out", "report=true")
+        assert "out/report.html shows them" in lines
+        page = Path("out/report.html").read_text()
+        assert all(f"photos/{name}.png" in page for name in photos) and "53×40   whole" in page
+
     def test_patterns(self, command, refused, photos, run):
         command("model=mine", "input=photos/**/*.png", "output=out")
         found = {p.relative_to("out").as_posix() for p in Path("out").rglob("*_enhanced.png")}
@@ -242,7 +248,7 @@ class TestFiles:
     def test_one_bad_photo_does_not_end_the_work(self, photos, monkeypatch, capsys):
         Path("photos/bad.jpg").write_text("no photo")
         monkeypatch.setattr(
-            sys, "argv", ["test_model.py", "model=mine", "input=photos", "output=o"]
+            sys, "argv", ["test_model.py", *PLAIN, "model=mine", "input=photos", "output=o"]
         )
         with pytest.raises(SystemExit) as ended:
             module.command()
@@ -252,11 +258,84 @@ class TestFiles:
         assert {p.name for p in Path("o").rglob("*_enhanced.png")} == {"1_enhanced.png"}
         assert len(list(Path("o").rglob("*_enhanced.png"))) == 2
 
+    def test_of_forty_photos_one_is_broken(self, run, make_photo, monkeypatch, capsys):
+        """The others are done, and what is held of them is given back."""
+        Path("photos").mkdir()
+        for number in range(40):
+            Image.fromarray(make_photo(24, 32, number)).save(f"photos/{number}.png")
+        Path("photos/17.png").write_bytes(Path("photos/17.png").read_bytes()[:700])
+        batches, real = [], module._Batch
+        monkeypatch.setattr(
+            module, "_Batch", lambda *given: batches.append(real(*given)) or batches[0]
+        )
+        arguments = [*PLAIN, "model=mine", "input=photos", "output=o"]
+        monkeypatch.setattr(sys, "argv", ["test_model.py", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            module.command()
+        assert ended.value.code == 1
+        errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+        assert len(errors) == 1 and errors[0].startswith("error: photos/17.png: not a readable")
+        assert len(list(Path("o").glob("*_enhanced.png"))) == 39
+        assert len(batches[0].records) == 39 and batches[0].budget.held == 0
+
+    def test_photos_are_not_kept(self, run, make_photo, monkeypatch):
+        """When one is read, of those before it at most two are there: enhanced, and written."""
+        Path("photos").mkdir()
+        for number in range(9):
+            Image.fromarray(make_photo(24, 32, number)).save(f"photos/{number}.png")
+        there, seen = [], []
+
+        def read(path):
+            seen.append(sum(pixels() is not None for pixels in there))
+            return read_photo(path)
+
+        def empty(*arguments):
+            there.append(weakref.ref(pixels := np.empty(*arguments)))
+            return pixels
+
+        monkeypatch.setattr(module, "read_photo", read)
+        monkeypatch.setattr(module, "np", SimpleNamespace(empty=empty))
+        module.main([*PLAIN, "model=mine", "input=photos", "output=o"])
+        assert len(seen) == len(there) == 9 and max(seen) <= 2
+
     def test_more_than_the_allowed_megapixels(self, refused, photo):
         line = refused("model=mine", "input=holiday.png", "max_megapixels=0.002", "output=out")
         limit_megapixels(400)
         assert line == "holiday.png: larger than max_megapixels=0.002"
         assert not list(Path("out").iterdir())
+
+
+class TestChoices:
+    def test_are_printed(self, command, photo):
+        line = command("model=mine", "input=holiday.png", "output=out")[0]
+        assert re.fullmatch(r"holiday.png: 83×61   whole   keras, float32   \d+\.\d s", line)
+
+    @pytest.mark.parametrize("mode", ["fast", "exact"])
+    def test_tiles(self, command, generator, run, make_photo, mode):
+        picture = make_photo(150, 190)
+        Image.fromarray(picture).save("photo.png")
+        line = command("model=mine", "input=photo.png", "output=out", f"mode={mode}")[0]
+        assert f"   {mode}, tiles of " in line
+        off = read("out/photo_enhanced.png") - expected_result(generator, picture).astype(int)
+        assert np.abs(off).max() <= (1 if mode == "exact" else 12)
+
+    def test_too_little_memory(self, refused, photo):
+        line = refused("model=mine", "input=holiday.png", "mode=fast", "memory_limit=0.5")
+        assert line.startswith(
+            "memory_limit=0.5: too little for 83×61 pixels, expected at least 0."
+        )
+
+    def test_keras_has_no_bfloat16(self, refused, photo):
+        line = refused("model=mine", "input=holiday.png", "precision=bfloat16")
+        assert line.startswith("runtime=keras: computes in float32")
+
+    @pytest.mark.slow
+    def test_openvino_by_default(self, command, generator, photo):
+        arguments = ["runtime=auto", "mode=auto", "precision=float32"]
+        line = command("model=mine", "input=holiday.png", "output=out", *arguments)[0]
+        assert "   openvino, float32   " in line or "   keras, float32   " in line
+        expected = expected_result(generator, photo[1])
+        assert np.abs(read("out/holiday_enhanced.png") - expected.astype(int)).max() <= 1
 
 
 class TestScores:
@@ -411,7 +490,7 @@ class TestShippedModel:
         command(f"input={name}", "output=out")
         enhanced = read("out/holiday_enhanced.png")
         generator = load_generator(SHIPPED_MODEL)
-        np.testing.assert_array_equal(enhanced, expected_result(generator, picture))
+        np.testing.assert_array_equal(enhanced, enhance(generator, picture))
         assert np.corrcoef(enhanced.ravel(), picture.ravel())[0, 1] > 0.8
 
     def test_is_small_and_can_be_made_again(self):
@@ -467,6 +546,36 @@ class TestBadInput:
         line = refused("model=mine", "input=holiday.png", "output=out")
         assert line.startswith("out/holiday_enhanced.png: cannot be written (")
         assert [p.name for p in Path("out").iterdir()] == ["holiday_enhanced.png"]
+
+    def test_a_full_disk_leaves_nothing_behind(self, refused, photo, monkeypatch):
+        real = tempfile.NamedTemporaryFile
+
+        def full(**options):
+            def writelines(content):
+                file.write(content[0][:20])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+            file = real(**options)
+            file.writelines = writelines
+            return file
+
+        monkeypatch.setattr("wespe_tf.images.tempfile.NamedTemporaryFile", full)
+        line = refused("model=mine", "input=holiday.png", "output=out")
+        assert line == "out/holiday_enhanced.png: cannot be written (No space left on device)"
+        assert list(Path("out").iterdir()) == []
+
+    def test_a_folder_without_rights(self, refused, photo):
+        Path("out").mkdir(mode=0o500)
+        if os.access("out", os.W_OK):
+            pytest.skip("this user may write everywhere")
+        line = refused("model=mine", "input=holiday.png", "output=out")
+        assert line == "out/holiday_enhanced.png: cannot be written (Permission denied)"
+        line = refused("model=mine", "input=holiday.png", "output=out/deeper")
+        assert line == "output=out/deeper: cannot be made (Permission denied)"
+
+    def test_no_bytes(self, refused, run):
+        Path("empty.jpg").touch()
+        assert refused("model=mine", "input=empty.jpg").startswith("empty.jpg: not a readable")
 
     def test_target_of_another_size(self, refused, photo, make_photo):
         Image.fromarray(make_photo(83, 61)).save("target.png")

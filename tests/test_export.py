@@ -19,6 +19,8 @@ from wespe_tf import export as module
 from wespe_tf.conversion import FORMATS
 from wespe_tf.enhance import load_generator
 from wespe_tf.litert import Graph
+from wespe_tf.runtimes import choose_runtime
+from wespe_tf.tiles import Enhancer
 
 MEASURED = ("format", "bytes", "psnr", "difference", "seconds", "multiply_adds", "operators", "gpu")
 
@@ -149,7 +151,7 @@ class TestFiles:
         enhance.command()
         with Image.open("out/photo_enhanced.png") as picture:
             found = np.asarray(picture).astype(int)
-        expected = enhance.enhance(load_generator("mine"), photo, reflect=False)
+        expected = Enhancer(load_generator("mine"), choose_runtime("keras"), reflect=False)(photo)
         assert np.abs(found - expected).max() <= 1 and (found != expected).mean() < 0.01
 
     def test_what_is_there_is_kept(self, printed, run, refused):
@@ -181,7 +183,7 @@ class TestApp:
         interpreter.invoke()
         found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
         assert found.dtype == np.uint8
-        expected = enhance.enhance(load_generator("mine"), bitmap, reflect=False)
+        expected = Enhancer(load_generator("mine"), choose_runtime("keras"), reflect=False)(bitmap)
         assert np.abs(found[0].astype(int) - expected).max() <= 1
         assert Image.frombytes("RGB", (width, height), found.tobytes()).size == (64, 48)
         entry = json.loads(Path("app/mine_export.json").read_text())["files"][0]

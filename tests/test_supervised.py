@@ -10,7 +10,9 @@ from PIL import Image
 from wespe_tf import enhance, training
 from wespe_tf.errors import UserError
 from wespe_tf.reference import load_checkpoint
+from wespe_tf.runtimes import choose_runtime
 from wespe_tf.supervised import PairedPatches, Sampler
+from wespe_tf.tiles import Enhancer
 
 SIDE = 32
 SMALL = [
@@ -170,7 +172,7 @@ def test_six_iterations_and_their_photos(tree):
     pair = np.asarray(Image.open(results / "iphone_7_iteration_3_before_after.png"))
     assert pair.shape == (600, 1600, 3)
     generator = load_checkpoint("models/iphone_iteration_3.ckpt")
-    again = enhance.enhance(generator, pair[:, :800], reflect=False)
+    again = Enhancer(generator, choose_runtime("keras"), reflect=False)(pair[:, :800])
     np.testing.assert_allclose(pair[:, 800:].astype(int), again.astype(int), atol=1)
 
 

@@ -30,7 +30,9 @@ from wespe_tf.errors import UserError
 from wespe_tf.evaluation import Validation
 from wespe_tf.metrics import psnr
 from wespe_tf.runs import Checkpoints, RunFolder
+from wespe_tf.runtimes import choose_runtime
 from wespe_tf.schedule import Simultaneous, make_schedule
+from wespe_tf.tiles import Enhancer
 from wespe_tf.training import adam, build_model, data_folders
 
 ROOT = Path(__file__).parents[1]
@@ -229,7 +231,8 @@ class TestRunFolder:
         validation = Validation(*streams, photos / "val_source", photos / "val_target")
         generator = keras.saving.load_model(finished.path / "generator.keras", safe_mode=True)
         assert generator.width == 8 and generator.blocks == 1
-        enhanced = [enhance(generator, picture) for picture in validation.source]
+        enhancer = Enhancer(generator, choose_runtime("keras"))
+        enhanced = [enhance(enhancer, picture) for picture in validation.source]
         scores = [psnr(*pair) for pair in zip(enhanced, validation.target)]
         expected = read_summary(finished.path)["validation"]["psnr_enhanced"]
         assert np.mean(scores) == pytest.approx(expected, abs=1e-3)

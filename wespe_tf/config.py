@@ -268,6 +268,26 @@ class TestConfig:
     format: str = setting("png", "of the results; same keeps the input's", choices=("png", "same"))
     quality: int = setting(95, "of JPEG and WebP results", "1 to 100", at_least=1, below=101)
     overwrite: bool = setting(False, "whether results that are there already are made again")
+    report: bool = setting(False, "whether report.html shows the results under sliders")
+    runtime: str = setting(
+        "auto",
+        "what computes; auto is keras with a GPU, openvino without",
+        choices=("auto", "keras", "openvino"),
+    )
+    precision: str = setting(
+        "auto",
+        "auto is bfloat16 for openvino on a processor with units for it, else float32",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    mode: str = setting(
+        "auto",
+        "whole: one pass; fast: tiles, their norms from a sample of the photo; exact: tiles that "
+        "equal the whole; auto: whole where it fits memory_limit, else fast",
+        choices=("auto", "whole", "fast", "exact"),
+    )
+    memory_limit: float = setting(
+        1.5, "of the whole process, chooses mode and tiles", "GB", at_least=0.1
+    )
     max_megapixels: float = setting(
         400.0, "larger photos are refused", "million pixels", at_least=0.0001
     )

@@ -6,6 +6,7 @@ import glob
 import json
 import os
 import sys
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 from PIL import Image
 from tqdm import tqdm
 
@@ -21,10 +21,14 @@ from . import litert, metrics
 from .config import TestConfig, help_text, load
 from .data.folders import find_pairs, find_pictures, natural_order
 from .errors import UserError, run_command
-from .images import SUFFIXES, limit_megapixels, read_picture, write_picture
+from .images import SUFFIXES, limit_megapixels, picture_size, read_picture, write_picture
+from .memory import COPIES, Budget, room_of_photos
 from .models.generator import Generator
 from .photos import Photo, read_photo, to_8_bits, write_photo
 from .reference import is_checkpoint, load_checkpoint
+from .report import pictures_of, write_report
+from .runtimes import Runtime, choose_runtime
+from .tiles import Enhancer, Plan
 
 USAGE = """\
 usage: python test_model.py input=PHOTO_FOLDER_OR_PATTERN [model=MODEL] [output=FOLDER] [target=…]
@@ -45,9 +49,6 @@ CROP_SIZES = {
 
 # The trained model that comes with the project, models/README.md; used where none is named.
 SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "models" / "phone_bench.keras"
-
-# Half the generator's receptive field: how far the photo's edge, zero padding, is felt.
-REACH = 18
 
 
 def main(arguments):
@@ -96,11 +97,7 @@ def enhance_files(config):
     Raises:
         UserError: if the model or the only photo cannot be read, or its result cannot be written.
     """
-    path = find_model(config.model, config.models_orig_dir)
-    generator = load_network(path)
-    # Checkpoints give the authors' numbers, and .tflite files the phone's, which have zero padding
-    # at the edges.
-    reflect = path.suffix == ".keras"
+    enhancer = make_enhancer(config)
     limit_megapixels(config.max_megapixels)
     tasks = find_tasks(config.input, config.target)
     output = Path(config.output)
@@ -109,37 +106,141 @@ def enhance_files(config):
     if len(new) < len(tasks):
         print(f"{len(tasks) - len(new)} of {len(tasks)} are in {output} already; overwrite=true")
 
-    scores, failures = [], []
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        bar = tqdm(new, unit="photo", disable=len(new) < 2)
-        writing = []
-        for task, reading in zip(bar, _one_ahead(reader, read_photo, [t.path for t in new])):
-            try:
-                photo = reading.result()
-                pixels = enhance(generator, photo.pixels, reflect, config.strength)
-                line, score = _report_line(task, pixels)
-                _settle(writing)
-                writing = [writer.submit(_write_results, task, photo, pixels, config)]
-            except UserError as error:
-                if len(tasks) == 1:
-                    raise
-                failures.append(error)
-                continue
-            bar.write(line)
-            scores += [score] if score is not None else []
-        try:
-            _settle(writing)
-        except UserError as error:
-            if len(tasks) == 1:
-                raise
-            failures.append(error)
+    batch = _Batch(config, enhancer, len(tasks) > 1)
+    batch.run(new)
+    scores = [record.score for record in batch.records if record.score is not None]
     if scores:
         print("mean of {}: PSNR {:.2f} dB   SSIM {:.4f}".format(len(scores), *np.mean(scores, 0)))
+    if config.report:
+        write_report(output / "report.html", batch.entries)
+        print(f"{output / 'report.html'} shows them")
     print(f"results are in {output}")
-    if failures:
-        for error in failures:
+    if batch.failures:
+        for error in batch.failures:
             print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+@dataclasses.dataclass
+class Record:
+    """What is known of an enhanced photo.
+
+    Attributes:
+        task: `Task`.
+        size: (width, height), pixels.
+        plan: `Plan` by which it was enhanced.
+        runtime: `Runtime` that did it.
+        seconds: that it took, without reading and writing.
+        score: (PSNR in dB, SSIM) against the target, or None.
+    """
+
+    task: Task
+    size: tuple
+    plan: Plan
+    runtime: Runtime
+    seconds: float
+    score: tuple | None
+
+    def numbers(self):
+        """Size, plan, runtime, seconds and scores as one line."""
+        parts = [f"{self.size[0]}×{self.size[1]}", str(self.plan), str(self.runtime)]
+        parts.append(f"{self.seconds:.1f} s")
+        if self.score is not None:
+            parts.append("PSNR {:.2f} dB   SSIM {:.4f}".format(*self.score))
+        return "   ".join(parts)
+
+
+class _Batch:
+    """Photos enhanced one after another; the next is read and the last written meanwhile.
+
+    Attributes:
+        records: a `Record` of every photo that is done.
+        entries: of the report, see `write_report`, where one is asked for.
+        failures: what went wrong with every other one.
+    """
+
+    def __init__(self, config, enhancer, several):
+        self.config, self.enhancer, self.several = config, enhancer, several
+        self.budget = Budget(room_of_photos(config.memory_limit))
+        self.records, self.entries, self.failures = [], [], []
+
+    def run(self, tasks):
+        """Enhances photos; a failure ends it only where there is one photo altogether."""
+        writing = None
+        with (
+            ThreadPoolExecutor(1) as reader,
+            ThreadPoolExecutor(1) as writer,
+            tqdm(total=len(tasks), unit="photo", disable=len(tasks) < 2) as bar,
+            self.budget,
+        ):
+            for reading in _one_ahead(reader, self._read, tasks):
+                done = self._guarded(self._enhance, reading)
+                # Here and in `_one_ahead` nothing keeps a photo alive that has been given back.
+                del reading
+                self._guarded(_settle, writing)
+                writing = writer.submit(self._write, *done) if done else None
+                if done:
+                    bar.write(f"{done[0].task.path}: {done[0].numbers()}")
+                del done
+                bar.update()
+            self._guarded(_settle, writing)
+
+    def _guarded(self, function, *arguments):
+        """What a function returns, or None where it fails by a `UserError`, which is kept."""
+        try:
+            return function(*arguments)
+        except UserError as error:
+            if not self.several:
+                raise
+            self.failures.append(str(error))  # The error itself would keep its photo.
+
+    def _read(self, task):
+        """A photo with its result's place beside it."""
+        height, width = picture_size(task.path)
+        share = COPIES * 3 * height * width
+        self.budget.take(share)
+        try:
+            photo = read_photo(task.path)
+            both = np.empty((height, 2 * width, 3), photo.pixels.dtype)
+            both[:, :width] = photo.pixels
+            return task, dataclasses.replace(photo, pixels=both[:, :width]), both, share
+        except BaseException:
+            self.budget.give_back(share)
+            raise
+
+    def _enhance(self, reading):
+        """A `Record`, and the photo with its result beside it."""
+        task, photo, both, share = reading.result()
+        try:
+            height, width = photo.pixels.shape[:2]
+            plan = self.enhancer.plan(photo.pixels, self.config.mode, self.config.memory_limit)
+            start = time.monotonic()
+            enhanced = both[:, width:]
+            self.enhancer(photo.pixels, plan, self.config.strength, enhanced)
+            seconds = time.monotonic() - start
+            if share > self.budget.size:
+                self.enhancer.release()  # Writing so large a photo takes the networks' room.
+            score = _score(task, enhanced)
+        except BaseException:
+            self.budget.give_back(share)
+            raise
+        record = Record(task, (width, height), plan, self.enhancer.runtime, seconds, score)
+        return record, photo, both, share
+
+    def _write(self, record, photo, both, share):
+        """Writes the results, and keeps the record of a photo of which they are there."""
+        try:
+            path = _result_path(record.task, self.config)
+            make_folder(path.parent)
+            enhanced = both[:, record.size[0] :]
+            write_photo(path, dataclasses.replace(photo, pixels=enhanced), self.config.quality)
+            name = f"{Path(record.task.name).name}_before_after.png"
+            write_photo(path.parent / name, Photo(both))
+            self.records.append(record)
+            if self.config.report:
+                self.entries.append((record.task.path, record.numbers(), *pictures_of(both)))
+        finally:
+            self.budget.give_back(share)
 
 
 def _one_ahead(pool, function, arguments):
@@ -149,37 +250,27 @@ def _one_ahead(pool, function, arguments):
         futures.append(pool.submit(function, argument))
         if len(futures) == 2:
             yield futures.popleft()
-    yield from futures
+    while futures:
+        yield futures.popleft()
 
 
-def _settle(futures):
-    for future in futures:
+def _settle(future):
+    if future is not None:
         future.result()
 
 
-def _report_line(task, pixels):
-    """What is printed for a photo, and its (PSNR, SSIM) where there is a target."""
-    height, width = pixels.shape[:2]
-    line = f"{task.path}: {width}×{height}"
+def _score(task, enhanced):
+    """PSNR in dB and SSIM against the target, in 8 bits; None without one."""
     if task.target is None:
-        return line, None
+        return None
     target = read_picture(task.target)
-    if target.shape != pixels.shape:
+    if target.shape != enhanced.shape:
         raise UserError(
             f"{task.target}: {target.shape[1]}×{target.shape[0]} pixels, but {task.path} has "
-            f"{width}×{height}"
+            f"{enhanced.shape[1]}×{enhanced.shape[0]}"
         )
-    eight = to_8_bits(pixels)
-    score = metrics.psnr(eight, target), metrics.ssim(eight, target)
-    return line + "   PSNR {:.2f} dB   SSIM {:.4f}".format(*score), score
-
-
-def _write_results(task, photo, pixels, config):
-    path = _result_path(task, config)
-    make_folder(path.parent)
-    write_photo(path, dataclasses.replace(photo, pixels=pixels), config.quality)
-    both = Photo(np.hstack([photo.pixels, pixels]))
-    write_photo(path.parent / f"{Path(task.name).name}_before_after.png", both)
+    eight = to_8_bits(enhanced)
+    return metrics.psnr(eight, target), metrics.ssim(eight, target)
 
 
 def _result_path(task, config):
@@ -191,7 +282,8 @@ def enhance_test_photos(config):
     """Enhances DPED's full-size test photos with the authors' keys, crops and file names.
 
     Unlike theirs, pixels are not rounded through float16, results are clipped where they leave
-    [0, 1], and `iteration=all` means every checkpoint that is there.
+    [0, 1], and `iteration=all` means every checkpoint that is there. Where the settings leave it
+    open a photo is enhanced as theirs does it: whole, in float32.
 
     Args:
         config: `TestConfig` without `input`.
@@ -216,14 +308,18 @@ def enhance_test_photos(config):
         found = _iterations(phone, config.iteration)
     output = Path(config.output)
     make_folder(output)
+    theirs = {"runtime": "keras", "precision": "float32", "mode": "whole"}
+    chosen = {key: getattr(config, key) for key in theirs}
+    asked = {key: theirs[key] if value == "auto" else value for key, value in chosen.items()}
     for label, checkpoint in found.items():
-        generator = tf.function(load_checkpoint(checkpoint))
+        runtime = choose_runtime(asked["runtime"], asked["precision"])
+        enhancer = Enhancer(load_checkpoint(checkpoint), runtime, reflect=False)
         for path in photos:
             stage = label.replace("_", " ").strip()
             what = f"{stage}, " if stage else f"Testing original {phone} model, "
             print(f"{what}processing image {Path(path).name}")
             photo = _centre_crop(path, phone, config.resolution)
-            enhanced = enhance(generator, photo, reflect=False)
+            enhanced = enhancer(photo, enhancer.plan(photo, asked["mode"], config.memory_limit))
             name = f"{config.model}_{Path(path).stem}{label}"
             write_picture(output / f"{name}_enhanced.png", enhanced)
             write_picture(output / f"{name}_before_after.png", np.hstack([photo, enhanced]))
@@ -258,32 +354,18 @@ def _centre_crop(path, phone, resolution):
     return photo[top : top + crop_height, left : left + crop_width]
 
 
-def enhance(generator, pictures, reflect=True, strength=1.0):
-    """Enhances pictures of any one size in a single pass.
+def enhance(model, photo):
+    """Enhances a photo in one pass, in float32.
 
     Args:
-        generator: a `Generator`, or another model from (N, H, W, 3) in [0, 1] to the same.
-        pictures: (H, W, 3) or (N, H, W, 3) uint8 or uint16 array.
-        reflect: whether the pictures are continued by reflection beyond their edges while the
-            network runs, so that the zero padding of its convolutions leaves no frame; the
-            authors' code does not.
-        strength: share of the enhanced picture in the result, in [0, 1]; the rest is the input.
+        model: a built `Generator`, or an `Enhancer`, which is quicker for several photos.
+        photo: (H, W, 3) uint8 or uint16 array.
 
     Returns:
         Array of the same shape and dtype.
     """
-    batch = pictures.reshape(-1, *pictures.shape[-3:])
-    height, width = pictures.shape[-3:-1]
-    reach = REACH if reflect else 0
-    frame = ((0, 0), (reach, reach), (reach, reach), (0, 0))
-    largest = np.iinfo(pictures.dtype).max
-    inputs = np.pad(batch, frame, mode="symmetric").astype(np.float32) / largest
-    outputs = ops.convert_to_numpy(generator(inputs, training=False))
-    if strength != 1.0:
-        outputs = strength * np.clip(outputs, 0.0, 1.0) + (1.0 - strength) * inputs
-    inner = outputs[:, reach : reach + height, reach : reach + width]
-    inner = np.rint(np.clip(inner, 0.0, 1.0) * largest).astype(pictures.dtype)
-    return inner.reshape(pictures.shape)
+    enhancer = model if isinstance(model, Enhancer) else Enhancer(model, choose_runtime("keras"))
+    return enhancer(photo)
 
 
 def find_model(model, models_orig_dir="models_orig"):
@@ -347,12 +429,27 @@ def load_generator(model):
         raise UserError(f"model={path}: a damaged .keras file ({reason})") from error
 
 
-def load_network(path):
-    """What enhances with the file that `find_model` found: `LiteRTModel` or `Generator`."""
+def make_enhancer(config):
+    """What enhances photos with the model and the runtime that the settings name.
+
+    Args:
+        config: `TestConfig`.
+
+    Returns:
+        An `Enhancer`, or for a .tflite file a `LiteRTEnhancer`.
+
+    Raises:
+        UserError: if the model cannot be had, or not run as the settings ask.
+    """
+    path = find_model(config.model, config.models_orig_dir)
     if path.suffix == litert.SUFFIX:
-        return litert.LiteRTModel(path)
-    # As one graph the network frees its intermediate results as soon as it can.
-    return tf.function(load_generator(path))
+        for key in ("runtime", "precision", "mode"):
+            if getattr(config, key) != "auto":
+                raise UserError(f"{key}={getattr(config, key)}: {path} runs as it was exported")
+        return litert.LiteRTEnhancer(path)
+    runtime = choose_runtime(config.runtime, config.precision)
+    # Checkpoints give the authors' numbers, which have zero padding at the edges.
+    return Enhancer(load_generator(path), runtime, reflect=not is_checkpoint(path))
 
 
 def find_tasks(source, target=None):

@@ -7,12 +7,13 @@ from .data.folders import find_pairs
 from .data.pipeline import fixed_crops
 from .enhance import enhance
 from .images import to_uint8
+from .runtimes import choose_runtime
+from .tiles import Enhancer
 from .tone import ToneCurve, histogram
 
 CROPS = 64
 CROP_SIZE = 100
 SHOWN = 8
-BATCH = 16
 STATISTICS = (metrics.color_statistics, metrics.texture_statistics)
 
 
@@ -64,8 +65,8 @@ class Validation:
 
     def enhance(self, generator):
         """The generator's answer to all source crops, (64, s, s, 3) uint8."""
-        batches = range(0, len(self.source), BATCH)
-        return np.concatenate([enhance(generator, self.source[k : k + BATCH]) for k in batches])
+        enhancer = Enhancer(generator, choose_runtime("keras"))
+        return np.stack([enhance(enhancer, crop) for crop in self.source])
 
     def evaluate(self, enhanced):
         """Metrics of enhanced crops.

@@ -134,12 +134,12 @@ def write_picture(path, picture):
     write_atomically(path, iio.imwrite("<bytes>", picture, extension=path.suffix))
 
 
-def write_atomically(path, content):
+def write_atomically(path, *content):
     """Writes bytes under a temporary name, then renames.
 
     Args:
         path: of the file to make or replace.
-        content: bytes.
+        *content: bytes, one after another.
 
     Raises:
         UserError: naming the file, if it cannot be written.
@@ -150,7 +150,7 @@ def write_atomically(path, content):
             dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file:
             try:
-                file.write(content)
+                file.writelines(content)
                 file.flush()
                 os.fchmod(file.fileno(), 0o666 & ~_umask())
                 os.replace(file.name, path)

@@ -144,6 +144,33 @@ class LiteRTModel:
         )
 
 
+class LiteRTEnhancer:
+    """A .tflite file where an `Enhancer` is expected; photos' edges are as the file has them.
+
+    Args:
+        path: of the .tflite file.
+    """
+
+    runtime = "litert"
+
+    def __init__(self, path):
+        self.model = LiteRTModel(path)
+
+    def plan(self, photo, mode, memory_limit):
+        """How the file enhances a photo; there is no choice."""
+        return "whole" if self.model.margin is None else "exact"
+
+    def __call__(self, photo, plan, strength, result):
+        """Enhances a photo, see `Enhancer`."""
+        largest = np.iinfo(photo.dtype).max
+        picture = photo.astype(np.float32) / largest
+        enhanced = np.clip(self.model(picture[None])[0], 0.0, 1.0)
+        result[:] = np.rint((strength * enhanced + (1.0 - strength) * picture) * largest)
+
+    def release(self):
+        """Frees nothing: the interpreter keeps its tensors."""
+
+
 def spans(length, window, margin):
     """Places of overlapping windows along one side, and what each answers for.
 

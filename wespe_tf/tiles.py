@@ -3,11 +3,40 @@
 import dataclasses
 
 import numpy as np
+from scipy.stats import qmc
 
+from .errors import UserError
+from .memory import limit_needed, room_of_pass
 from .models.staged import Staged, Statistics, affine, norms, reach
+from .runtimes import choose_runtime
 
-# Pixels of the copy whose statistics `fast` takes for the photo's.
-COPY_PIXELS = 1_000_000
+# `fast` takes the norms' statistics from patches of this side, pixels: many small ones tell more of
+# a photo than few large ones, or than a smaller copy. They come in batches, each spread over the
+# whole photo and normalised by its own statistics; errors of the batches average out.
+PATCH, BATCH, BATCHES = 40, 64, 10
+# Sides of the tiles that a plan may have, pixels.
+SMALLEST_SIDE, LARGEST_SIDE = 64, 768
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a photo is enhanced.
+
+    Attributes:
+        mode: `"whole"`: in one pass; `"fast"`: in tiles, with the norms' statistics from a sample
+            of the photo; `"exact"`: in tiles, with those of the photo itself, which takes a pass
+            over the photo for each norm.
+        side: of the tiles, pixels.
+    """
+
+    mode: str
+    side: int = 512
+
+    def __str__(self):
+        return self.mode if self.mode == "whole" else f"{self.mode}, tiles of {self.side}"
+
+
+WHOLE = Plan("whole")
 
 
 @dataclasses.dataclass
@@ -57,46 +86,81 @@ class Enhancer:
 
     Args:
         generator: a built `Generator` in float32.
-        runtime: see `runtimes.choose_runtime`.
+        runtime: a `Runtime`, by default the fastest here.
         reflect: whether photos are continued by reflection beyond their edges, so that the zero
             padding of the convolutions leaves no frame; the authors' code does not.
     """
 
-    def __init__(self, generator, runtime, reflect=True):
+    def __init__(self, generator, runtime=None, reflect=True):
         self.generator = generator
-        self.runtime = runtime
+        self.runtime = runtime or choose_runtime()
         self.reach = reach(generator)
         self.frame = self.reach if reflect else 0
         self.norms = norms(generator)
+        self.bytes_per_pixel = self.runtime.footprint * generator.width
         self.ready = {}
 
-    def __call__(self, photo, mode="whole", side=512, strength=1.0):
+    def plan(self, photo, mode="auto", memory_limit=1.5):
+        """How to enhance a photo within a bound on the memory of the whole process.
+
+        Args:
+            photo: (H, W, 3) array.
+            mode: `"auto"` for `"whole"` where that fits the bound, else `"fast"`; or a mode, see
+                `Plan`, which is taken whether it fits or not.
+            memory_limit: GB.
+
+        Returns:
+            A `Plan`.
+
+        Raises:
+            UserError: if not even small tiles fit.
+        """
+        height, width = (length + 2 * self.frame for length in photo.shape[:2])
+        pixels = room_of_pass(memory_limit, photo.nbytes) / self.bytes_per_pixel
+        small = min(height, width) < PATCH
+        if mode == "whole" or mode == "auto" and (height * width <= pixels or small):
+            return WHOLE
+        if mode == "auto":
+            mode = "fast"
+        sample = BATCH * PATCH**2 if mode == "fast" else 0
+        least = sample + (SMALLEST_SIDE + 2 * self.reach) ** 2
+        if pixels < least:
+            needed = limit_needed(photo.nbytes, least * self.bytes_per_pixel)
+            raise UserError(
+                f"memory_limit={memory_limit:g}: too little for {photo.shape[1]}×{photo.shape[0]} "
+                f"pixels, expected at least {np.ceil(100 * needed) / 100:g}"
+            )
+        side = int(np.sqrt(pixels - sample)) - 2 * self.reach
+        return Plan(mode, min(side // 32 * 32, LARGEST_SIDE))
+
+    def __call__(self, photo, plan=WHOLE, strength=1.0, result=None):
         """Enhances a photo.
 
         Args:
             photo: (H, W, 3) uint8 or uint16 array.
-            mode: `"whole"`: in one pass; `"fast"`: in tiles, with the norms' statistics from a
-                copy of a million pixels; `"exact"`: in tiles, with those of the photo itself,
-                which takes a pass over the photo for each norm.
-            side: of the tiles, pixels.
+            plan: a `Plan`.
             strength: share of the enhanced photo in the result, in [0, 1]; the rest is the input.
+            result: array for the result, of the photo's shape and dtype; a new one if None.
 
         Returns:
-            Array of the same shape and dtype.
+            `result`.
         """
         picture = _Framed(photo, self.frame)
-        if mode == "whole":
+        if plan.mode == "whole" or min(picture.shape) < PATCH:
             shape, places = windows(*picture.shape, max(picture.shape), 0)
-            run = self._compiled("whole")
+            run = self._ready("whole")
         else:
-            shape, places = windows(*picture.shape, side, self.reach)
-            affines = self._of_copy(photo) if mode == "fast" else self._of_photo(picture, side)
-            staged, mask = self._compiled(None), np.ones((1, *shape, 1), np.float32)
+            shape, places = windows(*picture.shape, plan.side, self.reach)
+            if plan.mode == "fast":
+                affines = self._of_sample(picture)
+            else:
+                affines = self._of_photo(picture, shape, places)
+            staged, mask = self._ready(None), np.ones((1, *shape, 1), np.float32)
 
             def run(tile):
                 return staged(tile, affines, mask)
 
-        result = np.empty_like(photo)
+        result = np.empty_like(photo) if result is None else result
         for window in places:
             tile = picture.cut(window.outer, shape)
             enhanced = np.clip(run(tile), 0.0, 1.0)
@@ -105,41 +169,58 @@ class Enhancer:
             picture.place(result, enhanced[0][window.cut()], window.inner)
         return result
 
-    def _of_copy(self, photo):
-        """Gains and offsets of all norms, measured on a smaller copy of a photo."""
-        run = self._compiled("statistics")
-        copy = _Framed(_smaller(photo, COPY_PIXELS), self.frame)
-        moments = run(copy.cut((0, 0), copy.shape))[0]
-        return np.stack([affine(norm, *pair) for norm, pair in zip(self.norms, moments)])[None]
+    def release(self):
+        """Frees what the networks keep between photos, at the price of compiling them again."""
+        for network in self.ready.values():
+            network.release()
 
-    def _of_photo(self, picture, side):
+    def _of_sample(self, picture):
+        """Gains and offsets of all norms, measured on patches all over a framed photo."""
+        run = self._ready("statistics")
+        room = np.array(picture.shape) - PATCH + 1
+        places = qmc.Halton(2, scramble=False).random(BATCHES * BATCH)
+        corners = (places * room).astype(int)
+        found = []
+        for batch in np.split(corners, BATCHES):
+            patches = [picture.cut(corner, (PATCH, PATCH)) for corner in batch]
+            found.append(run(np.concatenate(patches)))
+        means, variances = np.moveaxis(np.array(found, np.float64), 2, 0)
+        return self._affines(means.mean(axis=0), variances.mean(axis=0) + means.var(axis=0))
+
+    def _of_photo(self, picture, shape, places):
         """Gains and offsets of all norms, measured on a framed photo norm by norm, in tiles."""
-        shape, places = windows(*picture.shape, side, self.reach)
-        affines = np.zeros((1, len(self.norms), 2, self.generator.width), np.float32)
+        means, variances = np.zeros((2, len(self.norms), self.generator.width))
         for stage, norm in enumerate(self.norms):
-            found = []
-            if norm is not None:
-                run = self._compiled(stage)
-                for window in places:
-                    mask = np.zeros((1, *shape, 1), np.float32)
-                    mask[0][window.cut()] = 1
-                    mean, squares = run(picture.cut(window.outer, shape), affines, mask)[0]
-                    found.append((mask.sum(), mean.astype(np.float64), squares.astype(np.float64)))
-            affines[0, stage] = affine(norm, *_pooled(found, self.generator.width))
-        return affines
+            affines = self._affines(means, variances)
+            if norm is None:
+                continue
+            run, found = self._ready(stage), []
+            for window in places:
+                mask = np.zeros((1, *shape, 1), np.float32)
+                mask[0][window.cut()] = 1
+                moments = run(picture.cut(window.outer, shape), affines, mask)[0]
+                found.append((mask.sum(dtype=np.float64), *moments.astype(np.float64)))
+            run.release()
+            means[stage], variances[stage] = _pooled(found)
+        return self._affines(means, variances)
 
-    def _compiled(self, what):
-        """A model made ready once: "whole", "statistics", or `Staged` at a stage."""
+    def _affines(self, means, variances):
+        """Gains and offsets, (1, norms, 2, width) float32, from moments, (norms, width)."""
+        return np.stack([affine(*each) for each in zip(self.norms, means, variances)])[None]
+
+    def _ready(self, what):
+        """A network made ready once: "whole", "statistics", or `Staged` at a stage."""
         if what not in self.ready:
             free, width = (1, None, None, 3), self.generator.width
             if what == "whole":
                 model, shapes = self.generator, [free]
             elif what == "statistics":
-                model, shapes = Statistics(self.generator), [free]
+                margin = reach(self.generator, norms_only=True)
+                model, shapes = Statistics(self.generator, margin), [(None, None, None, 3)]
             else:
                 model = Staged(self.generator, what)
                 shapes = [free, (1, len(self.norms), 2, width), (1, None, None, 1)]
-            self.ready[what] = self.runtime(model, shapes)
+            self.ready[what] = self.runtime.ready(model, shapes)
         return self.ready[what]
 
 
@@ -180,23 +261,8 @@ class _Framed:
             )
 
 
-def _smaller(photo, pixels):
-    """A copy of at most that many pixels, each the mean of a block."""
-    factor = int(np.ceil(np.sqrt(photo.shape[0] * photo.shape[1] / pixels)))
-    if factor == 1:
-        return photo
-    height, width = photo.shape[0] // factor, photo.shape[1] // factor
-    copy = np.zeros((height, width, 3), np.float32)
-    for row in range(factor):
-        for column in range(factor):
-            copy += photo[row::factor, column::factor][:height, :width]
-    return np.rint(copy / factor**2).astype(photo.dtype)
-
-
-def _pooled(parts, width):
+def _pooled(parts):
     """Mean and variance of all pixels from (count, mean, squared distance) of parts of them."""
-    if not parts:
-        return np.zeros(width), np.ones(width)
     counts, means, squares = (np.stack(values) for values in zip(*parts))
     total = counts.sum()
     mean = (counts[:, None] * means).sum(axis=0) / total

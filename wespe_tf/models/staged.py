@@ -1,12 +1,11 @@
 """A generator cut open at its norms, so that a photo can be enhanced in tiles.
 
 Instance norm couples a whole picture: each channel is shifted and scaled by its mean and variance
-over all pixels. `Staged` takes these shifts and scales as inputs instead, and `moments` measures
-what they follow from.
+over all pixels. `Staged` takes these shifts and scales as inputs instead and measures what they
+follow from, norm by norm; `Statistics` estimates them all at once.
 """
 
 import keras
-import numpy as np
 from keras import ops
 
 from .layers import InstanceNormalization, statistics_dtype
@@ -58,36 +57,40 @@ class Staged(keras.Model):
 
 
 class Statistics(keras.Model):
-    """What every norm of a generator does to one picture.
+    """Moments of what every norm of a generator sees of a picture, told from parts of it.
 
     Args:
         generator: a built `Generator`; its layers are shared.
+        margin: width of the patches' edges that do not count, at least 1 pixel; see `reach`.
 
     Call arguments:
-        pictures: (1, H, W, 3) tensor in [0, 1].
+        patches: (N, H, W, 3) tensor in [0, 1], of one picture.
 
     Returns:
-        (1, norms, 2, width) tensor of mean and variance of each norm's input.
+        (norms, 2, width) tensor of mean and variance over the parts together.
     """
 
-    def __init__(self, generator, **kwargs):
+    def __init__(self, generator, margin, **kwargs):
         super().__init__(**kwargs)
         self.generator = generator
+        self.margin = margin
 
-    def call(self, pictures):
-        generator = self.generator
+    def call(self, patches):
+        generator, margin = self.generator, self.margin
         found = []
-        x = ops.relu(generator.head(pictures))
+        x = ops.relu(generator.head(patches))
         for conv1, norm1, conv2, norm2 in generator.residuals:
             branch = x
             for conv, norm in ((conv1, norm1), (conv2, norm2)):
                 branch = conv(branch)
-                mean = ops.mean(branch, axis=(1, 2))
-                variance = ops.mean(ops.square(branch - mean[:, None, None]), axis=(1, 2))
-                found.append(ops.stack([mean, variance], axis=1))
-                branch = ops.relu(branch if norm is None else norm(branch))
+                inner = branch[:, margin:-margin, margin:-margin]
+                mean = ops.mean(inner, axis=(0, 1, 2))
+                variance = ops.mean(ops.square(inner - mean), axis=(0, 1, 2))
+                found.append(ops.stack([mean, variance]))
+                gain_offset = affine(norm, mean, variance)
+                branch = ops.relu(branch * gain_offset[0] + gain_offset[1])
             x = x + branch
-        return ops.stack(found, axis=1)
+        return ops.stack(found)
 
 
 def norms(generator):
@@ -95,10 +98,17 @@ def norms(generator):
     return [norm for _, norm1, _, norm2 in generator.residuals for norm in (norm1, norm2)]
 
 
-def reach(generator):
-    """How many pixels away an input pixel can be that the convolutions let a result feel."""
-    convs = [generator.head, *generator.tail, generator.to_rgb]
+def reach(generator, norms_only=False):
+    """How many pixels away an input pixel can be that the convolutions let a result feel.
+
+    Args:
+        generator: a `Generator`.
+        norms_only: whether the result is what the last norm sees, not the enhanced picture.
+    """
+    convs = [generator.head]
     convs += [conv for conv1, _, conv2, _ in generator.residuals for conv in (conv1, conv2)]
+    if not norms_only:
+        convs += [*generator.tail, generator.to_rgb]
     return sum((max(conv.kernel_size) - 1) // 2 for conv in convs)
 
 
@@ -107,26 +117,27 @@ def affine(norm, mean, variance):
 
     Args:
         norm: one of `norms(generator)`.
-        mean: (width,) array.
-        variance: (width,) array.
+        mean: (width,) tensor.
+        variance: (width,) tensor.
 
     Returns:
-        (2, width) float32 array.
+        (2, width) float32 tensor.
     """
+    mean, variance = (ops.cast(moment, "float32") for moment in (mean, variance))
     if norm is None:
-        return np.stack([np.ones_like(mean), np.zeros_like(mean)]).astype(np.float32)
+        return ops.stack([ops.ones_like(mean), ops.zeros_like(mean)])
     if isinstance(norm, InstanceNormalization):
         scale, shift = norm.scale, norm.shift
     else:
         scale, shift = norm.gamma, norm.beta
     if isinstance(norm, keras.layers.BatchNormalization):
-        mean, variance = (ops.convert_to_numpy(v) for v in (norm.moving_mean, norm.moving_variance))
+        mean, variance = norm.moving_mean, norm.moving_variance
     elif isinstance(norm, keras.layers.GroupNormalization):  # over all channels: layer norm
-        variance = np.full_like(variance, np.mean(variance + mean**2) - np.mean(mean) ** 2)
-        mean = np.full_like(mean, np.mean(mean))
-    scale, shift = (ops.convert_to_numpy(v).astype(np.float64) for v in (scale, shift))
-    gain = scale / np.sqrt(np.asarray(variance, np.float64) + norm.epsilon)
-    return np.stack([gain, shift - mean * gain]).astype(np.float32)
+        center = ops.mean(mean)
+        variance = ops.mean(variance + ops.square(mean - center)) * ops.ones_like(mean)
+        mean = center * ops.ones_like(mean)
+    gain = scale * ops.rsqrt(variance + norm.epsilon)
+    return ops.stack([gain, shift - mean * gain])
 
 
 def _masked_moments(x, mask):

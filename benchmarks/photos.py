@@ -1,0 +1,240 @@
+"""Photos of 3, 12 and 48 megapixels: seconds, memory and faithfulness of every runtime and mode.
+
+    python benchmarks/photos.py data=FOLDER [model=MODEL] [megapixels=3,12,48] [key=value …]
+
+The first photo of the folder is made as large as it takes. Every way to enhance it runs in a
+process of its own, twice: peak memory is that of the process with its photo, seconds are those of
+the second time, without reading and writing. PSNR is against one pass over the whole photo in
+float32 Keras, the first way, and counts 16-bit results: in 8 bits rounding would be most of it.
+The share is of this machine's fastest matrix multiplication in the way's own precision, and counts
+the generator's multiplications once, whatever a mode adds to them. Results are appended to a CSV
+file; the table of the latest of them in a document, between its lines `<!-- tables -->`, is written
+anew.
+"""
+
+import dataclasses
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from wespe_tf.config import help_text, load, setting
+from wespe_tf.data.folders import find_pictures
+from wespe_tf.enhance import find_model, load_generator
+from wespe_tf.errors import UserError, run_command
+from wespe_tf.photos import read_photo
+from wespe_tf.reference import is_checkpoint
+from wespe_tf.reproduce import append_row, read_rows, replace_tables
+from wespe_tf.runtimes import choose_runtime
+from wespe_tf.tiles import Enhancer
+
+HERE = Path(__file__).resolve().parent
+USAGE = "usage: python benchmarks/photos.py data=FOLDER [key=value …]"
+# Runtime, precision, mode; the first is what the others are compared with.
+WAYS = (
+    ("keras", "float32", "whole"),
+    ("keras", "float32", "exact"),
+    ("openvino", "float32", "whole"),
+    ("openvino", "float32", "fast"),
+    ("openvino", "float32", "exact"),
+    ("openvino", "bfloat16", "whole"),
+    ("openvino", "bfloat16", "fast"),
+    ("openvino", "bfloat16", "exact"),
+)
+COLUMNS = (
+    *("date", "processor", "cores", "model", "megapixels", "runtime", "precision", "mode", "side"),
+    *("seconds_per_megapixel", "times_faster", "peak_memory", "psnr", "largest", "peak_share"),
+)
+
+
+@dataclasses.dataclass
+class Settings:
+    """Settings of this script."""
+
+    data: str = setting("", "folder of photos")
+    model: str = setting("", "as for test_model.py")
+    models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
+    megapixels: str = setting("3,12,48", "sizes, with commas between them")
+    memory_limit: float = setting(1.5, "of a process in modes fast and exact", "GB", at_least=0.1)
+    side: int = setting(0, "of tiles; 0 for what memory_limit allows", "pixels", at_least=0)
+    memory: float = setting(16.0, "ways that need more are left out", "GB", at_least=1)
+    csv: str = setting(str(HERE / "photos.csv"), "results are appended to it")
+    document: str = setting(str(HERE / "README.md"), "its table is written anew")
+
+
+def main(arguments):
+    """Measures; `arguments` are `key=value`."""
+    if {"-h", "--help", "help"} & set(arguments):
+        print(help_text(Settings, USAGE))
+        return
+    config = load(Settings, arguments)
+    if not config.data:
+        raise UserError("data=: missing; expected a folder of photos")
+    model = find_model(config.model, config.models_orig_dir)
+    photo = Image.fromarray(read_photo(find_pictures(config.data, "data")[0]).pixels)
+    table = Path(config.csv)
+    peaks = {precision: child(multiply, precision)["rate"] for precision in ("float32", "bfloat16")}
+    with tempfile.TemporaryDirectory() as scratch:
+        for size in config.megapixels.split(","):
+            if not size.replace(".", "", 1).isdigit():
+                raise UserError(f"megapixels={config.megapixels}: expected numbers, as in 3,12,48")
+            pixels = resized(photo, float(size))
+            np.save(f"{scratch}/photo.npy", pixels)
+            measure(config, model, Path(scratch), size, pixels.shape, peaks, table)
+    replace_tables(Path(config.document), list(lines(read_rows(table))))
+
+
+def resized(photo, megapixels):
+    """A Pillow picture as (H, W, 3) uint8 pixels, as many millions of them as asked for."""
+    factor = (megapixels * 1e6 / (photo.width * photo.height)) ** 0.5
+    size = round(photo.width * factor), round(photo.height * factor)
+    return np.asarray(photo.resize(size, Image.Resampling.BICUBIC))
+
+
+def measure(config, model, scratch, size, shape, peaks, table):
+    """Appends a row for every way to enhance the photo in the scratch folder."""
+    millions = shape[0] * shape[1] / 1e6
+    plain, reference = None, None
+    for runtime, precision, mode in WAYS:
+        whole_needs = 0.9 + choose_runtime(runtime, precision).footprint * 64 * millions / 1e3
+        if mode == "whole" and whole_needs > config.memory:
+            continue
+        if runtime == "keras" and mode != "whole" and reference is not None:
+            continue  # Only where one pass is too large are tiles in float32 Keras the measure.
+        options = (str(model), runtime, precision, mode, config.memory_limit, config.side)
+        found = child(enhance_twice, str(scratch), *options)
+        result = np.load(scratch / "result.npy")
+        plain = plain or found["seconds"]
+        reference = result if reference is None else reference
+        work = 2 * found["multiplications"] * millions * 1e6
+        off = errors(result, reference)
+        row = {
+            "date": date.today().isoformat(),
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "model": Path(model).stem,
+            "megapixels": size,
+            "runtime": runtime,
+            "precision": precision,
+            "mode": mode,
+            "side": found["side"],
+            "seconds_per_megapixel": f"{found['seconds'] / millions:.3f}",
+            "times_faster": f"{plain / found['seconds']:.2f}",
+            "peak_memory": f"{found['peak_memory']:.2f}",
+            "psnr": "" if result is reference else f"{off[0]:.1f}",
+            "largest": "" if result is reference else f"{off[1]:.5f}",
+            "peak_share": f"{work / found['seconds'] / peaks[precision]:.2f}",
+        }
+        append_row(table, COLUMNS, row)
+        print("  ".join(f"{key}={value}" for key, value in row.items()), flush=True)
+
+
+def errors(result, reference):
+    """PSNR in dB and largest difference, of 1, of two uint16 pictures, a band at a time."""
+    squares, largest = 0.0, 0.0
+    for top in range(0, len(result), 256):
+        off = result[top : top + 256].astype(np.float64) - reference[top : top + 256]
+        squares += np.square(off / 65535).sum()
+        largest = max(largest, np.abs(off).max() / 65535)
+    return -10 * np.log10(max(squares / result.size, 1e-30)), largest
+
+
+# Processes: each is this file with another first argument.
+
+
+def child(function, *arguments):
+    """What a function of this file returns in a process of its own."""
+    command = [sys.executable, os.path.abspath(__file__), function.__name__, *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise UserError(f"{' '.join(command[2:])}: ended with status {done.returncode}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def enhance_twice(scratch, model, runtime, precision, mode, memory_limit, side):
+    """A process: enhances `photo.npy` twice in 8 bits, then in 16 bits to `result.npy`."""
+    photo = np.load(f"{scratch}/photo.npy")
+    generator = load_generator(Path(model))
+    reflect = not is_checkpoint(model)
+    enhancer = Enhancer(generator, choose_runtime(runtime, precision), reflect)
+    plan = enhancer.plan(photo, mode, float(memory_limit))
+    if int(side) and plan.mode != "whole":
+        plan = dataclasses.replace(plan, side=int(side))
+    for _ in range(2):
+        start = time.perf_counter()
+        enhancer(photo, plan)
+        seconds = time.perf_counter() - start
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    np.save(f"{scratch}/result.npy", enhancer(photo.astype(np.uint16) * 257, plan))
+    convs = [layer for layer in generator._flatten_layers() if hasattr(layer, "kernel")]
+    return {
+        "seconds": seconds,
+        "peak_memory": peak,
+        "side": "" if plan.mode == "whole" else plan.side,
+        "multiplications": int(sum(np.prod(conv.kernel.shape) for conv in convs)),
+    }
+
+
+def multiply(precision):
+    """A process: the fastest of many matrix multiplications, operations per second."""
+    import tensorflow as tf
+
+    rates = []
+    for side in (1024, 2048, 4096):
+        a = tf.cast(tf.random.normal((side, side)), precision)
+        for _ in range(8):
+            start = time.perf_counter()
+            tf.linalg.matmul(a, a).numpy()
+            rates.append(2 * side**3 / (time.perf_counter() - start))
+    return {"rate": max(rates)}
+
+
+# What is shown.
+
+
+def processor():
+    """Name of the processor."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        if names:
+            return names[0].split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def lines(rows):
+    """Lines of Markdown: the latest row of every way, model and size."""
+    latest = {}
+    for row in rows:
+        key = ("model", "megapixels", "runtime", "precision", "mode")
+        latest[tuple(row[name] for name in key)] = row
+    yield "| model, megapixels | runtime | mode | s per MP | times faster | peak GB | dB | share |"
+    yield "|---|---|---|---:|---:|---:|---:|---:|"
+    for row in latest.values():
+        cells = [
+            f"{row['model']}, {row['megapixels']}",
+            f"{row['runtime']}, {row['precision']}",
+            row["mode"] + (f", tiles of {row['side']}" if row["side"] else ""),
+            *(row[name] for name in ("seconds_per_megapixel", "times_faster", "peak_memory")),
+            *(row[name] for name in ("psnr", "peak_share")),
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+PROCESSES = {function.__name__: function for function in (enhance_twice, multiply)}
+
+if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in PROCESSES:
+        print(json.dumps(PROCESSES[sys.argv[1]](*sys.argv[2:])))
+    else:
+        run_command(main)

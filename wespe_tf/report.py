@@ -1,0 +1,89 @@
+"""The page that shows enhanced photos: before and after under a slider, zoom, the numbers.
+
+One HTML file with everything in it, so that it works from disk and without a network.
+"""
+
+import base64
+import html
+import importlib.resources
+import io
+import string
+
+from PIL import Image
+
+from .images import write_atomically
+from .photos import to_8_bits
+
+# Longest side of the pictures in the page, pixels, and their JPEG quality.
+LONGEST_SIDE = 1600
+QUALITY = 85
+
+CARD = """\
+<figure class="card">
+<div class="view" tabindex="0" role="slider" aria-label="before and after of $name"
+ aria-valuemin="0" aria-valuemax="100" aria-valuenow="50" style="aspect-ratio: $width / $height">
+<div class="pair"><img class="after" alt="after" draggable="false" src="$after">
+<img class="before" alt="before" draggable="false" src="$before"></div>
+<span class="tag left">before</span><span class="tag right">after</span>
+<div class="line"><span></span></div>
+</div>
+<figcaption><b>$name</b><span>$numbers</span></figcaption>
+</figure>
+"""
+
+
+def pictures_of(both):
+    """The two pictures of a photo for the page.
+
+    Args:
+        both: (H, 2W, 3) uint8 or uint16 array, a photo and its enhanced version beside it.
+
+    Returns:
+        Two JPEG files as bytes, of at most `LONGEST_SIDE` pixels.
+    """
+    height, width = both.shape[0], both.shape[1] // 2
+    # Every n-th pixel of a very large photo first: a whole copy of it would not fit.
+    step = max(1, max(height, width) // (2 * LONGEST_SIDE))
+    halves = both[::step, :width:step], both[::step, width::step]
+    return tuple(_jpeg(to_8_bits(half)) for half in halves)
+
+
+def write_report(path, entries):
+    """Writes the page.
+
+    Args:
+        path: of the HTML file.
+        entries: list of (name, numbers, before, after): two texts and the two JPEG files.
+
+    Raises:
+        UserError: naming the file, if it cannot be written.
+    """
+    cards = "\n".join(_card(*entry) for entry in entries)
+    page = importlib.resources.files(__package__).joinpath("report.html").read_text("utf-8")
+    count = f"{len(entries)} photo{'' if len(entries) == 1 else 's'}"
+    write_atomically(path, string.Template(page).substitute(cards=cards, count=count).encode())
+
+
+def _card(name, numbers, before, after):
+    with Image.open(io.BytesIO(before)) as picture:
+        width, height = picture.size
+    return string.Template(CARD).substitute(
+        name=html.escape(name),
+        numbers=html.escape(numbers),
+        width=width,
+        height=height,
+        before=_data(before),
+        after=_data(after),
+    )
+
+
+def _jpeg(pixels):
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
+def _data(content):
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
