@@ -147,7 +147,7 @@ def frozen_affines(generator, pictures):
     if not found:
         return np.zeros((0, 2, generator.width), np.float32)
     measure = Statistics(generator)
-    moments = np.stack([ops.convert_to_numpy(measure(picture))[0] for picture in pictures])
+    moments = np.stack([ops.convert_to_numpy(measure(picture)) for picture in pictures])
     sizes = np.array([picture.shape[1] * picture.shape[2] for picture in pictures], np.float64)
     means, variances = moments[:, :, 0].astype(np.float64), moments[:, :, 1]
     mean = np.average(means, axis=0, weights=sizes)

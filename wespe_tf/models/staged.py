@@ -61,7 +61,7 @@ class Statistics(keras.Model):
 
     Args:
         generator: a built `Generator`; its layers are shared.
-        margin: width of the patches' edges that do not count, at least 1 pixel; see `reach`.
+        margin: width of the patches' edges that do not count, pixels; see `reach`.
 
     Call arguments:
         patches: (N, H, W, 3) tensor in [0, 1], of one picture.
@@ -70,20 +70,20 @@ class Statistics(keras.Model):
         (norms, 2, width) tensor of mean and variance over the parts together.
     """
 
-    def __init__(self, generator, margin, **kwargs):
+    def __init__(self, generator, margin=0, **kwargs):
         super().__init__(**kwargs)
         self.generator = generator
-        self.margin = margin
+        self.inner = slice(margin, -margin or None)
 
     def call(self, patches):
-        generator, margin = self.generator, self.margin
+        generator = self.generator
         found = []
         x = ops.relu(generator.head(patches))
         for conv1, norm1, conv2, norm2 in generator.residuals:
             branch = x
             for conv, norm in ((conv1, norm1), (conv2, norm2)):
                 branch = conv(branch)
-                inner = branch[:, margin:-margin, margin:-margin]
+                inner = branch[:, self.inner, self.inner]
                 mean = ops.mean(inner, axis=(0, 1, 2))
                 variance = ops.mean(ops.square(inner - mean), axis=(0, 1, 2))
                 found.append(ops.stack([mean, variance]))
