@@ -559,7 +559,7 @@ class TestBadInput:
             file.writelines = writelines
             return file
 
-        monkeypatch.setattr("wespe_tf.images.tempfile.NamedTemporaryFile", full)
+        monkeypatch.setattr("wespe_tf.files.tempfile.NamedTemporaryFile", full)
         line = refused("model=mine", "input=holiday.png", "output=out")
         assert line == "out/holiday_enhanced.png: cannot be written (No space left on device)"
         assert list(Path("out").iterdir()) == []

@@ -15,7 +15,6 @@ from wespe_tf.images import (
     picture_size,
     read_picture,
     to_uint8,
-    write_atomically,
     write_picture,
 )
 
@@ -253,45 +252,6 @@ class TestWrite:
         write_picture(tmp_path / "out.png", photo)
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")), photo)
         assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
-
-    def test_file_is_replaced(self, tmp_path):
-        write_atomically(tmp_path / "file", b"old")
-        write_atomically(str(tmp_path / "file"), b"new")
-        assert (tmp_path / "file").read_bytes() == b"new"
-        assert [p.name for p in tmp_path.iterdir()] == ["file"]
-
-    def test_mode_is_what_the_umask_says(self, tmp_path):
-        previous = os.umask(0o027)
-        try:
-            write_atomically(tmp_path / "file", b"x")
-            assert os.umask(0o027) == 0o027
-        finally:
-            os.umask(previous)
-        assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
-
-    @pytest.mark.parametrize("call", ["replace", "fchmod"])
-    def test_failure_keeps_the_earlier_file_and_leaves_nothing_else(
-        self, tmp_path, monkeypatch, call
-    ):
-        write_atomically(tmp_path / "file", b"old")
-
-        def fail(*args, **kwargs):
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(os, call, fail)
-        with pytest.raises(UserError, match=r"file: cannot be written \(No space left"):
-            write_atomically(tmp_path / "file", b"new")
-        assert (tmp_path / "file").read_bytes() == b"old"
-        assert [p.name for p in tmp_path.iterdir()] == ["file"]
-
-    def test_interruption_leaves_nothing(self, tmp_path, monkeypatch):
-        def interrupt(*args):
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(os, "replace", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            write_atomically(tmp_path / "file", b"new")
-        assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("place", ["gone/out.png", "file/out.png"])
     def test_unwritable_place_is_named(self, tmp_path, photo, place):

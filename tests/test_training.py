@@ -212,6 +212,9 @@ class TestRunFolder:
         assert len(summary["mean_color"]) == 3
         assert -1 <= summary["correlation"] <= 1
         assert summary["versions"]["keras"] == keras.__version__
+        assert summary["hardware"]["cores"] == os.cpu_count()
+        digests = summary["data"]
+        assert len(digests["source"]) == 64 and digests["source"] != digests["target"]
 
     def test_summary_agrees_with_the_log(self, finished):
         summary, last = read_summary(finished.path), read_log(finished.path)[-1]

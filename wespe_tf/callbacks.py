@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from . import plots
 from .evaluation import SHOWN
-from .images import write_atomically
+from .files import write_atomically
 from .loop import diverged
 from .metrics import COLLAPSED_BELOW, uniform_since
 

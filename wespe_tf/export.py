@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import importlib.metadata
-import json
 import tempfile
 from pathlib import Path
 
@@ -18,7 +17,8 @@ from .data.folders import find_pairs, find_pictures
 from .data.sample import build_sample
 from .enhance import find_model, load_generator, make_folder
 from .errors import UserError, run_command
-from .images import read_picture, write_atomically
+from .files import write_atomically, write_json
+from .images import read_picture
 from .models.portable import BYTE, frozen_affines, portable
 from .models.staged import Staged, reach
 from .verification import markdown, reference_psnr, verify
@@ -111,9 +111,9 @@ def export(config):
     margin = reach(generator)
     for form, target in files.items():
         described = _described(config, name, form, shape, contents[form], local, margin)
-        write_atomically(target.with_suffix(".json"), _json(described))
+        write_json(target.with_suffix(".json"), described)
         write_atomically(target, contents[form])
-    write_atomically(table.with_suffix(".json"), _json(report))
+    write_json(table.with_suffix(".json"), report)
     write_atomically(table, "\n".join([*lines, ""]).encode())
     print(f"results are in {output}")
 
@@ -269,7 +269,3 @@ def _described(config, name, form, shape, content, local, margin):
             for package in ("tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer")
         },
     }
-
-
-def _json(values):
-    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()

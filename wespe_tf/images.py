@@ -1,8 +1,6 @@
 """Picture files in and out: uint8 RGB arrays, whatever the file holds."""
 
-import os
 import struct
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import UserError
+from .files import write_atomically
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
@@ -132,36 +131,3 @@ def write_picture(path, picture):
     """
     path = Path(path)
     write_atomically(path, iio.imwrite("<bytes>", picture, extension=path.suffix))
-
-
-def write_atomically(path, *content):
-    """Writes bytes under a temporary name, then renames.
-
-    Args:
-        path: of the file to make or replace.
-        *content: bytes, one after another.
-
-    Raises:
-        UserError: naming the file, if it cannot be written.
-    """
-    path = Path(path)
-    try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            try:
-                file.writelines(content)
-                file.flush()
-                os.fchmod(file.fileno(), 0o666 & ~_umask())
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

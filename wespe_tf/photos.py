@@ -17,7 +17,8 @@ import tifffile
 from PIL import Image, ImageCms
 
 from .errors import UserError
-from .images import DAMAGE, UnreadablePicture, unreadable, write_atomically
+from .files import write_atomically
+from .images import DAMAGE, UnreadablePicture, unreadable
 
 FORMATS = {
     ".jpg": "JPEG",

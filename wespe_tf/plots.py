@@ -145,7 +145,7 @@ def main(arguments):
     from .data.folders import find_pairs, find_pictures
     from .data.pipeline import fixed_crops
     from .errors import UserError
-    from .images import write_atomically
+    from .files import write_atomically
     from .training import data_folders
 
     if arguments[:1] != ["dataset"]:

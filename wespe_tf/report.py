@@ -11,7 +11,7 @@ import string
 
 from PIL import Image
 
-from .images import write_atomically
+from .files import write_atomically
 from .photos import to_8_bits
 
 # Longest side of the pictures in the page, pixels, and their JPEG quality.

@@ -23,7 +23,7 @@ from PIL import Image
 
 from .config import PHOTOS, TrainConfig, load
 from .errors import UserError, run_command
-from .images import write_atomically
+from .files import write_atomically
 from .plots import to_png
 
 REPORT = {

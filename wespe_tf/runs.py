@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from .config import to_yaml
 from .errors import UserError
-from .images import write_atomically
+from .files import write_atomically
 from .models.generator import Generator
 
 # What a checkpoint holds of a `WESPE`.

@@ -12,7 +12,8 @@ from .data.dped import dped_folders
 from .data.folders import find_pictures
 from .data.pipeline import reading_errors
 from .errors import UserError
-from .images import read_picture, to_uint8, write_atomically, write_picture
+from .files import write_atomically
+from .images import read_picture, to_uint8, write_picture
 from .metrics import ms_ssim
 from .models.build import make_discriminator, make_generator
 from .models.dped import DPED, authors_adam

@@ -1,9 +1,9 @@
 """From settings to a trained generator: data, model, `fit`, run folder."""
 
 import dataclasses
-import json
-import math
+import os
 import platform
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,8 +22,8 @@ from .data.sample import build_sample
 from .distribution import is_chief, make_strategy
 from .errors import UserError, run_command
 from .evaluation import Validation
+from .files import write_json
 from .guide import Guide
-from .images import write_atomically
 from .loop import fit
 from .models.build import make_discriminator, make_generator
 from .models.vgg import load_vgg
@@ -193,9 +193,8 @@ def train_in(run, config, strategy, photos, model):
     )
     if run.writes:
         seconds = time.monotonic() - start
-        summary = summarise(config, recorder, photos.validation, seconds)
-        text = json.dumps(_without_nan(summary), indent=2, allow_nan=False)
-        write_atomically(run.path / "summary.json", text.encode())
+        summary = summarise(config, recorder, photos, seconds)
+        write_json(run.path / "summary.json", summary)
         print_summary(summary, run)
     return stop
 
@@ -326,19 +325,19 @@ def warm_start(model, data, strategy, config, stop):
     fit(warm, data, config.warm_start_iters, config.warm_start_iters, [stop], verbose=writes)
 
 
-def summarise(config, recorder, validation, seconds):
+def summarise(config, recorder, photos, seconds):
     """What `summary.json` holds; its keys are part of the interface.
 
     Args:
         config: `TrainConfig`.
         recorder: the run's `Recorder`.
-        validation: the run's `Validation`.
-        seconds: wall time of the training.
+        photos: the run's `Photos`.
+        seconds: wall time of the training, of this process.
 
     Returns:
         Dictionary that JSON can hold; `validation` is null without pairs.
     """
-    evaluations = recorder.evaluations
+    evaluations, validation = recorder.evaluations, photos.validation
     iterations = [e["iteration"] for e in evaluations]
     scores = [e["collapse_score"] for e in evaluations]
     last = evaluations[-1]
@@ -370,15 +369,29 @@ def summarise(config, recorder, validation, seconds):
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
             "python": platform.python_version(),
+            "code": code_state(),
         },
+        "hardware": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "gpus": [gpu.name for gpu in tf.config.list_physical_devices("GPU")],
+        },
+        "data": {"source": photos.source.digest(), "target": photos.target.digest()},
     }
 
 
-def _without_nan(value):
-    """`value` with None for NaN and infinities, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def code_state():
+    """The commit of this code, with `-dirty` where files differ from it; None without Git."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() or None
 
 
 def print_summary(summary, run):

@@ -367,6 +367,21 @@ class TestViews:
         assert 0.35 < np.mean(is_view) < 0.65
 
 
+class TestDigest:
+    def test_tells_sets_apart_by_names_and_sizes(self, tmp_path, make_folder):
+        def digest(folder):
+            return PatchStream(folder, 16, 0, "source_dir").digest()
+
+        folder, same = (make_folder(tmp_path / name) for name in "ab")
+        before = digest(folder)
+        assert digest(same) == before
+        (folder / "0.png").rename(folder / "other.png")
+        renamed = digest(folder)
+        with open(same / "0.png", "ab") as file:
+            file.write(b"more")
+        assert len({before, renamed, digest(same)}) == 3
+
+
 class TestGuides:
     def test_are_made_of_their_patch_with_its_photos_curve(self, tmp_path, make_folder):
         source, target = (make_folder(tmp_path / name, seed=k) for k, name in enumerate("st"))

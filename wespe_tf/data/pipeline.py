@@ -7,7 +7,9 @@ and where it is cut: a stream can start anywhere, and gives the same patches on 
 import collections
 import contextlib
 import functools
+import hashlib
 import logging
+import os
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -169,6 +171,14 @@ class PatchStream:
             self.unusable.add(path)
         if new:
             log.warning("warning: skipped %s", reason)
+
+    def digest(self):
+        """SHA-256 of the photos' names and sizes in bytes, which tells data sets apart."""
+        found = hashlib.sha256()
+        for path in self.paths:
+            name = os.path.relpath(path, self.folder)
+            found.update(f"{name}\0{os.path.getsize(path)}\0".encode("utf-8", "surrogateescape"))
+        return found.hexdigest()
 
     def __getitem__(self, number):
         """Patch `number`, counted from 0 without end.

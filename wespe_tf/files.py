@@ -1,0 +1,65 @@
+"""Files that are written whole or not at all."""
+
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+
+from .errors import UserError
+
+
+def write_atomically(path, *content):
+    """Writes bytes under a temporary name, then renames.
+
+    Args:
+        path: of the file to make or replace.
+        *content: bytes, one after another.
+
+    Raises:
+        UserError: naming the file, if it cannot be written.
+    """
+    path = Path(path)
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            try:
+                file.writelines(content)
+                file.flush()
+                os.fchmod(file.fileno(), 0o666 & ~_umask())
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def write_json(path, values):
+    """Writes JSON as all readers take it: NaN and infinities, which it does not have, are null.
+
+    Args:
+        path: of the file to make or replace.
+        values: what JSON can hold.
+
+    Raises:
+        UserError: naming the file, if it cannot be written.
+    """
+    text = json.dumps(_finite(values), indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, f"{text}\n".encode())
+
+
+def _finite(value):
+    """`value` with None for the numbers in it that are none."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
