@@ -1,9 +1,11 @@
 """Run folders: where a run's files lie, how they are written, and how a run is taken up again."""
 
 import csv
+import errno
 import json
 import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -75,12 +77,10 @@ class RunFolder:
         if config.resume or not writes:
             return cls(Path("models") / config.run, writes)
         try:
-            path = _make_named(config.run) if config.run else _make_numbered(config.preset)
-            (path / "figures").mkdir()
+            Path("models").mkdir(exist_ok=True)
+            return cls(_make_named(config) if config.run else _make_numbered(config))
         except OSError as error:
             raise UserError(f"{error.filename}: cannot be made ({error.strerror})") from error
-        write_atomically(path / "config.yaml", to_yaml(config).encode())
-        return cls(path)
 
     def save_generator(self, generator, name="generator.keras"):
         """Writes a generator in float32, whole or not at all."""
@@ -194,28 +194,41 @@ def check_name(run):
         raise UserError(f"run={run}: expected letters, digits, '.', '_' and '-'")
 
 
-def _make_named(run):
-    path = Path("models") / run
-    path.parent.mkdir(exist_ok=True)
+def _make_named(config):
+    path = Path("models") / config.run
     try:
-        path.mkdir()
+        _make(path, config)
     except FileExistsError as error:
         raise UserError(
-            f"run={run}: {path} exists already and is left as it is; resume=true goes on with it"
+            f"run={config.run}: {path} exists already and is left as it is; resume=true goes on "
+            "with it"
         ) from error
     return path
 
 
-def _make_numbered(preset):
-    name = Path(preset).stem
-    Path("models").mkdir(exist_ok=True)
-    taken = [re.fullmatch(rf"{re.escape(name)}-(\d+)", p.name) for p in Path("models").iterdir()]
+def _make_numbered(config):
+    name, models = Path(config.preset).stem, Path("models")
+    taken = [re.fullmatch(rf"{re.escape(name)}-(\d+)", path.name) for path in models.iterdir()]
     number = max((int(match[1]) for match in taken if match), default=0)
     while True:
         number += 1
-        path = Path("models") / f"{name}-{number:03d}"
+        path = models / f"{name}-{number:03d}"
         try:
-            path.mkdir()
+            _make(path, config)
         except FileExistsError:
             continue
         return path
+
+
+def _make(path, config):
+    """Makes a run folder with its settings and a place for figures; whole, or not at all."""
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    (new / "figures").mkdir(parents=True)
+    try:
+        write_atomically(new / "config.yaml", to_yaml(config).encode())
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        new.rename(path)
+    except BaseException:
+        shutil.rmtree(new)
+        raise

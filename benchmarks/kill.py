@@ -1,0 +1,143 @@
+"""Kills a small deterministic training again and again, resumes it, and compares the weights.
+
+    python benchmarks/kill.py [kills=20] [seed=0] [output=FOLDER] [csv=FILE]
+
+Half of the kills (SIGKILL) come at a random moment of the run, warm start included, the others as
+soon as a random one of its checkpoints begins to be written. Every run is then resumed until it
+ends, and must have the weights, the optimizers' moments and the log of a run that was never
+stopped, bit for bit. Exits with status 1 if one has not.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from wespe_tf.errors import UserError, run_command
+from wespe_tf.reproduce import append_row, read_rows
+
+SETTINGS = [
+    *("preset=recommended", "deterministic=true", "label_smoothing=0.1", "schedule=balance"),
+    *("generator_width=8", "generator_blocks=1", "discriminator_width=0.1", "patch_size=32"),
+    *("border=4", "batch_size=2", "warm_start_iters=20", "num_train_iters=60", "eval_step=5"),
+]
+COLUMNS = ("kill", "moment", "seconds", "iteration", "checkpoint", "resumed", "identical")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(arguments):
+    """Fills the CSV file and prints the tally."""
+    options = {"kills": "20", "seed": "0", "output": "kill_results", "csv": ""}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if key not in options or not equals:
+            raise UserError(f"{argument}: expected one of {', '.join(options)}, as key=value")
+        options[key] = value
+    output = Path(options["output"])
+    output.mkdir(parents=True, exist_ok=True)
+    table = Path(options["csv"] or output / "kill.csv")
+    rng = np.random.default_rng(int(options["seed"]))
+    photos = make_photos(output / "photos", rng)
+    begin = time.monotonic()
+    if start(output, "whole", photos).wait():
+        raise UserError(f"{output / 'whole.log'}: the run that is not killed failed")
+    duration = time.monotonic() - begin
+    good = 0
+    for number in range(int(options["kills"])):
+        row = kill_one(number, output, photos, rng, duration)
+        append_row(table, COLUMNS, row)
+        print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+        good += row["identical"]
+    print(f"{good} of {options['kills']} ended with the weights of the run never stopped")
+    if good < int(options["kills"]):
+        sys.exit(1)
+
+
+def make_photos(folder, rng):
+    """Settings that name two folders of three small smooth pictures."""
+    for side in ("source", "target"):
+        (folder / side).mkdir(parents=True, exist_ok=True)
+        for number in range(3):
+            pixels = rng.integers(0, 256, (8, 9, 3), np.uint8)
+            picture = Image.fromarray(pixels).resize((72, 64), Image.Resampling.BICUBIC)
+            picture.save(folder / side / f"{number}.png")
+    return [f"{side}_dir={(folder / side).resolve()}" for side in ("source", "target")]
+
+
+def start(output, run, arguments):
+    """A process of `train.py` in the output folder."""
+    if arguments[0].startswith("source_dir"):
+        arguments = [*SETTINGS, *arguments]
+    with open(output / f"{run}.log", "a", encoding="utf-8") as log:
+        command = [sys.executable, str(ROOT / "train.py"), f"run={run}", *arguments]
+        return subprocess.Popen(command, cwd=output, stdout=log, stderr=log)
+
+
+def kill_one(number, output, photos, rng, duration):
+    """Kills a run, resumes it and returns the row of what came of it."""
+    run = f"kill{number}"
+    folder = output / "models" / run
+    begin = time.monotonic()
+    process = start(output, run, photos)
+    if number % 2:
+        moment, wanted = "checkpoint", int(rng.integers(1, 12))
+        wait_until(process, lambda: writing(folder, 5 * wanted))
+    else:
+        moment, wanted = "random", rng.uniform(0.3, 1.0) * duration
+        wait_until(process, lambda: time.monotonic() - begin > wanted)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    seconds = time.monotonic() - begin
+    lines = read_rows(folder / "log.csv")
+    kept = tf.train.latest_checkpoint(str(folder / "checkpoints"))
+    done = (folder / "summary.json").exists()
+    if not folder.exists():
+        resumed = start(output, run, photos).wait()
+    else:
+        resumed = start(output, run, ["resume=true"]).wait()
+    return {
+        "kill": number,
+        "moment": "after the end" if done else moment,
+        "seconds": f"{seconds:.1f}",
+        "iteration": lines[-1]["iteration"] if lines else "",
+        "checkpoint": "" if kept is None else kept.rpartition("-")[2],
+        "resumed": resumed == 0,
+        "identical": resumed == 0 and state(folder) == state(output / "models" / "whole"),
+    }
+
+
+def writing(folder, iteration):
+    """Whether the first file of a checkpoint is there."""
+    return any((folder / "checkpoints").glob(f"ckpt-{iteration}*"))
+
+
+def wait_until(process, condition):
+    """Waits for a condition, as closely as can be, or for the end of the process."""
+    while process.poll() is None and not condition():
+        time.sleep(0.0005)
+
+
+def state(folder):
+    """Values of the last checkpoint by name, and the log without its times, to be compared."""
+    path = tf.train.latest_checkpoint(str(folder / "checkpoints"))
+    reader = tf.train.load_checkpoint(path)
+    values = {
+        name: np.asarray(reader.get_tensor(name)).tobytes()
+        for name in reader.get_variable_to_shape_map()
+        if "OBJECT_GRAPH" not in name and "save_counter" not in name
+    }
+    log = [
+        {k: v for k, v in row.items() if k != "seconds"} for row in read_rows(folder / "log.csv")
+    ]
+    return values, log
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    run_command(main)
