@@ -46,7 +46,7 @@ def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0, ve
     anyone = _make_vote(strategy)
     batches = iter(data)
     callbacks.on_train_begin()
-    with reading_errors(), _gone_workers():
+    with reading_errors(), _gone_workers(), _ended_line(verbose):
         logs, stopped = {}, False
         for begin in range(first - first % epoch, iterations if first < iterations else 0, epoch):
             number = begin // epoch
@@ -118,6 +118,17 @@ def _of_each_side(losses):
     if "color_disc" in losses:
         discriminators = (losses["color_disc"] + losses["texture_disc"]) / 2
     return losses.get("generator"), discriminators
+
+
+@contextlib.contextmanager
+def _ended_line(verbose):
+    """Ends the progress bar's line before an error is told."""
+    try:
+        yield
+    except BaseException:
+        if verbose:
+            print()
+        raise
 
 
 @contextlib.contextmanager
