@@ -180,4 +180,5 @@ def test_numbers_gone_wrong_end_the_run_with_advice(data):
     assert message.startswith("iteration ") and "the last checkpoint is kept. Try" in message
     names = {path.name for path in Path("models/mine/checkpoints").glob("*.index")}
     assert names == {"ckpt-0.index"}
-    assert all(np.isfinite(values).all() for values in state("mine").values())
+    numbers = [np.asarray(values) for values in state("mine").values()]
+    assert all(np.isfinite(n).all() for n in numbers if n.dtype.kind == "f")
