@@ -43,14 +43,14 @@ def main(arguments):
     output.mkdir(parents=True, exist_ok=True)
     table = Path(options["csv"] or output / "kill.csv")
     rng = np.random.default_rng(int(options["seed"]))
-    photos = make_photos(output / "photos", rng)
+    settings = [*SETTINGS, *make_photos(output / "photos", rng)]
     begin = time.monotonic()
-    if start(output, "whole", photos).wait():
+    if start(output, "whole", settings).wait():
         raise UserError(f"{output / 'whole.log'}: the run that is not killed failed")
     duration = time.monotonic() - begin
     good = 0
     for number in range(int(options["kills"])):
-        row = kill_one(number, output, photos, rng, duration)
+        row = kill_one(number, output, settings, rng, duration)
         append_row(table, COLUMNS, row)
         print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
         good += row["identical"]
@@ -72,19 +72,17 @@ def make_photos(folder, rng):
 
 def start(output, run, arguments):
     """A process of `train.py` in the output folder."""
-    if arguments[0].startswith("source_dir"):
-        arguments = [*SETTINGS, *arguments]
     with open(output / f"{run}.log", "a", encoding="utf-8") as log:
         command = [sys.executable, str(ROOT / "train.py"), f"run={run}", *arguments]
         return subprocess.Popen(command, cwd=output, stdout=log, stderr=log)
 
 
-def kill_one(number, output, photos, rng, duration):
+def kill_one(number, output, settings, rng, duration):
     """Kills a run, resumes it and returns the row of what came of it."""
     run = f"kill{number}"
     folder = output / "models" / run
     begin = time.monotonic()
-    process = start(output, run, photos)
+    process = start(output, run, settings)
     if number % 2:
         moment, wanted = "checkpoint", int(rng.integers(1, 12))
         wait_until(process, lambda: writing(folder, 5 * wanted))
@@ -97,10 +95,8 @@ def kill_one(number, output, photos, rng, duration):
     lines = read_rows(folder / "log.csv")
     kept = tf.train.latest_checkpoint(str(folder / "checkpoints"))
     done = (folder / "summary.json").exists()
-    if not folder.exists():
-        resumed = start(output, run, photos).wait()
-    else:
-        resumed = start(output, run, ["resume=true"]).wait()
+    # A run killed before it had a folder has nothing to resume.
+    resumed = start(output, run, ["resume=true"] if folder.exists() else settings).wait()
     return {
         "kill": number,
         "moment": "after the end" if done else moment,

@@ -381,6 +381,12 @@ class TestDigest:
             file.write(b"more")
         assert len({before, renamed, digest(same)}) == 3
 
+    def test_of_a_set_that_lost_a_photo(self, tmp_path, make_folder):
+        stream = PatchStream(make_folder(tmp_path / "a"), 16, 0, "source_dir")
+        before = stream.digest()
+        (tmp_path / "a" / "1.png").unlink()
+        assert len(stream.digest()) == 64 and stream.digest() != before
+
 
 class TestGuides:
     def test_are_made_of_their_patch_with_its_photos_curve(self, tmp_path, make_folder):

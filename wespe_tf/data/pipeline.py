@@ -173,11 +173,15 @@ class PatchStream:
             log.warning("warning: skipped %s", reason)
 
     def digest(self):
-        """SHA-256 of the photos' names and sizes in bytes, which tells data sets apart."""
+        """SHA-256 of the photos' names and sizes in bytes, which tells data sets apart.
+
+        A photo that has gone since the run began counts without a size.
+        """
         found = hashlib.sha256()
         for path in self.paths:
             name = os.path.relpath(path, self.folder)
-            found.update(f"{name}\0{os.path.getsize(path)}\0".encode("utf-8", "surrogateescape"))
+            size = os.path.getsize(path) if os.path.exists(path) else ""
+            found.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
         return found.hexdigest()
 
     def __getitem__(self, number):
