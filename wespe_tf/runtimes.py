@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from .errors import UserError
+from .models import bfloat16
 
 # Names that OpenVINO has for precisions.
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
@@ -29,12 +30,14 @@ class Runtime:
         footprint: bytes that a generator's pass holds for a pixel and a channel of its width.
         ready: function of (model, shapes of its inputs) that returns a `KerasNetwork` or another
             with the same methods.
+        prepare: function from a `Generator` to the one of which `ready`'s models are made.
     """
 
     name: str
     precision: str
     footprint: float
     ready: Callable
+    prepare: Callable = lambda generator: generator
 
     def __str__(self):
         return f"{self.name}, {self.precision}"
@@ -66,7 +69,10 @@ def choose_runtime(name="auto", precision="auto"):
             raise UserError("precision=bfloat16: this processor has no units for it")
         precision = "bfloat16" if able else "float32"
     ready = functools.partial(OpenVINONetwork, core=core, precision=precision)
-    return Runtime("openvino", precision, OPENVINO_FOOTPRINTS[precision], ready)
+    footprint = OPENVINO_FOOTPRINTS[precision]
+    if precision == "bfloat16":
+        return Runtime("openvino", precision, footprint, ready, bfloat16.prepare)
+    return Runtime("openvino", precision, footprint, ready)
 
 
 # Measured on photos, compiled networks included; between two layers a value takes 4 or 2 bytes.
@@ -102,13 +108,16 @@ class OpenVINONetwork:
     Called with float32 arrays, one for each input, it returns one.
 
     Args:
-        model: Keras model.
-        shapes: of its inputs, None for a free side.
+        model: Keras model; for bfloat16 of `split` pictures.
+        shapes: of its inputs, None for a free side; pictures come first.
         core: `openvino.Core`.
         precision: `"float32"` or `"bfloat16"`.
     """
 
     def __init__(self, model, shapes, core, precision):
+        self.splits = precision == "bfloat16"
+        if self.splits:
+            shapes = [(*shapes[0][:-1], 6), *shapes[1:]]
         # An export wants a model that has been called.
         zeros = [np.zeros([side or 32 for side in shape], np.float32) for shape in shapes]
         model(zeros if len(shapes) > 1 else zeros[0])
@@ -125,14 +134,15 @@ class OpenVINONetwork:
         self.options = {"INFERENCE_PRECISION_HINT": HINTS[precision]}
         self.compiled, self.shapes = None, None
 
-    def __call__(self, *arrays):
+    def __call__(self, pictures, *others):
+        arrays = [bfloat16.split(pictures) if self.splits else pictures, *others]
         shapes = [array.shape for array in arrays]
         if self.compiled is None or shapes != self.shapes:
             self.release()
             self.network.reshape(dict(zip(self.network.inputs, map(list, shapes))))
             self.compiled = self.core.compile_model(self.network, "CPU", self.options)
             self.shapes = shapes
-        return self.compiled(list(arrays))[0].copy()
+        return self.compiled(arrays)[0].copy()
 
     def release(self):
         """Frees what is kept between calls: the compiled network and its tensors."""

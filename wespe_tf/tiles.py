@@ -92,8 +92,8 @@ class Enhancer:
     """
 
     def __init__(self, generator, runtime=None, reflect=True):
-        self.generator = generator
         self.runtime = runtime or choose_runtime()
+        self.generator = self.runtime.prepare(generator)
         self.reach = reach(generator)
         self.frame = self.reach if reflect else 0
         self.norms = norms(generator)
