@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from wespe_tf.errors import UserError
 from wespe_tf.images import UnreadablePicture, limit_megapixels
-from wespe_tf.photos import Photo, read_photo, write_photo
+from wespe_tf.photos import Photo, pixel_bytes, read_photo, write_photo
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 UPRIGHT = XMP.replace(b'"6"', b'"1"')
@@ -154,6 +154,17 @@ class Test16Bits:
         found = read_photo(tmp_path / f"a{suffix}").pixels
         assert found.dtype == np.uint8
         assert np.abs(found - wide / 257).mean() < most
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "grey.png"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_what_pixels_will_take(tmp_path, pixels, wide, name, bits):
+    photo = pixels if bits == 8 else wide
+    if name == "grey.png":
+        Image.fromarray(photo[..., 0]).save(tmp_path / name)
+    else:
+        write_photo(tmp_path / name, Photo(photo))
+    assert pixel_bytes(tmp_path / name) == read_photo(tmp_path / name).pixels.nbytes
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])

@@ -21,10 +21,10 @@ from . import litert, metrics
 from .config import TestConfig, help_text, load
 from .data.folders import find_pairs, find_pictures, natural_order
 from .errors import UserError, run_command
-from .images import SUFFIXES, limit_megapixels, picture_size, read_picture, write_picture
+from .images import SUFFIXES, limit_megapixels, read_picture, write_picture
 from .memory import COPIES, Budget, room_of_photos
 from .models.generator import Generator
-from .photos import Photo, read_photo, to_8_bits, write_photo
+from .photos import Photo, pixel_bytes, read_photo, to_8_bits, write_photo
 from .reference import is_checkpoint, load_checkpoint
 from .report import pictures_of, write_report
 from .runtimes import Runtime, choose_runtime
@@ -196,11 +196,11 @@ class _Batch:
 
     def _read(self, task):
         """A photo with its result's place beside it."""
-        height, width = picture_size(task.path)
-        share = COPIES * 3 * height * width
+        share = COPIES * pixel_bytes(task.path)
         self.budget.take(share)
         try:
             photo = read_photo(task.path)
+            height, width = photo.pixels.shape[:2]
             both = np.empty((height, 2 * width, 3), photo.pixels.dtype)
             both[:, :width] = photo.pixels
             return task, dataclasses.replace(photo, pixels=both[:, :width]), both, share

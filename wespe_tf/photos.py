@@ -94,6 +94,19 @@ def read_photo(path):
         raise unreadable(path, error) from error
 
 
+def pixel_bytes(path):
+    """Bytes of the pixels that `read_photo` returns, from the file's header alone.
+
+    Raises:
+        UnreadablePicture: naming the file, if there is no such header.
+    """
+    try:
+        with Image.open(path) as picture:
+            return 3 * picture.width * picture.height * (2 if _has_16_bits(path, picture) else 1)
+    except DAMAGE as error:
+        raise unreadable(path, error) from error
+
+
 def write_photo(path, photo, quality=95):
     """Writes a photo so that either the whole file is there or none.
 
@@ -152,29 +165,37 @@ def _wide_pixels(path, picture):
 
     Pillow knows 16 bits of grey only.
     """
+    if not _has_16_bits(path, picture):
+        return None
     if picture.format == "PNG":
-        with open(path, "rb") as file:
-            header = file.read(25)
-            if header[24] != 16:
-                return None
-            pixels = imagecodecs.png_decode(header + file.read())
-    elif picture.format == "TIFF" and np.max(picture.tag_v2.get(258, 8)) == 16:
+        pixels = imagecodecs.png_decode(Path(path).read_bytes())
+    elif _has_wide_samples(picture):
         pixels = tifffile.imread(path)
         if picture.tag_v2.get(284, 1) == 2:  # channels one after another
             pixels = np.moveaxis(pixels, 0, -1)
-    elif picture.mode.startswith(("I", "F")):
+    else:
         pixels = np.asarray(picture)
         if picture.mode == "F":
             pixels = np.rint(np.clip(pixels, 0, 1) * 65535)
         pixels = np.clip(pixels, 0, 65535)
-    else:
-        return None
     pixels = pixels.astype(np.uint16)
     if pixels.ndim == 2:
         return np.repeat(pixels[..., None], 3, axis=-1)
     if pixels.shape[-1] <= 2:  # grey, or grey and alpha
         return np.concatenate([np.repeat(pixels[..., :1], 3, axis=-1), pixels[..., 1:]], axis=-1)
     return pixels[..., :4]
+
+
+def _has_16_bits(path, picture):
+    """Whether an opened file's photo is read in 16 bits."""
+    if picture.format == "PNG":
+        with open(path, "rb") as file:
+            return file.read(25)[24] == 16
+    return _has_wide_samples(picture) or picture.mode.startswith(("I", "F"))
+
+
+def _has_wide_samples(picture):
+    return picture.format == "TIFF" and np.max(picture.tag_v2.get(258, 8)) == 16
 
 
 def _turned(pixels, turn):
