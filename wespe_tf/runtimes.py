@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from .errors import UserError
-from .models import bfloat16
+from .models.fused import prepare, split
 
 # Names that OpenVINO has for precisions.
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
@@ -68,11 +68,13 @@ def choose_runtime(name="auto", precision="auto"):
         if precision == "bfloat16" and not able:
             raise UserError("precision=bfloat16: this processor has no units for it")
         precision = "bfloat16" if able else "float32"
-    ready = functools.partial(OpenVINONetwork, core=core, precision=precision)
-    footprint = OPENVINO_FOOTPRINTS[precision]
-    if precision == "bfloat16":
-        return Runtime("openvino", precision, footprint, ready, bfloat16.prepare)
-    return Runtime("openvino", precision, footprint, ready)
+    return Runtime(
+        "openvino",
+        precision,
+        OPENVINO_FOOTPRINTS[precision],
+        functools.partial(OpenVINONetwork, core=core, precision=precision),
+        functools.partial(prepare, splits=precision == "bfloat16"),
+    )
 
 
 # Measured on photos, compiled networks included; between two layers a value takes 4 or 2 bytes.
@@ -135,7 +137,7 @@ class OpenVINONetwork:
         self.compiled, self.shapes = None, None
 
     def __call__(self, pictures, *others):
-        arrays = [bfloat16.split(pictures) if self.splits else pictures, *others]
+        arrays = [split(pictures) if self.splits else pictures, *others]
         shapes = [array.shape for array in arrays]
         if self.compiled is None or shapes != self.shapes:
             self.release()

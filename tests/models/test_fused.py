@@ -1,4 +1,4 @@
-"""What is prepared for bfloat16 computes what the generator does, and loses less by rounding."""
+"""What is prepared for OpenVINO computes what the generator does, and loses less by rounding."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.models.test_portable import make_generator
-from wespe_tf.models.bfloat16 import prepare, split
+from wespe_tf.models.fused import prepare, split
 
 
 def array(tensor):
@@ -33,10 +33,15 @@ def photo(make_photo):
 
 @pytest.mark.parametrize("init", ["identity", "glorot"])
 @pytest.mark.parametrize("norm", ["instance", "batch", "layer", "none"])
-def test_computes_the_same(photo, norm, init):
+@pytest.mark.parametrize("splits", [False, True])
+def test_computes_the_same(photo, norm, init, splits):
     model = make_generator(norm, init)
     before = model.get_weights()
-    np.testing.assert_allclose(array(prepare(model)(split(photo))), array(model(photo)), atol=3e-6)
+    np.testing.assert_allclose(
+        array(prepare(model, splits)(split(photo) if splits else photo)),
+        array(model(photo)),
+        atol=1e-5,
+    )
     for mine, theirs in zip(before, model.get_weights()):
         np.testing.assert_array_equal(mine, theirs)
 
@@ -59,7 +64,7 @@ def test_channels_go_on_by_weights_that_bfloat16_holds():
     for conv in model.tail:
         kernel = conv.kernel.numpy()
         conv.kernel.assign(kernel * np.linspace(0.9, 1.1, kernel.shape[-1]))
-    for conv in prepare(model).tail:
+    for conv in prepare(model, True).tail:
         own = np.diag(conv.kernel.numpy()[1, 1])
         np.testing.assert_array_equal(rounded(own), own)
 
@@ -71,5 +76,5 @@ def test_rounds_less(photo):
         kernel = conv.kernel.numpy()
         conv.kernel.assign(kernel * rng.uniform(0.98, 1.02, kernel.shape))
     wanted = array(model(photo))
-    prepared = loss(prepare(model), split, photo, wanted)
+    prepared = loss(prepare(model, True), split, photo, wanted)
     assert prepared > loss(model, lambda pictures: pictures, photo, wanted) + 3

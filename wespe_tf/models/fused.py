@@ -1,7 +1,7 @@
-"""A generator as bfloat16 should get it, whose eight bits of mantissa then show least.
+"""A generator as OpenVINO should get it: norms that it fuses, numbers that bfloat16 holds.
 
 What nearly passes a picture through rounds its colors where they go in, and rounds the weights that
-carry them. Both can be had exactly, at no price.
+carry them; with eight bits of mantissa that shows. Both can be had exactly, at no price.
 """
 
 import keras
@@ -10,6 +10,16 @@ import numpy as np
 from keras import ops
 
 from .generator import Generator
+from .layers import InstanceNormalization
+
+
+class FusedNormalization(InstanceNormalization):
+    """Instance norm written as OpenVINO recognises it, and computes it in one operation."""
+
+    def call(self, inputs):
+        centered = inputs - ops.mean(inputs, axis=(1, 2), keepdims=True)
+        variance = ops.mean(ops.square(centered), axis=(1, 2), keepdims=True)
+        return centered / ops.sqrt(variance + self.epsilon) * self.scale + self.shift
 
 
 class SplitHead(keras.layers.Layer):
@@ -60,21 +70,31 @@ def split(pictures):
     return np.concatenate([whole, scaled - whole], axis=-1)
 
 
-def prepare(generator):
-    """A generator of `split` pictures that computes the same, with less to round.
+def prepare(generator, splits):
+    """A generator that computes the same, with less to do and less to round.
 
     Channels of the last hidden layers are scaled so that bfloat16 holds the weight by which a
     channel goes on to itself, usually much the largest; the next layer takes the scale back.
 
     Args:
         generator: a built `Generator`.
+        splits: whether its pictures will be `split`.
 
     Returns:
         A built `Generator` in float32; for inference only.
     """
     copy = Generator.from_config({**generator.get_config(), "dtype": "float32"})
-    copy.head = SplitHead(copy.head)
-    copy.build((None, None, None, 6))
+    if splits:
+        copy.head = SplitHead(copy.head)
+    if generator.norm == "instance":
+        copy.residuals = [
+            [
+                FusedNormalization.from_config(layer.get_config()) if k % 2 else layer
+                for k, layer in enumerate(block)
+            ]
+            for block in copy.residuals
+        ]
+    copy.build((None, None, None, 6 if splits else 3))
     copy.head.set_weights(generator.head.get_weights())
     for mine, other in zip(copy.residuals, generator.residuals):
         for layer, original in zip(mine, other):
