@@ -15,8 +15,8 @@ def conv(x, weights, name, stride=1):
 
 def instance_norm(x, weights, name, epsilon=1e-3):
     mean, variance = tf.nn.moments(x, [1, 2], keepdims=True)
-    normal = (x - mean) / tf.sqrt(variance + tf.constant(epsilon, x.dtype))
-    return normal * weights[f"{name}.scale"] + weights[f"{name}.shift"]
+    shift, scale = weights[f"{name}.shift"], weights[f"{name}.scale"]
+    return tf.nn.batch_normalization(x, mean, variance, shift, scale, epsilon)
 
 
 def generator(x, weights, tanh_scale=0.58):
