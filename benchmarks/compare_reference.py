@@ -58,6 +58,7 @@ VGG_BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 def main(arguments):
     """Compares; `arguments` are `key=value`."""
     from wespe_tf.config import help_text, load
+    from wespe_tf.images import to_uint8
 
     schema = settings()
     if {"-h", "--help", "help"} & set(arguments):
@@ -71,7 +72,8 @@ def main(arguments):
         scratch = Path(scratch)
         prepare(scratch, reference, config.model, photos)
         report = compare_photos(scratch, reference, output, config.model, photos)
-        make_patches(scratch, config.model, len(photos))
+        pairs = [load_theirs(scratch, config.model, k) for k in range(len(photos))]
+        make_patches(scratch, config.model, [(photo, to_uint8(made)) for photo, made in pairs])
         provide_vgg(scratch / "vgg.mat", config.vgg)
         report += compare_training(scratch, reference, output, config)
     report = "\n".join(report) + "\n"
@@ -155,12 +157,15 @@ def prepare(scratch, reference, model, photos):
         (full_size / f"{k}{Path(photo).suffix}").symlink_to(Path(photo).resolve())
 
 
-def make_patches(scratch, model, count):
-    """Writes a miniature DPED tree of `count` enhanced photos' patches and the photos' own.
+def make_patches(scratch, model, pairs):
+    """Writes a miniature DPED tree: the same patches of both pictures of each pair.
 
-    Pairs are a photo's patch and the same patch of the picture that the authors' code made of it.
+    Args:
+        scratch: the working folder.
+        model: a phone's.
+        pairs: list of (phone's, camera's) (H, W, 3) uint8 arrays.
     """
-    from wespe_tf.images import to_uint8, write_picture
+    from wespe_tf.images import write_picture
 
     phone = model.removesuffix("_orig")
     folders = [scratch / "dped" / phone / part for part in ("training_data", "test_data/patches")]
@@ -170,12 +175,10 @@ def make_patches(scratch, model, count):
     places = [(folders[0], k) for k in range(TRAINING_PATCHES)]
     places += [(folders[1], k) for k in range(TEST_PATCHES)]
     rng = np.random.default_rng(0)
-    for k in range(count):
-        photo, enhanced = load_theirs(scratch, model, k)
-        pictures = {phone: photo, "canon": to_uint8(enhanced)}
-        for folder, number in places[k::count]:
-            top, left = rng.integers(np.array(photo.shape[:2]) - PATCH_SIZE, endpoint=True)
-            for side, picture in pictures.items():
+    for k, pair in enumerate(pairs):
+        for folder, number in places[k :: len(pairs)]:
+            top, left = rng.integers(np.array(pair[0].shape[:2]) - PATCH_SIZE, endpoint=True)
+            for side, picture in zip((phone, "canon"), pair):
                 patch = picture[top : top + PATCH_SIZE, left : left + PATCH_SIZE]
                 write_picture(folder / side / f"{number}.jpg", patch)
 
@@ -515,18 +518,8 @@ def compare_training(scratch, reference, output, config):
     Returns:
         The report's lines on it.
     """
-    arguments = [
-        f"model={config.model.removesuffix('_orig')}",
-        f"batch_size={BATCH_SIZE}",
-        f"train_size={TRAIN_SIZE}",
-        f"num_train_iters={config.iterations}",
-        f"eval_step={EVAL_STEP}",
-        "dped_dir=dped/",
-        "vgg_dir=vgg.mat",
-    ]
-    log = output / "theirs_train_model.log"
-    theirs = run_process(scratch, log, "theirs", reference, "train_model.py", *arguments)
-    theirs |= iterations_of(theirs["calls"])
+    arguments = training_arguments(config.model, config.iterations)
+    theirs = train_theirs(scratch, output / "theirs_train_model.log", reference, arguments)
     ours = run_process(scratch, output / "ours_training.log", "our_training", *arguments)
     weights = config.vgg or "drawn weights"
     return [
@@ -544,6 +537,29 @@ def compare_training(scratch, reference, output, config):
         "step. The authors' own graph departs from a float64 run of the same loop by 1e-3 from "
         "the second iteration on and later by up to 10 % in texture and discriminator.",
     ]
+
+
+def training_arguments(model, iterations):
+    """`key=value` for the authors' training script, and for `run_our_training`."""
+    return [
+        f"model={model.removesuffix('_orig')}",
+        f"batch_size={BATCH_SIZE}",
+        f"train_size={TRAIN_SIZE}",
+        f"num_train_iters={iterations}",
+        f"eval_step={EVAL_STEP}",
+        "dped_dir=dped/",
+        "vgg_dir=vgg.mat",
+    ]
+
+
+def train_theirs(scratch, log, reference, arguments):
+    """Trains with the authors' code in the working folder, in a process of its own.
+
+    Returns:
+        As `run_process`, and `losses` and `ends` of every iteration.
+    """
+    theirs = run_process(scratch, log, "theirs", reference, "train_model.py", *arguments)
+    return theirs | iterations_of(theirs["calls"])
 
 
 def iterations_of(calls):
@@ -590,17 +606,19 @@ def cost_table(theirs, ours):
     Returns:
         List of lines.
     """
-
-    def cost(run):
-        return np.median(np.diff(run["ends"])[UNTIMED - 1 :])
-
+    seconds = [f"{seconds_per_iteration(run['ends']):.2f}" for run in (theirs, ours)]
     rows = [
         ("", "theirs", "ours"),
         ("---", "---:", "---:"),
-        ("seconds per iteration", f"{cost(theirs):.2f}", f"{cost(ours):.2f}"),
+        ("seconds per iteration", *seconds),
         ("peak memory, GB", f"{theirs['peak_memory']:.2f}", f"{ours['peak_memory']:.2f}"),
     ]
     return table(rows)
+
+
+def seconds_per_iteration(ends):
+    """Median of the iterations that are timed; `ends` says when each was done."""
+    return np.median(np.diff(ends)[UNTIMED - 1 :])
 
 
 def table(rows):

@@ -15,8 +15,8 @@ def conv(x, weights, name, stride=1):
 
 def instance_norm(x, weights, name, epsilon=1e-3):
     mean, variance = tf.nn.moments(x, [1, 2], keepdims=True)
-    normal = (x - mean) / tf.sqrt(variance + tf.constant(epsilon, x.dtype))
-    return normal * weights[f"{name}.scale"] + weights[f"{name}.shift"]
+    shift, scale = weights[f"{name}.shift"], weights[f"{name}.scale"]
+    return tf.nn.batch_normalization(x, mean, variance, shift, scale, epsilon)
 
 
 def generator(x, weights, tanh_scale=0.58):
@@ -77,6 +77,16 @@ def discriminator_variables(model):
     return found
 
 
+def wespe_variables(model):
+    """The variables of a `WESPE`'s four networks, by network and by name."""
+    return {
+        "generator": generator_variables(model.generator),
+        "inverse_generator": generator_variables(model.inverse_generator),
+        "color_discriminator": discriminator_variables(model.color_discriminator),
+        "texture_discriminator": discriminator_variables(model.texture_discriminator),
+    }
+
+
 def tensors(variables, dtype=tf.float64):
     """A dictionary of Keras variables as tensors of one dtype."""
     return {name: tf.constant(v.numpy(), dtype) for name, v in variables.items()}
@@ -86,12 +96,17 @@ def gray(x):
     return 0.2989 * x[..., 0:1] + 0.5870 * x[..., 1:2] + 0.1140 * x[..., 2:3]
 
 
+def blur(x, kernel):
+    """One depthwise convolution with a kernel of (height, width)."""
+    kernel = np.repeat(kernel[:, :, None, None], x.shape[-1], axis=2)
+    return tf.nn.depthwise_conv2d(x, tf.constant(kernel, x.dtype), [1, 1, 1, 1], "SAME")
+
+
 def paper_blur(x):
-    """A·exp(−(k² + l²)/(2·3)) of sum 1 as one 21×21 depthwise convolution."""
+    """A·exp(−(k² + l²)/(2·3)) of sum 1, 21×21."""
     k = np.arange(-10, 11)
     kernel = np.exp(-(k[:, None] ** 2 + k[None, :] ** 2) / 6)
-    kernel = np.repeat((kernel / kernel.sum())[:, :, None, None], x.shape[-1], axis=2)
-    return tf.nn.depthwise_conv2d(x, tf.constant(kernel, x.dtype), [1, 1, 1, 1], "SAME")
+    return blur(x, kernel / kernel.sum())
 
 
 def sigmoid_bce(logits, targets):

@@ -9,6 +9,7 @@ from PIL import Image
 from benchmarks import compare_reference as compare
 from wespe_tf.data.dped import dped_folders
 from wespe_tf.errors import UserError, run_command
+from wespe_tf.images import to_uint8
 from wespe_tf.models.discriminator import Discriminator
 from wespe_tf.models.generator import Generator
 from wespe_tf.models.vgg import load_vgg
@@ -94,7 +95,8 @@ def test_scratch_folder_and_patches(tmp_path, checkout, make_photo):
         photo = np.float16(make_photo(110, 130, seed=k)) / 255
         both = np.hstack([photo, 1 - photo.astype(np.float32)])
         np.save(scratch / "visual_results" / f"{MODEL}_{k}_before_after.npy", both)
-    compare.make_patches(scratch, MODEL, 2)
+    pairs = [compare.load_theirs(scratch, MODEL, k) for k in range(2)]
+    compare.make_patches(scratch, MODEL, [(photo, to_uint8(made)) for photo, made in pairs])
     assert dped_folders(scratch / "dped", "iphone").val_source is not None
     data = PairedPatches(scratch / "dped", "iphone", compare.PATCH_SIZE)
     assert len(data.train) == compare.TRAINING_PATCHES

@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -13,11 +15,13 @@ import pytest
 import tensorflow as tf
 
 from tests.models.test_wespe import SIDE, make_wespe
+from wespe_tf import training
 from wespe_tf.data.pipeline import PatchStream, training_data
 from wespe_tf.distribution import is_chief, make_strategy
 from wespe_tf.errors import UserError
 from wespe_tf.loop import fit
-from wespe_tf.schedule import DISCRIMINATORS, GENERATORS, Alternating, DynamicBalance
+from wespe_tf.models.wespe import WESPE
+from wespe_tf.schedule import BOTH, DISCRIMINATORS, GENERATORS, Alternating, DynamicBalance
 
 
 @pytest.fixture
@@ -164,7 +168,7 @@ class TestMakeStrategy:
 SETTINGS = [
     *("generator_width=8", "generator_blocks=1", "discriminator_width=0.1", "patch_size=32"),
     *("border=4", "batch_size=4", "num_train_iters=4", "warm_start_iters=2", "eval_step=4"),
-    *("learning_rate=1e-5", "discriminator_learning_rate=1e-5", "run=mine"),
+    *("learning_rate=1e-5", "discriminator_learning_rate=1e-5"),
 ]
 
 
@@ -178,7 +182,7 @@ def free_ports(count):
     return ports
 
 
-def start_workers(folder, photos, ports, *settings):
+def start_workers(folder, ports, *settings):
     """Processes of `train.py` on one machine, one for each port."""
     script = Path(__file__).resolve().parent.parent / "train.py"
     workers = []
@@ -186,8 +190,7 @@ def start_workers(folder, photos, ports, *settings):
         cluster = {"worker": [f"localhost:{port}" for port in ports]}
         task = {"type": "worker", "index": index}
         environment = os.environ | {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
-        command = [sys.executable, str(script), *SETTINGS, "distribute=multi_worker", *settings]
-        command += [f"source_dir={photos / 'source'}", f"target_dir={photos / 'target'}"]
+        command = [sys.executable, str(script), *settings, "distribute=multi_worker", "run=mine"]
         log = open(folder / f"worker{index}.log", "w")
         workers.append(
             subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
@@ -195,38 +198,102 @@ def start_workers(folder, photos, ports, *settings):
     return workers
 
 
+@pytest.fixture
+def new_run(tmp_path, make_folder):
+    """Settings of a new run on tiny photos."""
+    folders = [
+        f"{side}_dir={make_folder(tmp_path / 'photos' / side, seed=number)}"
+        for number, side in enumerate(("source", "target"))
+    ]
+    return [*SETTINGS, *folders]
+
+
+def read_log(folder):
+    return np.genfromtxt(folder / "models" / "mine" / "log.csv", delimiter=",", names=True)
+
+
+def assert_same_losses(folder, other, rtol=1e-4):
+    """As far as both logs go."""
+    logs = [read_log(f) for f in (folder, other)]
+    count = min(map(len, logs))
+    assert count >= 4
+    for name in ("generator", "content", "color", "texture", "tv", "guide", "color_disc"):
+        pair = (log[name][1:count] for log in logs)
+        np.testing.assert_allclose(*pair, rtol=rtol, err_msg=name)
+
+
+@pytest.mark.slow
+def test_two_devices_have_the_losses_of_one(tmp_path, new_run, monkeypatch):
+    """Discriminators with spectral norm, whose vectors every device has for itself."""
+    program = (
+        "import sys, tensorflow as tf\n"
+        "device = tf.config.list_physical_devices('CPU')[0]\n"
+        "halves = 2 * [tf.config.LogicalDeviceConfiguration()]\n"
+        "tf.config.set_logical_device_configuration(device, halves)\n"
+        "from wespe_tf.training import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    settings = [*new_run, "color_norm=spectral", "texture_norm=spectral", "run=mine", "eval_step=2"]
+    folder = tmp_path / "two"
+    folder.mkdir()
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    command = [sys.executable, "-c", program, *settings, "distribute=mirrored"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+    traced, compute_losses = [], WESPE.compute_losses
+
+    def noted(*args, **kwargs):
+        traced.append(kwargs["turn"])
+        return compute_losses(*args, **kwargs)
+
+    monkeypatch.setattr(WESPE, "compute_losses", noted)
+    (tmp_path / "one").mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    training.main(settings)
+    assert_same_losses(folder, tmp_path / "one")
+    # Evaluations and checkpoints between them do not make the step be traced anew.
+    assert traced == [BOTH]
+
+
 @pytest.mark.slow
 class TestTwoWorkers:
-    @pytest.fixture
-    def photos(self, tmp_path, make_folder):
-        for number, side in enumerate(("source", "target")):
-            make_folder(tmp_path / "photos" / side, seed=number)
-        return tmp_path / "photos"
+    def test_have_the_losses_of_one(self, tmp_path, new_run):
+        folders = {count: tmp_path / str(count) for count in (2, 1)}
+        for count, folder in folders.items():
+            folder.mkdir()
+            for worker in start_workers(folder, free_ports(count), *new_run):
+                assert worker.wait(300) == 0, (folder / "worker0.log").read_text()
+        assert_same_losses(*folders.values())
+        assert "validation" not in (folders[2] / "worker1.log").read_text()
 
-    def test_have_the_losses_of_one(self, tmp_path, photos):
-        folder = tmp_path / "two"
-        folder.mkdir()
-        for worker in start_workers(folder, photos, free_ports(2)):
-            assert worker.wait(300) == 0, (folder / "worker0.log").read_text()
-        alone = tmp_path / "one"
-        alone.mkdir()
-        (one,) = start_workers(alone, photos, free_ports(1))
-        assert one.wait(300) == 0
-        rows = [
-            np.genfromtxt(f / "models" / "mine" / "log.csv", delimiter=",", names=True)
-            for f in (folder, alone)
-        ]
-        for name in ("generator", "content", "color", "texture", "tv", "guide", "color_disc"):
-            np.testing.assert_allclose(rows[0][name][1:], rows[1][name][1:], rtol=1e-4)
-        assert "validation" not in (folder / "worker1.log").read_text()
-
-    def test_one_that_dies_ends_the_others_with_a_message(self, tmp_path, photos):
-        first, second = start_workers(tmp_path, photos, free_ports(2), "num_train_iters=100000")
-        log = tmp_path / "models" / "mine" / "log.csv"
-        while not (log.exists() and len(log.read_text().splitlines()) > 4):
-            assert first.poll() is None, (tmp_path / "worker0.log").read_text()
-            second.poll()
+    def test_one_that_dies_ends_the_others_and_fewer_go_on(self, tmp_path, new_run):
+        endless = [*new_run, "num_train_iters=100000"]
+        first, second = start_workers(tmp_path, free_ports(2), *endless)
+        self.wait_for_rows(tmp_path, 6, first)
         second.kill()
         assert first.wait(120) == 2
         last = (tmp_path / "worker0.log").read_text().splitlines()[-1]
         assert last.startswith("error: distribute=multi_worker: another worker has stopped")
+
+        rows = len(read_log(tmp_path)) + 4
+        self.train_alone(tmp_path, rows, "resume=true")
+        alone = tmp_path / "alone"
+        alone.mkdir()
+        self.train_alone(alone, rows, *endless)
+        assert_same_losses(tmp_path, alone, rtol=1e-3)
+
+    @staticmethod
+    def wait_for_rows(folder, count, process):
+        """Waits until the log of a running process has so many rows."""
+        log = folder / "models" / "mine" / "log.csv"
+        while not (log.exists() and len(log.read_text().splitlines()) > count + 1):
+            assert process.poll() is None, (folder / "worker0.log").read_text()
+            time.sleep(0.2)
+
+    def train_alone(self, folder, rows, *settings):
+        """Trains with one worker until the log has so many rows, and ends it."""
+        (worker,) = start_workers(folder, free_ports(1), *settings)
+        self.wait_for_rows(folder, rows, worker)
+        worker.terminate()
+        assert worker.wait(120) == 128 + signal.SIGTERM

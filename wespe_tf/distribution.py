@@ -1,5 +1,6 @@
 """One device, several GPUs or several machines: `tf.distribute` by name."""
 
+import functools
 import json
 import os
 
@@ -18,12 +19,17 @@ def make_strategy(name):
     Raises:
         UserError: if TF_CONFIG is missing or not as TensorFlow has it.
     """
-    if name == "mirrored":
-        return tf.distribute.MirroredStrategy()
     if name == "multi_worker":
         _check_tf_config()
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    return tf.distribute.get_strategy()
+    return tf.distribute.get_strategy() if name == "none" else _make_once(name)
+
+
+@functools.cache
+def _make_once(name):
+    """A strategy of this process; a second one would number its collectives as the first did."""
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def is_chief(strategy):

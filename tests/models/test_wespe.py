@@ -59,20 +59,10 @@ def batch(rng):
     return tuple(rng.integers(0, 256, (2, 3, SIDE, SIDE, 3), np.uint8))
 
 
-def variables_of(model):
-    """Variables of the four networks, by network and by name."""
-    return {
-        "generator": plain.generator_variables(model.generator),
-        "inverse_generator": plain.generator_variables(model.inverse_generator),
-        "color_discriminator": plain.discriminator_variables(model.color_discriminator),
-        "texture_discriminator": plain.discriminator_variables(model.texture_discriminator),
-    }
-
-
 def values_of(model):
     return {
         (network, name): array(variable).copy()
-        for network, variables in variables_of(model).items()
+        for network, variables in plain.wespe_variables(model).items()
         for name, variable in variables.items()
     }
 

@@ -1,0 +1,698 @@
+"""Training: patches per second of this project's step and of what else one would write.
+
+    python -m benchmarks.training [batches=10,30] [reference=CHECKOUT] [key=value …]
+
+The WESPE of the paper, VGG-19 to relu5_4 with random weights, trains from the same values on the
+same batch as
+
+    tf1        a TensorFlow 1 graph as the authors write theirs, float32 (`plain_graph.py`)
+    keras      a Keras `fit` with Keras's own layers, written the obvious way, float32
+    float32    this project's loop and step
+    bfloat16   the same with `precision=bfloat16`
+
+Every way is a process of its own; all of one batch size are there at once and train one iteration
+in turn, `repeats` times, of which the median counts. So the machine needs memory for all of them:
+about 20 GB at batch 30. They must have the same losses, or nothing is written. With `reference=`
+the same is done with the DPED losses: the authors' unchanged code, run by `compare_reference.py`,
+against the graph here.
+
+The share is of this machine's fastest matrix multiplication in the way's precision, and counts the
+arithmetic that an iteration cannot do without: `operations`. Pipelines are asked for batches with
+nobody training. Their patches per second, as those of the ways, are pairs: one of each domain;
+their memory is what the process grew by. Results are appended to a CSV file; the table of the
+latest of them in a document, between its lines `<!-- training -->`, is written anew.
+"""
+
+import contextlib
+import dataclasses
+import math
+import multiprocessing
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from benchmarks import compare_reference as compare
+from benchmarks.photos import multiply, processor
+from benchmarks.plain_graph import PlainDPED, PlainWESPE
+from tests import plain
+from wespe_tf import loop
+from wespe_tf.config import TrainConfig, help_text, load, setting
+from wespe_tf.data.pipeline import PatchStream, training_data
+from wespe_tf.errors import UserError, run_command
+from wespe_tf.reproduce import append_row, read_rows, replace_tables
+from wespe_tf.training import build_model, set_seed_and_precision
+
+HERE = Path(__file__).resolve().parent
+USAGE = "usage: python -m benchmarks.training [key=value …]"
+MARK = "<!-- training -->"
+COLUMNS = (
+    *("date", "processor", "cores", "losses", "way", "batch", "patch", "patches_per_second"),
+    *("times_tf1", "peak_share", "peak_memory", "all_reduced", "first_batch"),
+)
+# Graphs are traced in the first iterations.
+UNTIMED = 2
+# Iterations with DPED's losses for each of the repeats: starting the authors' code takes long.
+AUTHORS_MODEL, TIMED = "iphone_orig", 3
+# So small that every iteration has the losses of the first.
+LEARNING_RATE = 1e-8
+LOSS_WEIGHTS = {"content": 1.0, "color": 5e-3, "texture": 5e-3, "tv": 10.0}
+# Largest relative difference of a loss from the first way's.
+AGREEMENT = {"tf1": 1e-4, "keras": 1e-4, "float32": 1e-4, "bfloat16": 0.1}
+# Of a pipeline: what is drawn before the clock starts, more than is read ahead; and then.
+DRAINED, DRAWN = 300, 3000
+PHOTOS, PHOTO_SIZE = 40, (2048, 1536)
+DISTINCT_PATCHES = 300
+# Bytes per second in each direction, as their makers name them.
+LINKS = {"10 Gbit/s Ethernet": 1.25e9, "PCIe 4.0 ×16": 31.5e9, "NVLink 4": 450e9}
+
+
+@dataclasses.dataclass
+class Settings:
+    """Settings of this script."""
+
+    batches: str = setting("10,30", "patches of each domain in a batch, with commas between them")
+    patch_size: int = setting(100, "side of the patches", "pixels", at_least=32)
+    repeats: int = setting(5, "timings of every way", at_least=1)
+    patches: int = setting(160_000, "JPEG patches of each domain on disk", at_least=1)
+    reference: str = setting("", "checkout of the authors' repository, aiff22/DPED, or none")
+    csv: str = setting(str(HERE / "training.csv"), "results are appended to it")
+    document: str = setting(str(HERE / "README.md"), "its table is written anew")
+
+
+def main(arguments):
+    """Measures; `arguments` are `key=value`."""
+    if {"-h", "--help", "help"} & set(arguments):
+        print(help_text(Settings, USAGE))
+        return
+    config = load(Settings, arguments)
+    if config.reference:
+        compare.check_checkout(config.reference, AUTHORS_MODEL)
+    try:
+        batches = [int(size) for size in config.batches.split(",")]
+    except ValueError as error:
+        raise UserError(f"batches={config.batches}: expected numbers, as in 10,30") from error
+    table = Path(config.csv)
+
+    def note(**row):
+        machine = {"date": date.today().isoformat(), "processor": processor()}
+        row = {**machine, "cores": os.cpu_count(), "patch": config.patch_size, **row}
+        append_row(table, COLUMNS, row)
+        print("  ".join(f"{key}={value}" for key, value in row.items()), flush=True)
+
+    peaks = {p: alone(multiply, p)["rate"] for p in ("float32", "bfloat16")}
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = Path(scratch)
+        alone(draw_weights, scratch, config.patch_size)
+        for batch in batches:
+            measure_steps(config, scratch, batch, peaks, note)
+        if config.reference:
+            measure_dped(config, scratch, note)
+        measure_pipelines(config, scratch, batches, note)
+    replace_tables(Path(config.document), list(lines(read_rows(table))), MARK)
+
+
+def measure_steps(config, scratch, batch, peaks, note):
+    """Notes a row for every way to train on WESPE's losses."""
+    ways = {
+        name: (train, scratch, batch, config.patch_size, config.repeats + UNTIMED, *more)
+        for name, (train, *more) in WAYS.items()
+    }
+    timings, reports = race(ways, config.repeats)
+    check_losses({name: report["losses"] for name, report in reports.items()})
+    seconds = {name: statistics.median(found) for name, found in timings.items()}
+    networks = load_weights(scratch)
+    work = batch * operations(networks, config.patch_size)
+    for name in ways:
+        peak = peaks["bfloat16" if name == "bfloat16" else "float32"]
+        note(
+            losses="WESPE",
+            way=name,
+            batch=batch,
+            patches_per_second=f"{batch / seconds[name]:.2f}",
+            times_tf1=f"{seconds['tf1'] / seconds[name]:.2f}",
+            peak_share=f"{work / seconds[name] / peak:.2f}",
+            peak_memory=f"{reports[name]['peak_memory']:.2f}",
+            all_reduced=4 * parameters(networks),
+        )
+
+
+def measure_dped(config, scratch, note):
+    """Notes two rows for DPED's losses: the authors' unchanged code and the graph here."""
+    folder = scratch / "authors"
+    folder.mkdir()
+    reference = Path(config.reference).resolve()
+    compare.prepare(folder, reference, AUTHORS_MODEL, [])
+    pictures = random_batch(1, 2 * compare.PATCH_SIZE)
+    compare.make_patches(folder, AUTHORS_MODEL, [[side[0] for side in pictures]])
+    compare.provide_vgg(folder / "vgg.mat", "")
+    arguments = compare.training_arguments(AUTHORS_MODEL, compare.UNTIMED + TIMED)
+    batch, theirs, ours = compare.BATCH_SIZE, [], []
+    with Worker(train_dped, scratch, batch, UNTIMED + TIMED * config.repeats) as graph:
+        for _ in range(UNTIMED):
+            graph.ask()
+        for _ in range(config.repeats):
+            record = compare.train_theirs(folder, folder / "authors.log", reference, arguments)
+            theirs.append(compare.seconds_per_iteration(record["ends"]))
+            ours.append(statistics.median(graph.ask() for _ in range(TIMED)))
+        report = graph.receive()
+    memory = {"authors": record["peak_memory"], "tf1": report["peak_memory"]}
+    for way, found in (("authors", theirs), ("tf1", ours)):
+        note(
+            losses="DPED",
+            way=way,
+            batch=batch,
+            patch=compare.PATCH_SIZE,
+            patches_per_second=f"{batch / statistics.median(found):.2f}",
+            times_tf1=f"{statistics.median(ours) / statistics.median(found):.2f}",
+            peak_memory=f"{memory[way]:.2f}",
+        )
+
+
+def measure_pipelines(config, scratch, batches, note):
+    """Notes a row for every source of patches and batch size."""
+    folders = {
+        f"{config.patches} JPEG patches": make_patches(scratch, config.patch_size, config.patches),
+        f"{PHOTOS} JPEG photos": make_photos(scratch),
+    }
+    for batch in batches:
+        ways = {
+            name: (draw_batches, folder, batch, config.patch_size, config.repeats)
+            for name, folder in folders.items()
+        }
+        timings, reports = race(ways, config.repeats, untimed=0)
+        for name, found in timings.items():
+            note(
+                losses="",
+                way=name,
+                batch=batch,
+                patches_per_second=f"{DRAWN / statistics.median(found):.0f}",
+                peak_memory=f"{reports[name]['peak_memory']:.2f}",
+                first_batch=f"{reports[name]['first_batch']:.1f}",
+            )
+
+
+def race(ways, repeats, untimed=UNTIMED):
+    """Seconds of several functions that take turns, each in a process of its own.
+
+    Args:
+        ways: by name, a function of this file and its arguments.
+        repeats: turns of each that are timed.
+        untimed: turns of each before.
+
+    Returns:
+        Two dictionaries by name: lists of seconds, and what the functions reported at the end.
+    """
+    timings = {name: [] for name in ways}
+    with contextlib.ExitStack() as stack:
+        workers = {name: stack.enter_context(Worker(*way)) for name, way in ways.items()}
+        for turn in range(untimed + repeats):
+            for name, worker in workers.items():
+                seconds = worker.ask()
+                if turn >= untimed:
+                    timings[name].append(seconds)
+        return timings, {name: worker.receive() for name, worker in workers.items()}
+
+
+def check_losses(losses):
+    """Raises a `UserError` unless all ways have the losses of the first."""
+    first, *others = losses
+    for name in others:
+        for key in losses[first].keys() & losses[name].keys():
+            wanted, found = losses[first][key], losses[name][key]
+            if not math.isclose(found, wanted, rel_tol=AGREEMENT[name], abs_tol=1e-6):
+                raise UserError(f"{name}: the loss {key} is {found}, but {wanted} in {first}")
+
+
+# Arithmetic.
+
+
+def operations(networks, side):
+    """Multiplications and additions that an iteration needs at least for a patch.
+
+    Those of convolutions and dense layers, where nearly all of them are. Beside the forward pass a
+    layer may owe one for its kernel's gradient and one for its input's, each as much: G, F and the
+    discriminators all three; VGG none for its kernels, and on x, which no variable changes, the
+    forward pass alone; first layers none for inputs that are data. The discriminators judge two
+    pictures, and what G learns from a fake one is a backward pass of its own.
+
+    Args:
+        networks: as `load_weights` gives them.
+        side: of the patch, pixels.
+    """
+    counts = {name: multiplications(kernels(network), side) for name, network in networks.items()}
+    total = 0
+    for name, layers in counts.items():
+        every, first = sum(layers), layers[0]
+        total += {
+            "generator": 3 * every - first,
+            "inverse_generator": 3 * every,
+            "vgg": 3 * every,
+        }.get(name, 2 * (3 * every - first) + every)
+    return 2 * total
+
+
+def multiplications(shapes, side):
+    """Multiplications of each layer for a square patch.
+
+    Args:
+        shapes: dictionary of kernels' shapes by the layers' names, in order.
+        side: of the patch, pixels.
+    """
+    strides = {"conv1": 4, "conv2": 2, "conv5": 2} if "dense" in shapes else {}
+    found, block = [], "block1"
+    for name, shape in shapes.items():
+        if name.startswith("block") and not name.startswith(block):
+            block, side = name[: len(block)], side // 2
+        side = -(-side // strides.get(name, 1))
+        places = side**2 if len(shape) == 4 else 1
+        found.append(places * math.prod(shape))
+    return found
+
+
+def kernels(network):
+    """Shapes of a network's kernels by the layers' names, in order."""
+    return {
+        name.removesuffix(".kernel"): value.shape
+        for name, value in network.items()
+        if name.endswith(".kernel")
+    }
+
+
+def parameters(networks):
+    """Number of parameters that WESPE trains."""
+    return sum(v.size for name in networks if name != "vgg" for v in networks[name].values())
+
+
+# Processes.
+
+
+class Worker:
+    """A process that runs a function of this file and answers through a pipe; a context.
+
+    Args:
+        function: called with the process's end of the pipe and the arguments.
+        arguments: its other arguments.
+    """
+
+    def __init__(self, function, *arguments):
+        context = multiprocessing.get_context("spawn")
+        self.name = function.__name__
+        self.pipe, other = context.Pipe()
+        self.process = context.Process(target=function, args=(other, *arguments), daemon=True)
+        self.process.start()
+        other.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *reason):
+        self.process.terminate()
+        self.process.join()
+
+    def ask(self):
+        """Lets it take a turn; what it tells of it."""
+        self.pipe.send("go")
+        return self.receive()
+
+    def receive(self):
+        """What it tells next.
+
+        Raises:
+            UserError: if it has ended.
+        """
+        try:
+            return self.pipe.recv()
+        except EOFError as error:
+            self.process.join()
+            raise UserError(f"{self.name}: ended with status {self.process.exitcode}") from error
+
+
+def alone(function, *arguments):
+    """What a function returns in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+class Turns(keras.callbacks.Callback):
+    """Lets the other end of a pipe say when each iteration begins, and tells it the seconds."""
+
+    def __init__(self, pipe):
+        super().__init__()
+        self.pipe = pipe
+        self.losses = None
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.pipe.recv()
+        self.start = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        losses = {name: float(value) for name, value in (logs or {}).items()}
+        self.pipe.send(time.perf_counter() - self.start)
+        self.losses = self.losses or losses
+
+    def report(self):
+        """Tells the losses of the first iteration and the memory of the process."""
+        self.pipe.send({"losses": self.losses, "peak_memory": peak_memory()})
+
+
+def peak_memory():
+    """Of this process so far, GB."""
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def random_batch(batch, side):
+    """Source and target patches, (N, side, side, 3) uint8 arrays."""
+    return tuple(np.random.default_rng(0).integers(0, 256, (2, batch, side, side, 3), np.uint8))
+
+
+def make_model(precision, batch, side):
+    """A `WESPE` of the paper with random VGG weights."""
+    settings = [
+        *("preset=wespe", "vgg_weights=random", f"precision={precision}", f"batch_size={batch}"),
+        *(f"patch_size={side}", f"learning_rate={LEARNING_RATE}"),
+        f"discriminator_learning_rate={LEARNING_RATE}",
+    ]
+    config = load(TrainConfig, settings)
+    set_seed_and_precision(config)
+    return build_model(config)
+
+
+def variables_of(model):
+    """A `WESPE`'s variables by network and by the names of `plain`, VGG's too."""
+    return {**plain.wespe_variables(model), "vgg": vgg_variables(model.vgg)}
+
+
+def vgg_variables(vgg):
+    """The variables of a `VGGFeatures` by the names of `PlainGraph`."""
+    found = {}
+    for conv in vgg.conv_layers():
+        found |= {f"{conv.name}.kernel": conv.kernel, f"{conv.name}.bias": conv.bias}
+    return found
+
+
+def draw_weights(scratch, side):
+    """Writes the values that all ways start from."""
+    networks = variables_of(make_model("float32", 1, side))
+    arrays = {f"{n}/{k}": v.numpy() for n, found in networks.items() for k, v in found.items()}
+    np.savez(scratch / "weights.npz", **arrays)
+
+
+def load_weights(scratch):
+    """Those values, arrays by network and by name."""
+    networks = {}
+    with np.load(scratch / "weights.npz") as arrays:
+        for key in arrays.files:
+            network, name = key.split("/")
+            networks.setdefault(network, {})[name] = arrays[key]
+    return networks
+
+
+def train_tf1(pipe, scratch, batch, side, iterations):
+    """A process: trains WESPE's plain graph."""
+    tf.compat.v1.disable_v2_behavior()
+    graph = PlainWESPE(load_weights(scratch), batch, side, LEARNING_RATE, LOSS_WEIGHTS)
+    feed = graph.feed(*(pictures / np.float32(255) for pictures in random_batch(batch, side)))
+    turns = Turns(pipe)
+    turns.losses = graph.evaluate(feed)
+    train_graph(graph, turns, iterations, feed)
+
+
+def train_dped(pipe, scratch, batch, iterations):
+    """A process: trains DPED's plain graph."""
+    tf.compat.v1.disable_v2_behavior()
+    side = compare.PATCH_SIZE
+    graph = PlainDPED(load_weights(scratch), batch, side, LEARNING_RATE)
+    pictures = [pictures / np.float32(255) for pictures in random_batch(batch, side)]
+    swaps = np.arange(batch)[:, None] % 2
+    feeds = graph.feed(*pictures, 0 * swaps), graph.feed(*pictures, swaps)
+    train_graph(graph, Turns(pipe), iterations, *feeds)
+
+
+def train_graph(graph, turns, iterations, *feeds):
+    """Trains a `PlainGraph`, one iteration a turn."""
+    for number in range(iterations):
+        turns.on_train_batch_begin(number)
+        graph.iterate(*feeds)
+        turns.on_train_batch_end(number)
+    turns.report()
+
+
+def train_keras(pipe, scratch, batch, side, iterations):
+    """A process: trains `ObviousWESPE` with Keras's `fit`."""
+    model = ObviousWESPE(side)
+    model.assign(load_weights(scratch))
+    model.compile()
+    data = tf.data.Dataset.from_tensors(random_batch(batch, side)).repeat()
+    turns = Turns(pipe)
+    model.fit(data, steps_per_epoch=iterations, callbacks=[turns], shuffle=False, verbose=0)
+    turns.report()
+
+
+def train_ours(pipe, scratch, batch, side, iterations, precision):
+    """A process: trains as `train.py` does."""
+    model = make_model(precision, batch, side)
+    weights = load_weights(scratch)
+    for network, variables in variables_of(model).items():
+        for name, variable in variables.items():
+            variable.assign(weights[network][name])
+    data = tf.data.Dataset.from_tensors(random_batch(batch, side)).repeat()
+    turns = Turns(pipe)
+    loop.fit(model, data, iterations, iterations, [turns], verbose=0)
+    turns.report()
+
+
+def draw_batches(pipe, folder, batch, side, repeats):
+    """A process: draws batches from the folders `source` and `target` in a folder."""
+    before = peak_memory()
+    start = time.perf_counter()
+    streams = [PatchStream(folder / name, side, 0, name) for name in ("source", "target")]
+    batches = iter(training_data(*streams, batch))
+    next(batches)
+    first_batch = time.perf_counter() - start
+    for _ in range(repeats):
+        pipe.recv()
+        for _ in range(-(-DRAINED // batch)):
+            next(batches)
+        start = time.perf_counter()
+        count = -(-DRAWN // batch)
+        for _ in range(count):
+            next(batches)
+        pipe.send((time.perf_counter() - start) * DRAWN / (count * batch))
+    pipe.send({"first_batch": first_batch, "peak_memory": peak_memory() - before})
+
+
+# The obvious way.
+
+
+class ObviousWESPE(keras.Model):
+    """WESPE of Keras's own layers, with a tape and a pass through G for each of the optimizers.
+
+    Args:
+        side: of the patches, pixels.
+    """
+
+    def __init__(self, side):
+        super().__init__()
+        self.generator = make_obvious_generator()
+        self.inverse_generator = make_obvious_generator()
+        self.color_discriminator = make_obvious_discriminator((side, side, 3))
+        self.texture_discriminator = make_obvious_discriminator((side, side, 1))
+        vgg = keras.applications.VGG19(include_top=False, weights=None, input_shape=(side, side, 3))
+        self.vgg = keras.Model(vgg.input, vgg.get_layer("block5_conv4").output)
+        self.vgg.trainable = False
+        k = np.arange(-10, 11)
+        kernel = np.exp(-(k[:, None] ** 2 + k[None, :] ** 2) / 6)
+        self.blur = keras.layers.DepthwiseConv2D(
+            21,
+            padding="same",
+            use_bias=False,
+            depthwise_initializer=keras.initializers.Constant(
+                np.repeat((kernel / kernel.sum())[:, :, None, None], 3, axis=2)
+            ),
+            trainable=False,
+        )
+        self.cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
+        self.optimizers = [keras.optimizers.Adam(LEARNING_RATE, epsilon=1e-8) for _ in range(3)]
+
+    def assign(self, weights):
+        """Takes the values of arrays by network and by the names of `plain`."""
+        names = {"scale": "gamma", "shift": "beta"}
+        for network, arrays in weights.items():
+            for name, value in arrays.items():
+                layer, kind = name.split(".")
+                layer = getattr(self, network).get_layer(layer)
+                getattr(layer, names.get(kind, kind)).assign(value)
+
+    def train_step(self, data):
+        source, target = (tf.cast(pictures, tf.float32) / 255 for pictures in data)
+        with tf.GradientTape() as tape:
+            losses = self.generator_losses(source)
+        generators = self.generator.trainable_variables + self.inverse_generator.trainable_variables
+        self.step(tape, losses["generator"], generators, self.optimizers[0])
+        views = {"color": self.blur, "texture": tf.image.rgb_to_grayscale}
+        for (name, view), optimizer in zip(views.items(), self.optimizers[1:]):
+            judge = getattr(self, f"{name}_discriminator")
+            with tf.GradientTape() as tape:
+                real = judge(view(target), training=True)
+                fake = judge(view(self.generator(source, training=True)), training=True)
+                loss = self.judged(real, [1, 0]) + self.judged(fake, [0, 1])
+            losses[f"{name}_disc"] = loss
+            self.step(tape, loss, judge.trainable_variables, optimizer)
+        return losses
+
+    def generator_losses(self, source):
+        enhanced = self.generator(source, training=True)
+        reconstructed = self.inverse_generator(enhanced, training=True)
+        apart = self.features(source) - self.features(reconstructed)
+        gray = tf.image.rgb_to_grayscale(enhanced)
+        across = tf.reduce_mean((enhanced[:, :, 1:] - enhanced[:, :, :-1]) ** 2)
+        down = tf.reduce_mean((enhanced[:, 1:] - enhanced[:, :-1]) ** 2)
+        losses = {
+            "content": tf.reduce_mean(apart**2),
+            "color": self.judged(self.color_discriminator(self.blur(enhanced)), [1, 0]),
+            "texture": self.judged(self.texture_discriminator(gray), [1, 0]),
+            "tv": across + down,
+        }
+        total = sum(LOSS_WEIGHTS[name] * loss for name, loss in losses.items())
+        return {**losses, "generator": total}
+
+    def features(self, pictures):
+        return self.vgg(keras.applications.vgg19.preprocess_input(pictures * 255))
+
+    def judged(self, logits, answer):
+        return self.cross_entropy(tf.ones_like(logits) * answer, logits)
+
+    def step(self, tape, loss, variables, optimizer):
+        optimizer.apply(tape.gradient(loss, variables), variables)
+
+
+def make_obvious_generator():
+    """DPED code's generator of Keras's own layers."""
+    layers = keras.layers
+    numbers = iter(range(1, 13))
+
+    def conv(x, filters, size):
+        return layers.Conv2D(filters, size, padding="same", name=f"conv{next(numbers)}")(x)
+
+    pictures = x = keras.Input((None, None, 3))
+    x = layers.ReLU()(conv(x, 64, 9))
+    for block in range(4):
+        branch = x
+        for k in (1, 2):
+            norm = layers.GroupNormalization(-1, epsilon=1e-3, name=f"norm{2 * block + k}")
+            branch = layers.ReLU()(norm(conv(branch, 64, 3)))
+        x = layers.Add()([x, branch])
+    for _ in range(2):
+        x = layers.ReLU()(conv(x, 64, 3))
+    x = layers.Activation("tanh")(conv(x, 3, 9))
+    return keras.Model(pictures, layers.Rescaling(0.58, 0.5)(x))
+
+
+def make_obvious_discriminator(shape):
+    """DPED code's discriminator of Keras's own layers, for pictures of a shape."""
+    layers = keras.layers
+    pictures = x = keras.Input(shape)
+    for k, (filters, size, strides) in enumerate(
+        [(48, 11, 4), (128, 5, 2), (192, 3, 1), (192, 3, 1), (128, 3, 2)], 1
+    ):
+        x = layers.Conv2D(filters, size, strides, padding="same", name=f"conv{k}")(x)
+        x = layers.LeakyReLU(0.2)(x)
+        if k > 1:
+            x = layers.GroupNormalization(-1, epsilon=1e-3, name=f"norm{k}")(x)
+    x = layers.Flatten()(x)
+    x = layers.LeakyReLU(0.2)(layers.Dense(1024, name="dense")(x))
+    return keras.Model(pictures, layers.Dense(2, name="logits")(x))
+
+
+# Data.
+
+
+def make_patches(scratch, side, count):
+    """A folder of `source` and `target`, each with `count` names of a few hundred JPEG patches."""
+    return make_domains(scratch / "patches", DISTINCT_PATCHES, count, (side, side))
+
+
+def make_photos(scratch):
+    """A folder of `source` and `target`, each with more JPEG photos than the cache holds."""
+    return make_domains(scratch / "photos", 4, PHOTOS, PHOTO_SIZE)
+
+
+def make_domains(folder, distinct, count, size):
+    """Writes `distinct` JPEG pictures of (width, height) and links to them under `count` names."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(min(distinct, count)):
+        coarse = rng.integers(0, 256, (1 + size[1] // 16, 1 + size[0] // 16, 3), np.uint8)
+        smooth = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+        noisy = np.clip(smooth + rng.normal(0, 8, (*size[::-1], 3)), 0, 255)
+        Image.fromarray(noisy.astype(np.uint8)).save(folder / f"{number}.jpg", quality=90)
+    for name in ("source", "target"):
+        (folder / name).mkdir()
+        for number in range(count):
+            os.link(folder / f"{number % distinct}.jpg", folder / name / f"{number}.jpg")
+    return folder
+
+
+# What is shown.
+
+
+def lines(rows):
+    """Lines of Markdown: the latest row of every way, then what several devices exchange."""
+    latest = {}
+    for row in rows:
+        latest[tuple(row[name] for name in ("losses", "way", "batch", "patch"))] = row
+    yield "| losses | way | batch, patch | patches/s | times tf1 | share | GB | first batch |"
+    yield "|---|---|---|---:|---:|---:|---:|---:|"
+    for row in latest.values():
+        cells = [
+            *(row["losses"] or "–", row["way"], f"{row['batch']}, {row['patch']}"),
+            *(row[name] for name in ("patches_per_second", "times_tf1", "peak_share")),
+            *(row["peak_memory"], f"{row['first_batch']} s" if row["first_batch"] else ""),
+        ]
+        yield f"| {' | '.join(cells)} |"
+    ours = [row for row in latest.values() if row["way"] == "bfloat16"]
+    if ours:
+        yield from all_reduce_lines(ours)
+
+
+def all_reduce_lines(rows):
+    """Lines of Markdown: time that a ring of many devices takes for the gradients of a step."""
+    size = int(rows[-1]["all_reduced"])
+    yield ""
+    yield (
+        f"Several devices add up {size / 1e6:.1f} MB of gradients a step, float32. In a ring of n "
+        "each sends 2·(n − 1)/n times that, twice for many; beside the bfloat16 steps above, "
+        "were they all of a step:"
+    )
+    yield ""
+    steps = [f"batch {row['batch']} a device" for row in rows]
+    yield f"| link | ms | {' | '.join(steps)} |"
+    yield "|---|---:|" + "---:|" * len(steps)
+    for link, rate in LINKS.items():
+        seconds = 2 * size / rate
+        shares = [seconds * float(r["patches_per_second"]) / int(r["batch"]) for r in rows]
+        yield f"| {link} | {1e3 * seconds:.1f} | {' | '.join(f'{s:.2%}' for s in shares)} |"
+
+
+WAYS = {
+    "tf1": (train_tf1,),
+    "keras": (train_keras,),
+    "float32": (train_ours, "float32"),
+    "bfloat16": (train_ours, "bfloat16"),
+}
+
+if __name__ == "__main__":
+    run_command(main)
