@@ -4,12 +4,12 @@
 
 The first photo of the folder is made as large as it takes. Every way to enhance it runs in a
 process of its own, twice: peak memory is that of the process with its photo, seconds are those of
-the second time, without reading and writing. PSNR is against one pass over the whole photo in
-float32 Keras, the first way, and counts 16-bit results: in 8 bits rounding would be most of it.
-The share is of this machine's fastest matrix multiplication in the way's own precision, and counts
-the generator's multiplications once, whatever a mode adds to them. Results are appended to a CSV
-file; the table of the latest of them in a document, between its lines `<!-- tables -->`, is written
-anew.
+the second time, without reading and writing. PSNR is against float32 Keras, one pass over the whole
+photo, or `exact` where that is too large, if these are among the ways; it counts 16-bit results: in
+8 bits rounding would be most of it. The share is of this machine's fastest matrix multiplication in
+the way's own precision, and counts the generator's multiplications once, whatever a mode adds to
+them. Results are appended to a CSV file; the table of the latest of them in a document, between its
+lines `<!-- tables -->`, is written anew.
 """
 
 import dataclasses
@@ -64,6 +64,7 @@ class Settings:
     model: str = setting("", "as for test_model.py")
     models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
     megapixels: str = setting("3,12,48", "sizes, with commas between them")
+    ways: str = setting("", "some of them, as in keras/float32/whole,openvino/bfloat16/fast")
     memory_limit: float = setting(1.5, "of a process in modes fast and exact", "GB", at_least=0.1)
     side: int = setting(0, "of tiles; 0 for what memory_limit allows", "pixels", at_least=0)
     memory: float = setting(16.0, "ways that need more are left out", "GB", at_least=1)
@@ -82,6 +83,11 @@ def main(arguments):
     model = find_model(config.model, config.models_orig_dir)
     photo = Image.fromarray(read_photo(find_pictures(config.data, "data")[0]).pixels)
     table = Path(config.csv)
+    names = {"/".join(way): way for way in WAYS}
+    ways = config.ways.split(",") if config.ways else list(names)
+    if not set(ways) <= names.keys():
+        raise UserError(f"ways={config.ways}: expected some of {', '.join(names)}")
+    ways = [names[way] for way in ways]
     peaks = {precision: child(multiply, precision)["rate"] for precision in ("float32", "bfloat16")}
     with tempfile.TemporaryDirectory() as scratch:
         for size in config.megapixels.split(","):
@@ -89,7 +95,7 @@ def main(arguments):
                 raise UserError(f"megapixels={config.megapixels}: expected numbers, as in 3,12,48")
             pixels = resized(photo, float(size))
             np.save(f"{scratch}/photo.npy", pixels)
-            measure(config, model, Path(scratch), size, pixels.shape, peaks, table)
+            measure(config, ways, model, Path(scratch), size, pixels.shape, peaks, table)
     replace_tables(Path(config.document), list(lines(read_rows(table))))
 
 
@@ -100,11 +106,11 @@ def resized(photo, megapixels):
     return np.asarray(photo.resize(size, Image.Resampling.BICUBIC))
 
 
-def measure(config, model, scratch, size, shape, peaks, table):
+def measure(config, ways, model, scratch, size, shape, peaks, table):
     """Appends a row for every way to enhance the photo in the scratch folder."""
     millions = shape[0] * shape[1] / 1e6
     plain, reference = None, None
-    for runtime, precision, mode in WAYS:
+    for runtime, precision, mode in ways:
         whole_needs = 0.9 + choose_runtime(runtime, precision).footprint * 64 * millions / 1e3
         if mode == "whole" and whole_needs > config.memory:
             continue
@@ -113,10 +119,11 @@ def measure(config, model, scratch, size, shape, peaks, table):
         options = (str(model), runtime, precision, mode, config.memory_limit, config.side)
         found = child(enhance_twice, str(scratch), *options)
         result = np.load(scratch / "result.npy")
-        plain = plain or found["seconds"]
-        reference = result if reference is None else reference
+        if runtime == "keras" and reference is None:
+            plain, reference = found["seconds"], result
         work = 2 * found["multiplications"] * millions * 1e6
-        off = errors(result, reference)
+        compared = reference is not None and result is not reference
+        psnr, largest = errors(result, reference) if compared else (np.nan, np.nan)
         row = {
             "date": date.today().isoformat(),
             "processor": processor(),
@@ -128,10 +135,10 @@ def measure(config, model, scratch, size, shape, peaks, table):
             "mode": mode,
             "side": found["side"],
             "seconds_per_megapixel": f"{found['seconds'] / millions:.3f}",
-            "times_faster": f"{plain / found['seconds']:.2f}",
+            "times_faster": f"{plain / found['seconds']:.2f}" if plain else "",
             "peak_memory": f"{found['peak_memory']:.2f}",
-            "psnr": "" if result is reference else f"{off[0]:.1f}",
-            "largest": "" if result is reference else f"{off[1]:.5f}",
+            "psnr": f"{psnr:.1f}" if compared else "",
+            "largest": f"{largest:.5f}" if compared else "",
             "peak_share": f"{work / found['seconds'] / peaks[precision]:.2f}",
         }
         append_row(table, COLUMNS, row)
