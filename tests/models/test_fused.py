@@ -48,7 +48,7 @@ def test_computes_the_same(photo, norm, init, splits):
 
 def test_split_adds_up(rng):
     pictures = rng.random((1, 5, 7, 3), np.float32)
-    whole, rest = np.split(split(pictures), 2, axis=-1)
+    whole, rest = split(pictures)[..., ::2], split(pictures)[..., 1::2]
     np.testing.assert_allclose((whole + rest) / 255, pictures, atol=1e-7)
     np.testing.assert_array_equal(rounded(whole), whole)
     assert np.abs(rest).max() <= 0.5
@@ -56,7 +56,7 @@ def test_split_adds_up(rng):
 
 def test_nothing_is_left_of_8_bits():
     levels = np.arange(256, dtype=np.float32).reshape(1, 16, 16, 1).repeat(3, axis=3) / 255
-    assert np.abs(split(levels)[..., 3:]).max() < 1e-4
+    assert np.abs(split(levels)[..., 1::2]).max() < 1e-4
 
 
 def test_channels_go_on_by_weights_that_bfloat16_holds():

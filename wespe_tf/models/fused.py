@@ -48,14 +48,15 @@ class SplitHead(keras.layers.Layer):
         kernel, bias = weights
         kernel = kernel.astype(np.float64) / 255
         first = _rounded(kernel)
-        self.conv.set_weights([np.concatenate([first, kernel - first, first], axis=2), bias])
+        both = np.repeat(first, 2, axis=2)
+        self.conv.set_weights([np.concatenate([kernel - first, both], axis=2), bias])
 
     def call(self, inputs):
-        return self.conv(ops.concatenate([inputs[..., :3], inputs], axis=-1))
+        return self.conv(ops.concatenate([inputs[..., ::2], inputs], axis=-1))
 
 
 def split(pictures):
-    """Pictures as two numbers a value, 255 times it: rounded, and what rounding took.
+    """Pictures as two numbers for a value, 255 times it: rounded, and what rounding took.
 
     bfloat16 holds the first exactly, and of 8-bit pictures the second, 0, too.
 
@@ -63,11 +64,13 @@ def split(pictures):
         pictures: (N, H, W, 3) float32 array in [0, 1].
 
     Returns:
-        (N, H, W, 6) float32 array.
+        (N, H, W, 6) float32 array: both of red, of green, of blue.
     """
     scaled = pictures * np.float32(255)
-    whole = np.rint(scaled)
-    return np.concatenate([whole, scaled - whole], axis=-1)
+    both = np.empty((*pictures.shape, 2), np.float32)
+    np.rint(scaled, out=both[..., 0])
+    np.subtract(scaled, both[..., 0], out=both[..., 1])
+    return both.reshape(*pictures.shape[:-1], 6)
 
 
 def prepare(generator, splits):
