@@ -232,17 +232,18 @@ def tables(rows):
     return lines
 
 
-def replace_tables(document, lines):
-    """Puts lines of Markdown between a document's two `<!-- tables -->` lines.
+def replace_tables(document, lines, name="tables"):
+    """Puts lines of Markdown between a document's two lines `<!-- NAME -->`.
 
     Raises:
         UserError: if the document lacks them.
     """
-    parts = document.read_text(encoding="utf-8").split(MARK) if document.exists() else []
+    mark = f"<!-- {name} -->"
+    parts = document.read_text(encoding="utf-8").split(mark) if document.exists() else []
     if len(parts) != 3:
-        raise UserError(f"document={document}: expected a file with two lines {MARK}")
+        raise UserError(f"document={document}: expected a file with two lines {mark}")
     text = "\n".join(lines)
-    write_atomically(document, f"{parts[0]}{MARK}\n{text}\n\n{MARK}{parts[2]}".encode())
+    write_atomically(document, f"{parts[0]}{mark}\n{text}\n\n{mark}{parts[2]}".encode())
 
 
 def copy_figures(runs, experiments, seed, folder):
