@@ -75,6 +75,24 @@ class TestFit:
         fit(make_wespe(), data, 9, 3, [notes], verbose=0)
         assert notes.events == ["begin", 0, 1, "epoch 0", "end"]
 
+    @pytest.mark.parametrize("side", ["generator", "discriminator"])
+    def test_an_exhausted_loss_scale_ends_the_run(self, data, side):
+        """At 1e38 every gradient overflows; each step that is left out halves the scale."""
+        scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-3), 1e38)
+        model = make_wespe(**{f"{side}_optimizer": scaled})
+        fit(model, data, 2, 2, verbose=0)
+        assert float(scaled.dynamic_scale) == pytest.approx(1e38 / 4)
+        scaled.dynamic_scale.assign(2.0**-14)
+        fit(model, data, 1, 1, verbose=0)
+        scaled.dynamic_scale.assign(2.0**-15)
+        with pytest.raises(UserError) as caught:
+            fit(model, data, 7, 7, first=6, verbose=0)
+        assert str(caught.value) == (
+            f"iteration 7: the loss scale of the {side}s is 3.05176e-05, their gradients overflow; "
+            "the last checkpoint is kept. Try a smaller learning_rate= or "
+            "discriminator_learning_rate=, or precision=float32"
+        )
+
     @pytest.mark.slow
     def test_follows_the_schedule_and_traces_each_step_once(self, data):
         model = make_wespe()
