@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tests.models.test_wespe import SIDE, make_wespe
+from wespe_tf import training
 from wespe_tf.data.pipeline import PatchStream, training_data
 from wespe_tf.distribution import is_chief, make_strategy
 from wespe_tf.errors import UserError
@@ -221,15 +222,15 @@ class TestTwoWorkers:
             make_folder(tmp_path / "photos" / side, seed=number)
         return tmp_path / "photos"
 
-    def test_have_the_losses_of_one(self, tmp_path, photos):
-        folder = tmp_path / "two"
+    def test_have_the_losses_of_one(self, tmp_path, photos, monkeypatch):
+        folder, alone = tmp_path / "two", tmp_path / "one"
         folder.mkdir()
-        for worker in start_workers(folder, photos, free_ports(2)):
-            assert worker.wait(300) == 0, (folder / "worker0.log").read_text()
-        alone = tmp_path / "one"
         alone.mkdir()
-        (one,) = start_workers(alone, photos, free_ports(1))
-        assert one.wait(300) == 0
+        workers = start_workers(folder, photos, free_ports(2))
+        monkeypatch.chdir(alone)
+        training.main([*SETTINGS, *(f"{s}_dir={photos / s}" for s in ("source", "target"))])
+        for worker in workers:
+            assert worker.wait(300) == 0, (folder / "worker0.log").read_text()
         rows = [
             np.genfromtxt(f / "models" / "mine" / "log.csv", delimiter=",", names=True)
             for f in (folder, alone)
