@@ -101,17 +101,17 @@ def main(arguments):
 
 
 def watch(process, folder, seconds):
-    """(N, 2) array: seconds since the first line of the log, resident memory in MB.
+    """(N, 2) array: seconds since the first iteration, resident memory in MB.
 
     Raises:
         UserError: if the training ends otherwise than by the signal that it gets.
     """
     samples, begin = [], None
     while begin is None or time.monotonic() - begin < seconds:
-        time.sleep(1)
+        time.sleep(1)  # building and compiling, up to the first iteration, do not count
         if process.poll() is not None:
             raise UserError(f"{folder}: the training ended with status {process.returncode}")
-        if begin is None and (folder / "log.csv").exists():
+        if begin is None and len(read_rows(folder / "log.csv")) > 1:
             begin = time.monotonic()
         if begin is not None:
             samples.append((time.monotonic() - begin, resident(process.pid)))
@@ -129,11 +129,11 @@ def resident(number):
 
 
 def step_times(log):
-    """(N, 2) array: seconds since the start, seconds of the step that ended then."""
+    """(N, 2) array: seconds since the first iteration, seconds of the step that ended then."""
     seconds = np.array([float(row["seconds"]) for row in log])
     plain = [k for k in range(2, len(log)) if not (log[k]["psnr"] or log[k]["collapse_score"])]
     plain = [k for k in plain if not log[k - 1]["collapse_score"]]
-    return np.array([(seconds[k], seconds[k] - seconds[k - 1]) for k in plain])
+    return np.array([(seconds[k] - seconds[1], seconds[k] - seconds[k - 1]) for k in plain])
 
 
 @dataclasses.dataclass
