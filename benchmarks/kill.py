@@ -1,13 +1,15 @@
 """Kills a small deterministic training again and again, resumes it, and compares the weights.
 
-    python benchmarks/kill.py [kills=20] [seed=0] [output=FOLDER] [csv=FILE]
+    python benchmarks/kill.py [kills=20] [seed=0] [output=FOLDER] [key=value …]
 
 Half of the kills (SIGKILL) come at a random moment of the run, warm start included, the others as
 soon as a random one of its checkpoints begins to be written. Every run is then resumed until it
 ends, and must have the weights, the optimizers' moments and the log of a run that was never
-stopped, bit for bit. Exits with status 1 if one has not.
+stopped, bit for bit. Appends a row for each to a CSV file and writes the table of a document anew.
+Exits with status 1 if one has other weights.
 """
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -19,43 +21,54 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from wespe_tf.config import help_text, load, setting
 from wespe_tf.errors import UserError, run_command
-from wespe_tf.reproduce import append_row, read_rows
+from wespe_tf.reproduce import append_row, read_rows, replace_tables
 
 SETTINGS = [
     *("preset=recommended", "deterministic=true", "label_smoothing=0.1", "schedule=balance"),
     *("generator_width=8", "generator_blocks=1", "discriminator_width=0.1", "patch_size=32"),
     *("border=4", "batch_size=2", "warm_start_iters=20", "num_train_iters=60", "eval_step=5"),
 ]
-COLUMNS = ("kill", "moment", "seconds", "iteration", "checkpoint", "resumed", "identical")
+COLUMNS = ("seed", "kill", "moment", "seconds", "iteration", "checkpoint", "resumed", "identical")
 ROOT = Path(__file__).resolve().parent.parent
+USAGE = "usage: python benchmarks/kill.py [key=value …]"
+
+
+@dataclasses.dataclass
+class Settings:
+    """Settings of this script."""
+
+    kills: int = setting(20, "how many runs", at_least=1)
+    seed: int = setting(0, "of the moments", at_least=0)
+    output: str = setting("kill_results", "folder for the runs; an empty one")
+    csv: str = setting(str(ROOT / "benchmarks" / "kill.csv"), "rows are appended to it")
+    document: str = setting(str(ROOT / "docs" / "RELIABILITY.md"), "its table is written anew")
 
 
 def main(arguments):
-    """Fills the CSV file and prints the tally."""
-    options = {"kills": "20", "seed": "0", "output": "kill_results", "csv": ""}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if key not in options or not equals:
-            raise UserError(f"{argument}: expected one of {', '.join(options)}, as key=value")
-        options[key] = value
-    output = Path(options["output"])
+    """Kills and resumes; `arguments` are `key=value`."""
+    if {"-h", "--help", "help"} & set(arguments):
+        print(help_text(Settings, USAGE))
+        return
+    config = load(Settings, arguments)
+    output, table = Path(config.output), Path(config.csv)
     output.mkdir(parents=True, exist_ok=True)
-    table = Path(options["csv"] or output / "kill.csv")
-    rng = np.random.default_rng(int(options["seed"]))
+    rng = np.random.default_rng(config.seed)
     settings = [*SETTINGS, *make_photos(output / "photos", rng)]
     begin = time.monotonic()
     if start(output, "whole", settings).wait():
         raise UserError(f"{output / 'whole.log'}: the run that is not killed failed")
     duration = time.monotonic() - begin
     good = 0
-    for number in range(int(options["kills"])):
+    for number in range(config.kills):
         row = kill_one(number, output, settings, rng, duration)
-        append_row(table, COLUMNS, row)
+        append_row(table, COLUMNS, {"seed": config.seed, **row})
         print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
         good += row["identical"]
-    print(f"{good} of {options['kills']} ended with the weights of the run never stopped")
-    if good < int(options["kills"]):
+    replace_tables(Path(config.document), list(lines(read_rows(table))), "kill")
+    print(f"{good} of {config.kills} ended with the weights of the run never stopped")
+    if good < config.kills:
         sys.exit(1)
 
 
@@ -132,6 +145,17 @@ def state(folder):
         {k: v for k, v in row.items() if k != "seconds"} for row in read_rows(folder / "log.csv")
     ]
     return values, log
+
+
+def lines(rows):
+    """Lines of Markdown: how many were killed at which moments, and what came of them."""
+    yield "| killed | runs | resumed | identical in the end |"
+    yield "|---|---:|---:|---:|"
+    names = {"random": "at a random moment", "checkpoint": "within a checkpoint's writing"}
+    for moment in dict.fromkeys(row["moment"] for row in rows):
+        here = [row for row in rows if row["moment"] == moment]
+        counts = [sum(row[name] == "True" for row in here) for name in ("resumed", "identical")]
+        yield f"| {names.get(moment, moment)} | {len(here)} | {counts[0]} | {counts[1]} |"
 
 
 if __name__ == "__main__":

@@ -55,7 +55,6 @@ from wespe_tf.training import build_model, set_seed_and_precision
 
 HERE = Path(__file__).resolve().parent
 USAGE = "usage: python -m benchmarks.training [key=value …]"
-MARK = "<!-- training -->"
 COLUMNS = (
     *("date", "processor", "cores", "losses", "way", "batch", "patch", "patches_per_second"),
     *("times_tf1", "peak_share", "peak_memory", "all_reduced", "first_batch"),
@@ -119,7 +118,7 @@ def main(arguments):
         if config.reference:
             measure_dped(config, scratch, note)
         measure_pipelines(config, scratch, batches, note)
-    replace_tables(Path(config.document), list(lines(read_rows(table))), MARK)
+    replace_tables(Path(config.document), list(lines(read_rows(table))), "training")
 
 
 def measure_steps(config, scratch, batch, peaks, note):

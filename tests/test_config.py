@@ -266,7 +266,16 @@ class TestMistakes:
             (b"batchsize: 3\n", "unknown setting 'batchsize'; did you mean 'batch_size'?"),
             (b"batch_size: none\n", "batch_size=none: expected int"),
             (b"batch_size: 0\n", "batch_size=0: expected at least 1"),
-            (b"batch_size: {a: 1}\n", "expected int"),
+            (b"batch_size: {a: 1}\n", "batch_size: expected one value"),
+            (b"batch_size: 2001-13-99\n", "not a readable YAML file (month must be in 1..12)"),
+            (b"batch_size: !!int ''\n", "not a readable YAML file"),
+            (b"batch_size: !!bool x\n", "not a readable YAML file"),
+            (b"batch_size: !!timestamp x\n", "not a readable YAML file"),
+            (b"batch_size: " + b"9" * 5000, "not a readable YAML file"),
+            (b"seed: 0x" + b"f" * 5000, "seed: expected a number below 2^63"),
+            (b"batch_size: !!python/object/apply:os.getcwd []\n", "not a readable YAML file"),
+            (b"blur: " + b"a" * 5000, "aaa: expected one of dped_code"),
+            (b"run: ${oc.env:HOME}\n", "run=${oc.env:HOME}: expected a value without ${"),
             (b"- batch_size\n", "expected `setting: value` lines"),
             (b"3: 4\n", "expected `setting: value` lines"),
             (b"", "expected `setting: value` lines"),
@@ -279,10 +288,18 @@ class TestMistakes:
         path.write_bytes(content)
         text = message(f"{key}={path}")
         assert str(path) in text and expected in text
+        assert len(text) < 500
 
     def test_missing_config_file(self, tmp_path):
         text = message(f"config={tmp_path / 'gone.yaml'}")
         assert text.startswith(f"config={tmp_path / 'gone.yaml'}: not a readable YAML file")
+
+    def test_lists_within_lists_take_no_time(self, tmp_path):
+        """Each line doubles what the one before stands for."""
+        path = tmp_path / "mine.yaml"
+        lines = ["a0: &a0 [x, x]", *(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]" for k in range(1, 40))]
+        path.write_text("\n".join([*lines, "batch_size: *a39"]))
+        assert message(f"config={path}").endswith("a0: expected one value")
 
 
 class TestRoundTrip:

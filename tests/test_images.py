@@ -1,11 +1,14 @@
 """Reading and writing picture files, whatever is in them."""
 
+import contextlib
 import os
 import struct
+import zlib
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from wespe_tf.errors import UserError
@@ -17,6 +20,7 @@ from wespe_tf.images import (
     to_uint8,
     write_picture,
 )
+from wespe_tf.photos import read_photo
 
 # What a viewer must do to show a picture that was stored with this EXIF orientation.
 UPRIGHT = {
@@ -148,7 +152,6 @@ class TestRead:
 
 def write_png16(path, wide):
     """A 16-bit RGB PNG, which Pillow cannot write."""
-    import zlib
 
     def chunk(kind, data):
         body = kind + data
@@ -234,6 +237,44 @@ class TestUnreadable:
                 except UnreadablePicture:
                     refused += 1
         assert refused > 0
+
+
+class TestFoundByFuzzing:
+    """Files of `benchmarks/fuzz.py` that once ended in another error, or took gigabytes."""
+
+    def test_pixels_that_cannot_be_in_the_file(self, tmp_path):
+        """Pillow reads a PNG file whose rows end early as if the rest were black."""
+        path = tmp_path / "photo.png"
+        write_png16(path, np.zeros((4, 5, 3), np.uint16))
+        content = bytearray(path.read_bytes())
+        content[20:24] = struct.pack(">I", 60_000_000)
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+        path.write_bytes(content)
+        for read in (picture_size, read_picture, read_photo):
+            with pytest.raises(UnreadablePicture, match="300 megapixels cannot be in .* bytes"):
+                read(path)
+
+    def test_damaged_data_of_a_wide_png(self, tmp_path):
+        path = tmp_path / "photo.png"
+        write_png16(path, np.zeros((4, 5, 3), np.uint16))
+        path.write_bytes(path.read_bytes().replace(zlib.compress(b"")[:2], b"xx", 1))
+        with pytest.raises(UnreadablePicture, match="photo.png: not a readable picture"):
+            read_photo(path)
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    @pytest.mark.parametrize("tag", [258, 277, 322, 323, 324, 325])
+    @pytest.mark.parametrize("value", [0, 65535])
+    def test_tiles_of_no_use(self, tmp_path, tag, value):
+        path = tmp_path / "photo.tif"
+        tifffile.imwrite(path, np.zeros((30, 40, 3), np.uint16), tile=(16, 16), compression="zlib")
+        with tifffile.TiffFile(path) as file:
+            offset = file.pages[0].tags[tag].offset
+        content = bytearray(path.read_bytes())
+        content[offset + 8 : offset + 12] = struct.pack("<I", value)
+        path.write_bytes(content)
+        for read in (read_picture, read_photo):
+            with contextlib.suppress(UnreadablePicture):
+                read(path)
 
 
 class TestToUint8:

@@ -79,6 +79,24 @@ class TestFit:
         fit(make_wespe(), data, 9, 3, [notes], verbose=0)
         assert notes.events == ["begin", 0, 1, "epoch 0", "end"]
 
+    @pytest.mark.parametrize("side", ["generator", "discriminator"])
+    def test_an_exhausted_loss_scale_ends_the_run(self, data, side):
+        """At 1e38 every gradient overflows; each step that is left out halves the scale."""
+        scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-3), 1e38)
+        model = make_wespe(**{f"{side}_optimizer": scaled})
+        fit(model, data, 2, 2, verbose=0)
+        assert float(scaled.dynamic_scale) == pytest.approx(1e38 / 4)
+        scaled.dynamic_scale.assign(2.0**-14)
+        fit(model, data, 1, 1, verbose=0)
+        scaled.dynamic_scale.assign(2.0**-15)
+        with pytest.raises(UserError) as caught:
+            fit(model, data, 7, 7, first=6, verbose=0)
+        assert str(caught.value) == (
+            f"iteration 7: the loss scale of the {side}s is 3.05176e-05, their gradients overflow; "
+            "the last checkpoint is kept. Try a smaller learning_rate= or "
+            "discriminator_learning_rate=, or precision=float32"
+        )
+
     @pytest.mark.slow
     def test_follows_the_schedule_and_traces_each_step_once(self, data):
         model = make_wespe()
@@ -258,14 +276,17 @@ def test_two_devices_have_the_losses_of_one(tmp_path, new_run, monkeypatch):
 
 @pytest.mark.slow
 class TestTwoWorkers:
-    def test_have_the_losses_of_one(self, tmp_path, new_run):
-        folders = {count: tmp_path / str(count) for count in (2, 1)}
-        for count, folder in folders.items():
-            folder.mkdir()
-            for worker in start_workers(folder, free_ports(count), *new_run):
-                assert worker.wait(300) == 0, (folder / "worker0.log").read_text()
-        assert_same_losses(*folders.values())
-        assert "validation" not in (folders[2] / "worker1.log").read_text()
+    def test_have_the_losses_of_one(self, tmp_path, new_run, monkeypatch):
+        two, one = tmp_path / "two", tmp_path / "one"
+        two.mkdir()
+        one.mkdir()
+        workers = start_workers(two, free_ports(2), *new_run)
+        monkeypatch.chdir(one)
+        training.main(new_run)
+        for worker in workers:
+            assert worker.wait(300) == 0, (two / "worker0.log").read_text()
+        assert_same_losses(two, one)
+        assert "validation" not in (two / "worker1.log").read_text()
 
     def test_one_that_dies_ends_the_others_and_fewer_go_on(self, tmp_path, new_run):
         endless = [*new_run, "num_train_iters=100000"]

@@ -243,7 +243,7 @@ class TestBadCheckpoints:
         write(tmp_path / "a", variables)
         assert refused(tmp_path / "a") == f": no variable generator/{name}, expected shape {shape}"
 
-    @pytest.mark.parametrize("shape", [(), (4,), (9, 9, 3, 0)])
+    @pytest.mark.parametrize("shape", [(), (4,), (9, 9, 3, 0), (9, 9, 3, 3)])
     def test_first_kernel_of_no_use(self, tmp_path, shape):
         write(tmp_path / "a", {"generator/W1": np.zeros(shape, np.float32)})
         expected = f": generator/W1 has shape {shape}, expected (9, 9, 3, 64)"
@@ -282,7 +282,7 @@ class TestBadCheckpoints:
             data.write_bytes(content)
             assert "cannot be read: missing or damaged data (" in refused(prefix)
         data.unlink()
-        assert "generator/W1 of shape (9, 9, 3, 6) cannot be read" in refused(prefix)
+        assert "missing or damaged data (0 bytes, expected " in refused(prefix)
 
     def test_index_of_another_checkpoint(self, tmp_path):
         for seed, name in enumerate("ab"):

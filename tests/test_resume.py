@@ -1,6 +1,7 @@
 """Runs that end early go on as if they had not."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -18,12 +19,25 @@ SETTINGS = [*TINY, "num_train_iters=6", "deterministic=true", "label_smoothing=0
 SETTINGS += ["schedule=balance", "balance_begin=2", "batch_size=2"]
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, make_photo):
+    """A folder with a run `whole` that was never stopped, and the arguments that it had."""
+    root = tmp_path_factory.mktemp("finished")
+    own, val = make_data(root / "photos", make_photo)
+    arguments = [*SETTINGS, *own, *val]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        training.main([*arguments, "run=whole"])
+    return root, arguments
+
+
 @pytest.fixture
-def data(tmp_path, make_photo, monkeypatch):
-    """Arguments that name tiny photos; the working folder is an empty one."""
-    own, val = make_data(tmp_path / "photos", make_photo)
+def data(finished, tmp_path, monkeypatch):
+    """Arguments of a run in the working folder, where a copy of the run `whole` is."""
+    root, arguments = finished
+    shutil.copytree(root / "models", tmp_path / "models")
     monkeypatch.chdir(tmp_path)
-    return [*SETTINGS, *own, *val]
+    return arguments
 
 
 def weights(run):
@@ -65,7 +79,6 @@ class Killed(BaseException):
 class TestResume:
     @pytest.mark.parametrize("moment", ["before its checkpoint", "after its checkpoint"])
     def test_ends_as_if_never_stopped(self, data, monkeypatch, moment):
-        training.main([*data, "run=whole"])
         save = Checkpoints.save
 
         def killing(self, iteration):
@@ -82,7 +95,6 @@ class TestResume:
         assert_equal_runs("broken", "whole")
 
     def test_killed_in_the_warm_start(self, data, monkeypatch):
-        training.main([*data, "run=whole"])
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(training, "warm_start", lambda *_: (_ for _ in ()).throw(Killed))
             training.main([*data, "run=broken"])
@@ -90,7 +102,6 @@ class TestResume:
         assert_equal_runs("broken", "whole")
 
     def test_passes_over_a_damaged_checkpoint(self, data, capsys):
-        training.main([*data, "run=whole"])
         (newest,) = Path("models/whole/checkpoints").glob("ckpt-6.data*")
         content = newest.read_bytes()
         newest.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
@@ -103,14 +114,12 @@ class TestResume:
                 np.testing.assert_array_equal(*pair)
 
     def test_no_whole_checkpoint_is_told(self, data):
-        training.main([*data, "run=whole"])
         for path in Path("models/whole/checkpoints").glob("*.index"):
             path.write_bytes(b"")
         with pytest.raises(UserError, match="checkpoints: no checkpoint that can be read"):
             training.main(["resume=true", "run=whole"])
 
     def test_a_finished_run_stays_as_it_is(self, data):
-        training.main([*data, "run=whole"])
         before, rows = weights("whole"), read_log(Path("models/whole"))
         training.main(["resume=true", "run=whole"])
         assert read_log(Path("models/whole")) == rows
@@ -119,16 +128,14 @@ class TestResume:
                 np.testing.assert_array_equal(*pair)
 
     def test_killed_as_a_process(self, data, tmp_path):
-        whole = start(tmp_path, *data, "run=whole")
         broken = start(tmp_path, *data, "run=broken")
         log = tmp_path / "models" / "broken" / "log.csv"
         wait_for(lambda: log.exists() and len(log.read_text().splitlines()) > 4, broken)
         broken.send_signal(signal.SIGKILL)
         broken.wait()
         resumed = start(tmp_path, "resume=true", "run=broken")
-        for process in (whole, resumed):
-            _, errors = process.communicate(timeout=300)
-            assert process.returncode == 0, errors[-3000:]
+        _, errors = resumed.communicate(timeout=300)
+        assert resumed.returncode == 0, errors[-3000:]
         assert_equal_runs("broken", "whole")
         assert not os.path.exists("models/broken/.lock")
 

@@ -839,6 +839,7 @@ class TestAsAProcess:
         assert all(math.isfinite(float(rows[-1][name])) for name in LOSSES)
         assert {p.name for p in run.iterdir()} == {
             "config.yaml",
+            "data.json",
             "log.csv",
             "summary.json",
             "generator.keras",

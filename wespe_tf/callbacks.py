@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import math
 import signal
 import time
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from . import plots
+from .errors import UserError
 from .evaluation import SHOWN
 from .files import write_atomically
 from .loop import diverged
@@ -91,10 +93,10 @@ class Recorder(keras.callbacks.Callback):
         if self.resumed is not None:
             self._recall(self.run.read_log(self.resumed))
         mode = "w" if self.resumed is None else "a"
-        self.log_file = open(self.run.path / "log.csv", mode, newline="", encoding="utf-8")
-        self.log = csv.DictWriter(self.log_file, COLUMNS)
+        with self._written():
+            self.log_file = open(self.run.path / "log.csv", f"{mode}b", buffering=0)
         if self.resumed is None:
-            self.log.writeheader()
+            self._write_line({name: name for name in COLUMNS})
             self.row = {"iteration": 0}
             self._evaluate()
 
@@ -136,11 +138,27 @@ class Recorder(keras.callbacks.Callback):
         if self.row is None:
             return
         self.row["seconds"] = round(time.monotonic() - self.start, 3)
-        self.log.writerow(
+        self._write_line(
             {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in self.row.items()}
         )
-        self.log_file.flush()
         self.row = None
+
+    def _write_line(self, row):
+        text = io.StringIO()
+        csv.DictWriter(text, COLUMNS).writerow(row)
+        left = text.getvalue().encode()
+        with self._written():
+            # Nothing is kept for later: what could not be written would fail again at the end.
+            while left:
+                left = left[self.log_file.write(left) :]
+
+    @contextlib.contextmanager
+    def _written(self):
+        try:
+            yield
+        except OSError as error:
+            path = self.run.path / "log.csv"
+            raise UserError(f"{path}: cannot be written ({error.strerror})") from error
 
     def _evaluate(self):
         generator = self.model.generator

@@ -13,6 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .errors import UserError
 
+# What PyYAML raises; numbers, dates and tags of no use end in errors of Python's own.
+YAML_ERRORS = (ValueError, LookupError, AttributeError, RecursionError, yaml.YAMLError)
 # Settings that name photos to train on.
 PHOTOS = {"source_dir", "target_dir", "model"}
 GENERATOR_NORMS = ("instance", "batch", "layer", "none")
@@ -383,13 +385,15 @@ def load(schema, arguments):
         where = f"{origin}: " if origin else ""
         for key, value in layer.items():
             if key not in fields:
-                raise UserError(f"{where}unknown setting {key!r}{_nearest(key, fields)}")
+                raise UserError(f"{where}unknown setting {_short(key)!r}{_nearest(key, fields)}")
+            if isinstance(value, str) and "${" in value:
+                raise UserError(f"{where}{key}={_short(value)}: expected a value without ${{")
             try:
                 OmegaConf.update(config, key, value)
                 _check(fields[key], config[key], where)
             except OmegaConfBaseException as error:
                 expected = getattr(fields[key].type, "__name__", fields[key].type)
-                raise UserError(f"{where}{key}={value}: expected {expected}") from error
+                raise UserError(f"{where}{key}={_short(value)}: expected {expected}") from error
     return OmegaConf.to_object(config)
 
 
@@ -448,13 +452,13 @@ def _preset_path(preset):
         return str(importlib.resources.files("wespe_tf") / "presets" / f"{preset}.yaml")
     if preset.endswith(".yaml") and os.path.isfile(preset):
         return preset
-    raise UserError(f"preset={preset}: no such preset{_nearest(preset, preset_names())}")
+    raise UserError(f"preset={_short(preset)}: no such preset{_nearest(preset, preset_names())}")
 
 
 def _split(argument):
     key, equals, text = argument.lstrip("-").partition("=")
     if not equals or not key:
-        raise UserError(f"{argument!r}: expected key=value; --help lists the keys")
+        raise UserError(f"{_short(argument)!r}: expected key=value; --help lists the keys")
     return key, text
 
 
@@ -464,7 +468,7 @@ def _parse(fields, key, text):
         return None if text.lower() in ("null", "none") and fields[key].default is None else text
     try:
         return float(text) if "e" in text.lower() else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
+    except YAML_ERRORS:
         return text
 
 
@@ -472,11 +476,15 @@ def _read_yaml(path, key):
     try:
         with open(path, encoding="utf-8") as file:
             values = yaml.safe_load(file)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:150]
-        raise UserError(f"{key}={path}: not a readable YAML file ({reason})") from error
+    except (OSError, *YAML_ERRORS) as error:
+        raise UserError(f"{key}={path}: not a readable YAML file ({_short(error)})") from error
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise UserError(f"{key}={path}: expected `setting: value` lines")
+    for name, value in values.items():
+        if not isinstance(value, bool | int | float | str | None):
+            raise UserError(f"{key}={path}: {_short(name)}: expected one value")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise UserError(f"{key}={path}: {_short(name)}: expected a number below 2^63")
     return values
 
 
@@ -484,7 +492,9 @@ def _check(field, value, where):
     choices, at_least, below = (field.metadata[k] for k in ("choices", "at_least", "below"))
     if choices and value not in choices:
         expected = f"expected one of {', '.join(choices)}"
-        raise UserError(f"{where}{field.name}={value}: {expected}{_nearest(str(value), choices)}")
+        raise UserError(
+            f"{where}{field.name}={_short(value)}: {expected}{_nearest(str(value), choices)}"
+        )
     if at_least is None:
         return
     if not at_least <= value < below:
@@ -492,6 +502,11 @@ def _check(field, value, where):
         if below < math.inf or not math.isfinite(value):
             bounds += f" and below {below}"
         raise UserError(f"{where}{field.name}={value}: expected {bounds}")
+
+
+def _short(value):
+    """What something says in one line of at most 150 characters."""
+    return " ".join(str(value).split())[:150]
 
 
 def _nearest(name, names):

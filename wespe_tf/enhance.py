@@ -3,14 +3,16 @@
 import collections
 import dataclasses
 import glob
+import inspect
 import json
 import os
 import sys
+import tempfile
 import time
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
@@ -23,12 +25,13 @@ from .data.folders import find_pairs, find_pictures, natural_order
 from .errors import UserError, run_command
 from .images import SUFFIXES, limit_megapixels, read_picture, write_picture
 from .memory import COPIES, Budget, room_of_photos
-from .models.generator import Generator
+from .models.generator import Generator, kernel_bytes
 from .photos import Photo, pixel_bytes, read_photo, to_8_bits, write_photo
 from .reference import is_checkpoint, load_checkpoint
 from .report import pictures_of, write_report
 from .runtimes import Runtime, choose_runtime
 from .tiles import Enhancer, Plan
+from .untrusted import ChildFailed, read_arrays
 
 USAGE = """\
 usage: python test_model.py input=PHOTO_FOLDER_OR_PATTERN [model=MODEL] [output=FOLDER] [target=…]
@@ -416,17 +419,44 @@ def load_generator(model):
     if is_checkpoint(path):
         return load_checkpoint(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            name = json.loads(archive.read("config.json"))["registered_name"]
-    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"model={path}: not a readable .keras file") from error
+        arrays = read_arrays(path, "keras")
+        described = json.loads(str(arrays.pop("config.json")))
+        name, options = described["registered_name"], described["config"]
+    except (ChildFailed, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"model={path}: not a readable .keras file ({_reason(error)})") from error
     if name != keras.saving.get_registered_name(Generator):
-        raise UserError(f"model={path}: holds {name}, expected a wespe_tf Generator")
+        raise UserError(f"model={path}: holds {str(name)[:60]!r}, expected a wespe_tf Generator")
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"model={path}: a damaged .keras file ({reason})") from error
+        return _generator(options, arrays)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"model={path}: not a readable .keras file ({_reason(error)})") from error
+
+
+def _generator(options, arrays):
+    """A `Generator` of the options and weights of a file.
+
+    Nothing else in the file counts: Keras's own loading would look up what it names.
+    """
+    options = {k: v for k, v in options.items() if k not in ("name", "trainable", "dtype")}
+    unknown = set(options) - set(inspect.signature(Generator).parameters)
+    if unknown:
+        raise ValueError(f"unknown option {min(unknown)!r}")
+    size = {key: options[key] for key in ("width", "blocks")}
+    if kernel_bytes(**size) > sum(array.nbytes for array in arrays.values()):
+        raise ValueError("it holds less than its options need")
+    generator = Generator(**options, dtype="float32")
+    generator.build((None, None, None, 3))
+    with tempfile.TemporaryDirectory(prefix="wespe_tf-") as folder:
+        weights = os.path.join(folder, "model.weights.h5")
+        with h5py.File(weights, "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+        generator.load_weights(weights)
+    return generator
+
+
+def _reason(error):
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def make_enhancer(config):

@@ -1,5 +1,6 @@
 """Picture files in and out: uint8 RGB arrays, whatever the file holds."""
 
+import os
 import struct
 import warnings
 from pathlib import Path
@@ -11,16 +12,24 @@ from PIL import Image
 from .errors import UserError
 from .files import write_atomically
 
+# A file may claim as many pixels for each of its bytes; an empty page in black and white has more,
+# so pictures that take little memory may claim any.
+PIXELS_PER_BYTE = 2000
+ALWAYS_ALLOWED = 50_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
-# What Pillow's decoders raise on damaged files; UnidentifiedImageError is an OSError.
+# What decoders raise on damaged files: UnidentifiedImageError is an OSError, and the errors of
+# imagecodecs are RuntimeErrors.
 DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
     TypeError,
     LookupError,
+    ArithmeticError,
     EOFError,
+    RuntimeError,
+    MemoryError,
     struct.error,
     Image.DecompressionBombError,
 )
@@ -45,6 +54,7 @@ def read_picture(path):
     Raises:
         UnreadablePicture: naming the file, if it cannot be decoded to its end.
     """
+    picture_size(path)  # refuses what claims too much
     try:
         with iio.imopen(path, "r", plugin="pillow") as file:
             mode = file.metadata(index=0)["mode"]
@@ -100,11 +110,27 @@ def picture_size(path):
     """
     try:
         with Image.open(path) as picture:
+            check_claim(path, picture)
             width, height = picture.size
             turned = picture.getexif().get(0x0112, 1) >= 5
     except DAMAGE as error:
         raise unreadable(path, error) from error
     return (width, height) if turned else (height, width)
+
+
+def check_claim(path, picture):
+    """Refuses a header with more pixels than the rest of the file can hold.
+
+    Args:
+        path: of the file.
+        picture: Pillow's, opened and not yet decoded.
+
+    Raises:
+        ValueError: with the number of pixels.
+    """
+    pixels, size = picture.width * picture.height, os.path.getsize(path)
+    if pixels > max(ALWAYS_ALLOWED, PIXELS_PER_BYTE * size):
+        raise ValueError(f"{pixels // 10**6} megapixels cannot be in {size} bytes")
 
 
 def to_uint8(picture):

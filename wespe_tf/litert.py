@@ -4,8 +4,6 @@ import collections
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from .errors import UserError
+from .untrusted import ChildFailed, run_alone
 
 SUFFIX = ".tflite"
 # Side of the windows in which larger photos are enhanced where tiles are exact, pixels.
@@ -246,13 +245,10 @@ def measure(path, height, width):
     Raises:
         UserError: if the file cannot be run at this size.
     """
-    probe = Path(__file__).with_name("litert_probe.py")
-    arguments = [str(value) for value in (path, height, width, os.cpu_count())]
-    done = subprocess.run([sys.executable, probe, *arguments], capture_output=True, text=True)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise UserError(f"{path}: cannot be run at {_size((height, width))} ({lines[-1]})")
-    result = json.loads(done.stdout)
+    try:
+        result = json.loads(run_alone("litert_probe.py", path, height, width, os.cpu_count()))
+    except ChildFailed as error:
+        raise UserError(f"{path}: cannot be run at {_size((height, width))} ({error})") from error
     return result["seconds"], result["bytes"]
 
 

@@ -10,6 +10,9 @@ from .data.pipeline import reading_errors
 from .errors import UserError
 from .schedule import Simultaneous
 
+# The smallest normal number of float16: less than that and losses would vanish in turn.
+LEAST_SCALE = 2.0**-14
+
 
 def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0, verbose="auto"):
     """Trains as `keras.Model.fit` does, under any strategy and with a schedule.
@@ -29,7 +32,8 @@ def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0, ve
         verbose: as of Keras's `fit`.
 
     Raises:
-        UserError: if data cannot be read, a loss is not finite or another worker has gone.
+        UserError: if data cannot be read, a loss is not finite, a loss scale exhausted or another
+            worker has gone.
     """
     strategy = model.distribute_strategy
     schedule = schedule or Simultaneous()
@@ -58,6 +62,7 @@ def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0, ve
                     steps[model.turn] = _compile(model, strategy)
                 logs = {name: float(value) for name, value in steps[model.turn](batches).items()}
                 _check_finite(logs, begin + batch + 1)
+                _check_scales(model, begin + batch + 1)
                 if schedule.needs_losses:
                     schedule.observe(*_of_each_side(logs))
                 callbacks.on_train_batch_end(batch, logs)
@@ -110,6 +115,17 @@ def _check_finite(losses, iteration):
     for name, value in losses.items():
         if not math.isfinite(value):
             raise diverged(iteration, f"the loss {name} is {value}")
+
+
+def _check_scales(model, iteration):
+    """With float16, a step whose gradients overflow is left out and the next one scaled less."""
+    for side in ("generator", "discriminator"):
+        optimizer = getattr(model, f"{side}_optimizer", None)
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            scale = float(optimizer.dynamic_scale)
+            if scale < LEAST_SCALE:
+                found = f"the loss scale of the {side}s is {scale:g}, their gradients overflow"
+                raise diverged(iteration, found)
 
 
 def _of_each_side(losses):

@@ -18,7 +18,7 @@ from PIL import Image, ImageCms
 
 from .errors import UserError
 from .files import write_atomically
-from .images import DAMAGE, UnreadablePicture, unreadable
+from .images import DAMAGE, UnreadablePicture, check_claim, unreadable
 
 FORMATS = {
     ".jpg": "JPEG",
@@ -86,6 +86,7 @@ def read_photo(path):
     """
     try:
         with Image.open(path) as picture:
+            check_claim(path, picture)
             frames = getattr(picture, "n_frames", 1)
             if frames > 1 and picture.format not in SEVERAL_PICTURES_ARE_ONE:
                 raise UnreadablePicture(f"{path}: holds {frames} pictures, expected one")

@@ -1,11 +1,14 @@
 """Trained generators of the authors' code: its TensorFlow 1 checkpoints, in and out."""
 
+import glob
+import math
 import os
 import re
 import tempfile
 
 import tensorflow as tf
 
+from .bundle import read_index
 from .errors import UserError
 from .models.generator import Generator
 
@@ -42,39 +45,46 @@ def load_checkpoint(prefix):
     if not is_checkpoint(prefix):
         raise UserError(f"{prefix}: no such checkpoint: no file {prefix}{_INDEX}")
     try:
+        variables = read_index(f"{prefix}{_INDEX}")
         reader = tf.train.load_checkpoint(os.fspath(prefix))
-        shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     except Exception as error:  # TensorFlow maps its own failures to many types.
         raise UserError(
             f"{prefix}{_INDEX}: not a readable checkpoint ({_reason(error)})"
         ) from error
 
-    first = shapes.get("generator/W1")
+    _, first = variables.get("generator/W1", (None, None))
     if first is None:
-        names = ", ".join(sorted(shapes)[:3]) or "nothing"
+        names = ", ".join(sorted(variables)[:3])[:100] or "nothing"
         raise UserError(f"{prefix}: no variable generator/W1: it holds {names}, …")
-    if len(first) != 4 or 0 in first:
-        raise UserError(f"{prefix}: generator/W1 has shape {tuple(first)}, expected (9, 9, 3, 64)")
-    generator = Generator(width=first[-1], blocks=_count_blocks(shapes))
+    if len(first) != 4 or 0 in first[:3] or first[3] < 4:
+        raise UserError(f"{prefix}: generator/W1 has shape {first}, expected (9, 9, 3, 64)")
+    # Before anything is made: what an index claims may be larger than any memory.
+    width, blocks, needed = first[3], _count_blocks(variables), 0
+    for name, expected in _named_shapes(width, blocks):
+        if name not in variables:
+            raise UserError(f"{prefix}: no variable {name}, expected shape {expected}")
+        dtype, shape = variables[name]
+        if shape != expected:
+            raise UserError(f"{prefix}: {name} has shape {shape}, expected {expected}")
+        if dtype != tf.float32:
+            raise UserError(f"{prefix}: {name} is {dtype.name}, expected float32")
+        needed += 4 * math.prod(shape)
+    parts = glob.glob(f"{glob.escape(os.fspath(prefix))}.data-*")
+    found = sum(os.path.getsize(part) for part in parts)
+    if found < needed:
+        raise UserError(
+            f"{prefix}: cannot be read: missing or damaged data ({found} bytes, expected {needed})"
+        )
+    generator = Generator(width=width, blocks=blocks)
     generator.build((None, None, None, 3))
-
-    values = []
-    for name, variable in checkpoint_variables(generator):
-        if name not in shapes:
-            raise UserError(f"{prefix}: no variable {name}, expected shape {variable.shape}")
-        shape = tuple(shapes[name])
-        if shape != tuple(variable.shape):
-            raise UserError(f"{prefix}: {name} has shape {shape}, expected {variable.shape}")
-        if dtypes[name] != tf.float32:
-            raise UserError(f"{prefix}: {name} is {dtypes[name].name}, expected float32")
-        try:
-            values.append(reader.get_tensor(name))
-        except Exception as error:
-            raise UserError(
-                f"{prefix}: {name} of shape {shape} cannot be read: missing or damaged data "
-                f"({_reason(error)})"
-            ) from error
-    for (_, variable), value in zip(checkpoint_variables(generator), values):
+    named = checkpoint_variables(generator)
+    try:
+        values = [reader.get_tensor(name) for name, _ in named]
+    except Exception as error:
+        raise UserError(
+            f"{prefix}: cannot be read: missing or damaged data ({_reason(error)})"
+        ) from error
+    for (_, variable), value in zip(named, values):
         variable.assign(value)
     return generator
 
@@ -139,13 +149,21 @@ def checkpoint_variables(generator):
         convs += [conv1, conv2]
         norms += [norm1, norm2]
     convs += [*generator.tail, generator.to_rgb]
+    variables = [variable for conv in convs for variable in (conv.kernel, conv.bias)]
+    variables += [variable for norm in norms for variable in (norm.shift, norm.scale)]
+    names = [name for name, _ in _named_shapes(generator.width, generator.blocks)]
+    return list(zip(names, variables, strict=True))
 
-    named = []
-    for k, conv in enumerate(convs, 1):
-        named += [(f"W{k}", conv.kernel), (f"b{k}", conv.bias)]
-    for k, variable in enumerate(v for norm in norms for v in (norm.shift, norm.scale)):
-        named.append((f"Variable_{k}" if k else "Variable", variable))
-    return [(f"generator/{name}", variable) for name, variable in named]
+
+def _named_shapes(width, blocks):
+    """Names and shapes of the authors' variables, one after another."""
+    last = 2 * blocks + 4
+    for k in range(1, last + 1):
+        kernel = {1: (9, 9, 3, width), last: (9, 9, width, 3)}.get(k, (3, 3, width, width))
+        yield f"generator/W{k}", kernel
+        yield f"generator/b{k}", kernel[3:]
+    for k in range(4 * blocks):
+        yield f"generator/Variable_{k}" if k else "generator/Variable", (width,)
 
 
 def _count_blocks(names):

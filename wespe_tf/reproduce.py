@@ -90,7 +90,6 @@ SAW = {
     "report_unfrozen": "good start, uniform by iteration 1000",
     "report_fig8": "dark pictures like negatives",
 }
-MARK = "<!-- tables -->"
 COLORS = ("red", "green", "blue")
 COLUMNS = (
     "data",
@@ -240,12 +239,13 @@ def tables(rows):
     return lines
 
 
-def replace_tables(document, lines, mark=MARK):
-    """Puts lines of Markdown between a document's two lines that are `mark`.
+def replace_tables(document, lines, name="tables"):
+    """Puts lines of Markdown between a document's two lines `<!-- NAME -->`.
 
     Raises:
         UserError: if the document lacks them.
     """
+    mark = f"<!-- {name} -->"
     parts = document.read_text(encoding="utf-8").split(mark) if document.exists() else []
     if len(parts) != 3:
         raise UserError(f"document={document}: expected a file with two lines {mark}")

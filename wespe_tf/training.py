@@ -1,6 +1,7 @@
 """From settings to a trained generator: data, model, `fit`, run folder."""
 
 import dataclasses
+import json
 import os
 import platform
 import subprocess
@@ -171,6 +172,8 @@ def train_in(run, config, strategy, photos, model):
     schedule = make_schedule(config, max(1, source.epoch_size // config.batch_size))
     checkpoints = Checkpoints(run.path, model, schedule, config.keep_checkpoints)
     done = checkpoints.restore() if config.resume else None
+    if run.writes:
+        check_data(run, photos)
 
     def batches(first):
         return training_data(source, target, config.batch_size, photos.guide, first, strategy)
@@ -193,7 +196,7 @@ def train_in(run, config, strategy, photos, model):
     )
     if run.writes:
         seconds = time.monotonic() - start
-        summary = summarise(config, recorder, photos, seconds)
+        summary = summarise(config, recorder, photos, seconds, check_data(run, photos))
         write_json(run.path / "summary.json", summary)
         print_summary(summary, run)
     return stop
@@ -325,7 +328,41 @@ def warm_start(model, data, strategy, config, stop):
     fit(warm, data, config.warm_start_iters, config.warm_start_iters, [stop], verbose=writes)
 
 
-def summarise(config, recorder, photos, seconds):
+def check_data(run, photos):
+    """Digests of the photos; those a run begins with are kept in its `data.json`.
+
+    Says so where they are others by now.
+
+    Args:
+        run: `RunFolder`.
+        photos: `Photos`.
+
+    Returns:
+        Dictionary from `source` and `target` to a stream's `digest()`.
+
+    Raises:
+        UserError: if `data.json` cannot be read or written.
+    """
+    path = run.path / "data.json"
+    streams = {"source": photos.source, "target": photos.target}
+    found = {side: stream.digest() for side, stream in streams.items()}
+    if not path.exists():
+        write_json(path, found)
+        return found
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = [stream for side, stream in streams.items() if before[side] != found[side]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: expected the digests of source and target") from error
+    for stream in changed:
+        print(
+            f"warning: {stream.key}={stream.folder}: its photos are not those with which the run "
+            "began"
+        )
+    return found
+
+
+def summarise(config, recorder, photos, seconds, data):
     """What `summary.json` holds; its keys are part of the interface.
 
     Args:
@@ -333,6 +370,7 @@ def summarise(config, recorder, photos, seconds):
         recorder: the run's `Recorder`.
         photos: the run's `Photos`.
         seconds: wall time of the training, of this process.
+        data: digests of the photos, see `check_data`.
 
     Returns:
         Dictionary that JSON can hold; `validation` is null without pairs.
@@ -376,7 +414,7 @@ def summarise(config, recorder, photos, seconds):
             "cores": os.cpu_count(),
             "gpus": [gpu.name for gpu in tf.config.list_physical_devices("GPU")],
         },
-        "data": {"source": photos.source.digest(), "target": photos.target.digest()},
+        "data": data,
     }
 
 

@@ -264,6 +264,20 @@ class TestUnusableFiles:
             list(pool.map(stream.__getitem__, range(100)))
         assert len(warnings()) == len(self.BAD)
 
+    def test_that_vanish_or_change_during_the_run(self, tmp_path, warnings):
+        for number in range(3):
+            Image.fromarray(ramp(30, 30, number)).save(tmp_path / f"{number}.png")
+        stream = PatchStream(tmp_path, 16, 0, "source_dir", cache_bytes=1)
+        before = stream.digest()
+        (tmp_path / "1.png").unlink()
+        (tmp_path / "2.png").write_text("not a picture")
+        assert {origin(patch)[0] for patch in take(stream, 60)} == {0}
+        assert sorted(line.rpartition(str(tmp_path))[2] for line in warnings())[0] == (
+            "/1.png: no such file"
+        )
+        assert len(warnings()) == 2
+        assert stream.digest() != before
+
     def test_readable_leaves_them_out(self, folder, warnings):
         stream = PatchStream(folder, 16, 0, "source_dir")
         assert stream.readable == [str(folder / "0.png")]

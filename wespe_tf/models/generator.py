@@ -1,5 +1,8 @@
 """The enhancing network: DPED code's residual network, G and F of WESPE."""
 
+import math
+import numbers
+
 import keras
 from keras import ops
 
@@ -48,6 +51,23 @@ class Knots(keras.initializers.Initializer):
         return ops.concatenate([ops.zeros((self.copied,), dtype), others])
 
 
+def kernel_bytes(width, blocks):
+    """Bytes that the kernels of a `Generator` of this size take in float32.
+
+    Raises:
+        ValueError: on a number that is none.
+    """
+    check_number("width", width, numbers.Integral, 4)
+    check_number("blocks", blocks, numbers.Integral, 0)
+    return 4 * (2 * 81 * 3 * width + (2 * blocks + 2) * 9 * width**2)
+
+
+def check_number(name, number, kind, least):
+    """Raises a `ValueError` unless a number is finite, of a kind and large enough."""
+    if not (isinstance(number, kind) and least <= number < math.inf):
+        raise ValueError(f"{name}: expected a number of at least {least}, got {number!r}")
+
+
 @keras.saving.register_keras_serializable(PACKAGE)
 class Generator(keras.Model):
     """Fully convolutional residual network that maps a picture to its enhanced version.
@@ -73,7 +93,7 @@ class Generator(keras.Model):
         (N, H, W, 3) tensor, float32 (float64 under a float64 policy), not clipped.
 
     Raises:
-        ValueError: on an option outside those listed.
+        ValueError: on an option outside those listed, or a number of no use.
 
     Example:
 
@@ -95,6 +115,10 @@ class Generator(keras.Model):
         super().__init__(**kwargs)
         if init not in INITIALISATIONS:
             raise ValueError(f"init: expected one of {', '.join(INITIALISATIONS)}, got {init!r}")
+        check_number("width", width, numbers.Integral, 4)
+        check_number("blocks", blocks, numbers.Integral, 0)
+        check_number("norm_epsilon", norm_epsilon, numbers.Real, 0)
+        check_number("tanh_scale", tanh_scale, numbers.Real, 1e-3)
         self.width = width
         self.blocks = blocks
         self.norm = norm

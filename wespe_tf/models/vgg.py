@@ -1,15 +1,13 @@
 """VGG-19 up to one of its ReLUs, frozen: the space in which content is compared."""
 
 import os
-import zipfile
+import re
 
-import h5py
 import keras
-import numpy as np
-import scipy.io
 from keras import ops
 
 from ..errors import UserError
+from ..untrusted import ChildFailed, read_arrays
 from .layers import statistics_dtype
 
 CONVOLUTIONS = (2, 2, 4, 4, 4)
@@ -19,6 +17,8 @@ LAYERS = tuple(
 )
 STYLES = ("keras", "matconvnet", "report")
 MEAN_RGB = (123.68, 116.779, 103.939)
+# Bytes; no convolution of VGG-19 is as large, but files also hold its dense layers.
+LARGEST = 2**24
 
 
 class VGGFeatures(keras.Model):
@@ -157,57 +157,46 @@ def _imagenet_weights():
 
 
 def _weights_in_file(path):
-    readers = {
-        ".npz": _weights_in_npz,
-        ".h5": _weights_in_h5,
-        ".hdf5": _weights_in_h5,
-        ".mat": _weights_in_mat,
-    }
+    """A function from a layer's name to its [kernel, bias], or None."""
     if not os.path.isfile(path):
         raise UserError(
             f"vgg_weights={path}: no such file; expected imagenet, random, or the path of an "
             ".h5, .npz or .mat file"
         )
-    read = readers.get(os.path.splitext(path)[1].lower())
-    if read is None:
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in FORMATS:
         raise UserError(f"vgg_weights={path}: expected an .h5, .npz or .mat file")
-    return read(path)
-
-
-def _weights_in_npz(path):
+    kind, find_in = FORMATS[suffix]
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"vgg_weights={path}: not a readable .npz file ({error})") from error
+        arrays = read_arrays(path, kind, LARGEST)
+    except ChildFailed as error:
+        raise UserError(f"vgg_weights={path}: not a readable {suffix} file ({error})") from error
+    if kind == "mat" and not arrays:
+        raise UserError(f"vgg_weights={path}: not a MatConvNet network: no variable `layers`")
+    return find_in(arrays)
+
+
+def _named_arrays(arrays):
+    """Finds `block1_conv1.kernel` and `block1_conv1.bias`."""
 
     def find(name):
-        if f"{name}.kernel" not in arrays or f"{name}.bias" not in arrays:
-            return None
-        return [arrays[f"{name}.kernel"], arrays[f"{name}.bias"]]
+        names = f"{name}.kernel", f"{name}.bias"
+        return [arrays[n] for n in names] if all(n in arrays for n in names) else None
 
     return find
 
 
-def _weights_in_h5(path):
-    """Reads the layer groups of Keras's file: one 4-D kernel and one 1-D bias, however named."""
+def _keras_groups(arrays):
+    """Finds the layer groups of Keras's file: one 4-D kernel and one 1-D bias, however named."""
     layers = {}
-
-    def visit(name, item):
-        parts = name.split("/")
-        layer = next((part for part in parts if part.startswith("block")), None)
-        if layer is not None and isinstance(item, h5py.Dataset) and item.ndim in (1, 4):
-            layers.setdefault(layer, {})[item.ndim] = item[()]
-
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(visit)
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise UserError(f"vgg_weights={path}: not a readable HDF5 file ({error})") from error
+    for name, array in arrays.items():
+        layer = next((part for part in name.split("/") if part.startswith("block")), None)
+        if layer is not None and array.ndim in (1, 4):
+            layers.setdefault(layer, {})[array.ndim] = array
 
     def find(name):
-        arrays = layers.get(name, {})
-        return [arrays[4], arrays[1]] if len(arrays) == 2 else None
+        found = layers.get(name, {})
+        return [found[4], found[1]] if len(found) == 2 else None
 
     return find
 
@@ -217,42 +206,42 @@ def _matconvnet_name(name):
     return name.replace("_conv", "_").replace("block", "conv")
 
 
-def _weights_in_mat(path):
-    """Reads MatConvNet's list of layer structs by the names of their fields.
+def _matconvnet_layers(arrays):
+    """Finds layers in MatConvNet's list of structs by the names of their fields.
 
     A convolution holds `weights`, a cell of kernel and bias; before 2015 it held `filters` and
     `biases`. The order of the fields differs between the files, and early ones name no layers:
     then the order of the convolutions counts. Kernels are stored (width, height, in, out).
     """
-    try:
-        content = scipy.io.loadmat(
-            path, variable_names=["layers"], simplify_cells=True, appendmat=False
-        )
-    except Exception as error:  # A damaged file can fail anywhere in SciPy's reader.
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise UserError(f"vgg_weights={path}: not a readable .mat file ({reason})") from error
-    if "layers" not in content:
-        raise UserError(f"vgg_weights={path}: not a MatConvNet network: no variable `layers`")
-
+    layers = {}
+    for path, array in arrays.items():
+        # A list of one is no list in a MATLAB file.
+        number, field = re.fullmatch(r"layers(?:/(\d+))?(?:/(.*))?", path).groups()
+        layers.setdefault(int(number or 0), {})[field] = array
     convs = {}
     names = iter(LAYERS)
-    for layer in np.atleast_1d(np.asarray(content["layers"], dtype=object)):
+    for layer in layers.values():
         pair = _kernel_and_bias(layer)
         if pair is not None:
             in_order = next(names, "").replace("relu", "conv")
-            name = layer.get("name")
-            convs[name if isinstance(name, str) and name else in_order] = pair
+            convs[str(layer.get("name", "")) or in_order] = pair
     return convs.get
 
 
 def _kernel_and_bias(layer):
-    """[kernel (height, width, in, out), bias (out,)] of a layer struct, None if it has none."""
-    if not isinstance(layer, dict):
-        return None
-    pair = layer.get("weights", (layer.get("filters"), layer.get("biases")))
-    if not isinstance(pair, (tuple, list, np.ndarray)) or len(pair) != 2:
-        return None
-    kernel, bias = (np.asarray(array) for array in pair)
-    if kernel.ndim != 4 or not all(np.issubdtype(a.dtype, np.number) for a in (kernel, bias)):
-        return None
-    return [kernel.transpose(1, 0, 2, 3), bias.reshape(-1)]
+    """[kernel (height, width, in, out), bias (out,)] of a layer's fields, None if it has none."""
+    for fields in (("weights/0", "weights/1"), ("filters", "biases")):
+        if all(field in layer and layer[field].dtype.kind in "iuf" for field in fields):
+            kernel, bias = (layer[field] for field in fields)
+            if kernel.ndim == 4:
+                return [kernel.transpose(1, 0, 2, 3), bias.reshape(-1)]
+    return None
+
+
+# How files are read, and found in, by suffix.
+FORMATS = {
+    ".npz": ("npz", _named_arrays),
+    ".h5": ("hdf5", _keras_groups),
+    ".hdf5": ("hdf5", _keras_groups),
+    ".mat": ("mat", _matconvnet_layers),
+}

@@ -1,0 +1,665 @@
+"""Damaged and hostile files of every family that the project reads: is each read or refused?
+
+    python benchmarks/fuzz.py [families=yaml,images,…] [files=5000] [seed=0] [key=value …]
+
+Small files that the script makes itself are changed: bits and bytes, numbers that may be lengths,
+blocks swapped, doubled, cut out or put in, ends cut off, parts of two files joined; in archives,
+PNG files and checkpoint indices most changes are made below the checksums, which are made to fit
+again. File `number` of a seed is always the same. Every one is read as the project reads it, in
+batches in processes of their own. Good outcomes are that the file is read, or refused by a
+`UserError` of one line; bad ones are any other exception, a crash of the process, a hang (90 s of
+computing, or ten minutes of waiting) and more than 2 GB of memory. Files with a bad outcome are
+kept in the output folder; the tally is appended to a CSV file, and the table of the latest of each
+family in a document written anew. Exits with status 1 if there was a bad outcome.
+"""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import resource
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+import zipfile
+import zlib
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from wespe_tf.config import TrainConfig, help_text, load, setting, to_yaml
+from wespe_tf.errors import UserError, run_command
+from wespe_tf.reproduce import append_row, read_rows, replace_tables
+
+HERE = Path(__file__).resolve().parent
+USAGE = "usage: python benchmarks/fuzz.py [families=NAME,…] [key=value …]"
+BATCH = 500
+# Seconds: of the processor, on which nothing else has a share, and of the clock.
+HANG = 90
+WAIT = 600
+SLOW = 10
+MEMORY = 2 * 10**9
+# More than that a process never gets, so that a file cannot take down the machine.
+CEILING = 6 * 10**9
+BAD = ("exception", "crash", "hang", "memory")
+COLUMNS = (
+    *("date", "family", "seed", "files", "read", "refused", *BAD),
+    *("slowest_seconds", "most_memory_gb", "seconds"),
+)
+
+
+@dataclasses.dataclass
+class Settings:
+    """Settings of this script."""
+
+    families: str = setting("yaml,images,tf1,npz,h5,mat,keras", "with commas between them")
+    files: int = setting(5000, "of each family", at_least=1)
+    first: int = setting(0, "number of the first file", at_least=0)
+    seed: int = setting(0, "of the changes", at_least=0)
+    seconds: int = setting(0, "after which a family is ended early; 0 for never", at_least=0)
+    output: str = setting("fuzz_results", "folder for the files with a bad outcome")
+    csv: str = setting(str(HERE / "fuzz.csv"), "the tally is appended to it")
+    document: str = setting(
+        str(HERE.parent / "docs" / "RELIABILITY.md"), "its table is written anew"
+    )
+
+
+def main(arguments):
+    """Fuzzes; `arguments` are `key=value`."""
+    if {"-h", "--help", "help"} & set(arguments):
+        print(help_text(Settings, USAGE))
+        return
+    config = load(Settings, arguments)
+    families = config.families.split(",")
+    for family in families:
+        if family not in FAMILIES:
+            raise UserError(f"families={family}: expected some of {', '.join(FAMILIES)}")
+    table, bad = Path(config.csv), 0
+    for family in families:
+        row = fuzz(family, config)
+        append_row(table, COLUMNS, row)
+        print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+        bad += sum(row[name] for name in BAD)
+    replace_tables(Path(config.document), list(lines(read_rows(table))), "fuzz")
+    if bad:
+        sys.exit(1)
+
+
+def fuzz(family, config):
+    """The row of a family: what came of its files."""
+    output = Path(config.output)
+    output.mkdir(parents=True, exist_ok=True)
+    begin, number, end = time.monotonic(), config.first, config.first + config.files
+    tally = dict.fromkeys(("read", "refused", *BAD), 0)
+    slowest, memory = 0.0, 0
+    while number < end and not 0 < config.seconds < time.monotonic() - begin:
+        for result in batch(family, config.seed, number, min(number + BATCH, end), output):
+            tally[result["outcome"]] += 1
+            slowest, memory = max(slowest, result["seconds"]), max(memory, result["memory"])
+            if result["outcome"] in BAD:
+                print(f"{family} {number}: {result['outcome']}: {result['why']}", flush=True)
+            elif result["seconds"] > SLOW:
+                print(f"{family} {number}: {result['seconds']} s: {result['why']}", flush=True)
+            number += 1
+    return {
+        "date": date.today().isoformat(),
+        "family": family,
+        "seed": config.seed,
+        "files": number - config.first,
+        **tally,
+        "slowest_seconds": f"{slowest:.1f}",
+        "most_memory_gb": f"{memory / 1e9:.2f}",
+        "seconds": f"{time.monotonic() - begin:.0f}",
+    }
+
+
+def batch(family, seed, first, end, output):
+    """What came of some files, one after another; ends behind one that ended the process."""
+    command = [sys.executable, __file__, "batch", family, *map(str, (seed, first, end)), output]
+    with (
+        open(output / f"{family}.log", "a", encoding="utf-8") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, bufsize=0) as process,
+    ):
+        for _ in range(first, end):
+            ready, _, _ = select.select([process.stdout], [], [], WAIT)
+            line = process.stdout.readline() if ready else b""
+            if line:
+                yield json.loads(line)
+                continue
+            if not ready:
+                process.kill()
+            status = process.wait()
+            why = signal.Signals(-status).name if status < 0 else f"status {status}"
+            outcome = "crash" if ready else "hang"
+            yield {"outcome": outcome, "why": why, "seconds": 0.0, "memory": 0}
+            return
+
+
+# Within a batch's process.
+
+
+def run_batch(family, seed, first, end, output):
+    """Reads the files of a batch and prints a line of JSON for each."""
+    resource.setrlimit(resource.RLIMIT_DATA, (CEILING, CEILING))
+    warnings.simplefilter("ignore")
+    signal.signal(signal.SIGPROF, _too_long)
+    with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(sys.stderr):
+        os.chdir(scratch)
+        originals, change, read = FAMILIES[family]
+        originals = originals(Path(scratch))
+        # TensorFlow and the like are loaded by the first file, which is whole.
+        outcome_of(read, put(Path(scratch) / "whole", *originals[0]))
+        for number in range(first, end):
+            rng = np.random.default_rng((seed, list(FAMILIES).index(family), number))
+            name, content = originals[rng.integers(len(originals))]
+            path = put(Path(scratch) / f"{number}", name, change(content, rng, originals))
+            result = outcome_of(read, path)
+            if result["outcome"] in BAD:
+                keep(path, output)
+            for file in path.parent.iterdir():
+                file.unlink()
+            path.parent.rmdir()
+            print(json.dumps(result), file=sys.__stdout__, flush=True)
+
+
+class TooLong(BaseException):
+    """A file is a hang."""
+
+
+def _too_long(number, frame):
+    raise TooLong
+
+
+def put(folder, name, content):
+    """Writes a file, or where the content is a dictionary several; the path of the first."""
+    folder.mkdir()
+    for suffix, part in content.items() if isinstance(content, dict) else [("", content)]:
+        (folder / f"{name}{suffix}").write_bytes(part)
+    return folder / name
+
+
+def keep(path, output):
+    """Copies a bad file, and those beside it."""
+    for file in path.parent.iterdir():
+        (output / f"{path.parent.name}_{file.name}").write_bytes(file.read_bytes())
+
+
+def outcome_of(read, path):
+    """Reads a file; outcome, why, seconds of the processor, bytes that it took."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before, start = memory("VmRSS"), computed()
+    outcome, why = "read", ""
+    signal.setitimer(signal.ITIMER_PROF, HANG)
+    try:
+        read(path)
+    except UserError as error:
+        outcome, why = "refused", str(error)
+        if len(why.splitlines()) != 1 or len(why) > 1000:
+            outcome = "exception"
+    except TooLong:
+        outcome = "hang"
+    except Exception as error:  # Any other is what is looked for.
+        outcome, why = "exception", f"{type(error).__name__}: {error}"
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    taken = memory("VmHWM") - before
+    if taken > MEMORY:
+        outcome, why = "memory", f"{taken / 1e9:.1f} GB, {outcome} {why}"
+    seconds = round(computed() - start, 3)
+    return {"outcome": outcome, "why": why[:300], "seconds": seconds, "memory": taken}
+
+
+def computed():
+    """Seconds of the processor that this process and its children have had."""
+    return sum(os.times()[:4])
+
+
+def memory(entry):
+    """An entry of this process's status in bytes."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(entry))
+
+
+# Changes.
+
+NUMBERS = (0, 1, 2, 3, 255, 2**15, 2**16 - 1, 2**16, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1)
+
+
+def place(content, rng):
+    """An index into a file; half of them in its header."""
+    end = min(len(content), 512) if rng.random() < 0.5 else len(content)
+    return int(rng.integers(max(1, end)))
+
+
+def flip_bits(content, rng):
+    for _ in range(rng.integers(1, 9)):
+        content[place(content, rng)] ^= 1 << int(rng.integers(8))
+
+
+def set_bytes(content, rng):
+    for _ in range(rng.integers(1, 9)):
+        content[place(content, rng)] = int(rng.integers(256))
+
+
+def set_number(content, rng):
+    """A number of any width: a special one, or one near that which is there."""
+    width = int(rng.choice((1, 2, 4, 8)))
+    order = ("little", "big")[rng.integers(2)]
+    start = place(content, rng)
+    there = int.from_bytes(content[start : start + width], order)
+    chosen = int(rng.choice(NUMBERS[:11])) if rng.random() < 0.8 else NUMBERS[-1]
+    number = chosen if rng.random() < 0.6 else there + int(rng.integers(-16, 17))
+    content[start : start + width] = (number % 256**width).to_bytes(width, order)
+
+
+def block(content, rng):
+    start = place(content, rng)
+    return start, start + int(rng.integers(1, 65 if rng.random() < 0.7 else 2049))
+
+
+def cut_off(content, rng):
+    del content[int(rng.integers(len(content) + 1)) :]
+
+
+def cut_out(content, rng):
+    start, end = block(content, rng)
+    del content[start:end]
+
+
+def double(content, rng):
+    start, end = block(content, rng)
+    content[end:end] = content[start:end]
+
+
+def swap(content, rng):
+    (start, end), (other, _) = block(content, rng), block(content, rng)
+    length = min(end, len(content)) - start
+    first, second = content[start : start + length], content[other : other + length]
+    if len(first) == len(second) and abs(start - other) >= length:
+        content[start : start + length], content[other : other + length] = second, first
+
+
+def put_in(content, rng):
+    start, end = block(content, rng)
+    length = min(end - start, 256)
+    content[start:start] = (bytes(length), b"\xff" * length, rng.bytes(length))[rng.integers(3)]
+
+
+SAME_LENGTH = (flip_bits, set_bytes, set_number, swap)
+CHANGES = (*SAME_LENGTH, set_number, cut_off, cut_out, double, put_in)
+
+
+def changed(content, rng, changes=CHANGES):
+    """Bytes with one to four changes."""
+    content = bytearray(content)
+    for _ in range(rng.integers(1, 5)):
+        if content:
+            changes[rng.integers(len(changes))](content, rng)
+    return bytes(content)
+
+
+def change_any(content, rng, originals):
+    """One file, or in a tenth of the cases the head of one before the tail of another."""
+    if rng.random() < 0.1:
+        other = originals[rng.integers(len(originals))][1]
+        content = content[: place(content, rng)] + other[place(other, rng) :]
+    return changed(content, rng)
+
+
+def change_archive(content, rng, originals):
+    """A member of a ZIP archive, whose checksum fits again; else the archive's own bytes."""
+    if rng.random() < 0.25:
+        return change_any(content, rng, originals)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+        compression = archive.infolist()[0].compress_type
+    name = list(members)[rng.integers(len(members))]
+    is_json = name.endswith(".json") and rng.random() < 0.8
+    members[name] = (change_json if is_json else changed)(members[name], rng)
+    if rng.random() < 0.05:
+        members[f"../{name}"] = members.pop(name)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, member in members.items():
+            archive.writestr(name, member)
+    return file.getvalue()
+
+
+VALUES = (
+    *(None, True, [], {}, "", "x" * 3000, "../../up", "\n", -1, 0, 1, 3, 5, 64, 1000, 10**5),
+    *(10**9, 10**30, -0.5, 0.0, 1e-300, 1e308, float("nan"), float("inf"), "instance", "batch"),
+    *([1, 2], {"class_name": "Lambda", "module": "keras.layers", "config": {}}, "keras.Lambda"),
+)
+
+
+def change_json(content, rng):
+    """A few values of JSON replaced, keys left out, doubled or added."""
+    described = json.loads(content)
+    for _ in range(rng.integers(1, 4)):
+        inner = described
+        while rng.random() < 0.7:
+            deeper = [item for item in inner.values() if isinstance(item, dict) and item]
+            if not deeper:
+                break
+            inner = deeper[rng.integers(len(deeper))]
+        key = list(inner)[rng.integers(len(inner))] if inner else "config"
+        value = VALUES[rng.integers(len(VALUES))]
+        kind = rng.random()
+        if kind < 0.7:
+            inner[key] = value
+        elif kind < 0.85:
+            inner.pop(key, None)
+        else:
+            inner[f"{key}s"] = value
+    return json.dumps(described).encode()
+
+
+def change_picture(content, rng, originals):
+    """Of a PNG file what is below the chunks' checksums; any bytes of others."""
+    if not content.startswith(b"\x89PNG") or rng.random() < 0.25:
+        return change_any(content, rng, originals)
+    chunks, start = [], 8
+    while start < len(content):
+        (length,) = struct.unpack_from(">I", content, start)
+        chunks.append((content[start + 4 : start + 8], content[start + 8 : start + 8 + length]))
+        start += length + 12
+    for k in rng.permutation(len(chunks))[: rng.integers(1, 3)]:
+        kind, data = chunks[k]
+        if kind == b"IDAT" and rng.random() < 0.7:
+            data = zlib.compress(changed(zlib.decompress(data), rng))
+        else:
+            data = changed(data, rng)
+        chunks[k] = kind, data
+    parts = [content[:8]]
+    for kind, data in chunks:
+        checksum = zlib.crc32(kind + data)
+        parts.append(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum))
+    return b"".join(parts)
+
+
+def change_checkpoint(content, rng, originals):
+    """Index or data of a checkpoint; of most indices what is below the checksum of its block."""
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+    content = dict(content)
+    if rng.random() < 0.2:
+        content[DATA] = changed(content[DATA], rng)
+    elif rng.random() < 0.2:
+        content[INDEX] = changed(content[INDEX], rng)
+    else:
+        # The file ends on 48 bytes that begin with the place of the block of metadata: the one
+        # before that holds all the names and shapes. Behind each are a byte and the checksum.
+        index = content[INDEX]
+        end, shift = 0, 0
+        for byte in index[-48:]:
+            end |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+        below = changed(index[: end - 5], rng, SAME_LENGTH)[: end - 5] + index[end - 5 : end - 4]
+        content[INDEX] = below + struct.pack("<I", int(masked_crc32c(below))) + index[end:]
+    return content
+
+
+FRAGMENTS = (
+    *("{", "}", "[", "]", ": ", "- ", "? ", "&a ", "*a", "!!python/object/apply:os.system [ls]"),
+    *("!!python/name:os.system", "!!binary x", "!!timestamp x", "!!int ''", "!!float x", "!!set"),
+    *("!!bool x", "!!null x", "!!omap", "!!pairs", "2001-99-99", "9" * 5000, "1:99:99", "0b"),
+    *(".inf", "-.inf", ".nan", "1e999", "-1", "0", "null", "~", "${", "${oc.env:HOME}", "${run}"),
+    *("${preset}", "${..}", "???", "'", '"', "|\n", ">\n", "\t", "\0", "\ufeff", "\u2028", "\x85"),
+    *("<<: ", "=", "%YAML 9.9\n", "---\n", "...\n", "#", "@", "`", "\ud800", "based_on: wespe"),
+    *("a" * 3000, "[" * 3000, "{a: " * 500, "based_on: ../x", "yes", "1_000", "0x_", "1__0"),
+    f"0x{'f' * 5000}",
+)
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]\n" for k in range(1, 40))
+
+
+def change_text(content, rng, originals):
+    """Lines of YAML with fragments in them, or in any other way changed."""
+    if rng.random() < 0.2:
+        return changed(content, rng)
+    lines = content.decode().splitlines()
+    if rng.random() < 0.3:
+        lines = [lines[k] for k in rng.integers(len(lines), size=rng.integers(1, 6))]
+    for _ in range(rng.integers(1, 4)):
+        fragment = FRAGMENTS[rng.integers(len(FRAGMENTS))]
+        k = int(rng.integers(len(lines)))
+        kind = rng.random()
+        if kind < 0.6:
+            lines[k] = f"{lines[k].partition(':')[0]}: {fragment}"
+        elif kind < 0.8:
+            middle = int(rng.integers(len(lines[k]) + 1))
+            lines[k] = lines[k][:middle] + fragment + lines[k][middle:]
+        else:
+            lines.insert(k, fragment)
+    if rng.random() < 0.02:
+        lines.append(f"{BOMB}{lines[0].partition(':')[0]}: *a39")
+    return "\n".join(lines).encode("utf-8", "surrogatepass")
+
+
+# Families: files to begin with, as (name, content); how they are changed; how they are read.
+
+
+def yaml_files(scratch):
+    short = "preset: wespe\nbatch_size: 3\nlearning_rate: 1e-4\nrun: mine\nresume: false\n"
+    configs = [to_yaml(load(TrainConfig, [f"preset={name}"])) for name in ("quickstart", "wespe")]
+    return [("config.yaml", text.encode()) for text in (short, *configs)]
+
+
+def read_yaml(path):
+    _each(
+        lambda: load(TrainConfig, [f"config={path}"]),
+        lambda: load(TrainConfig, [f"preset={path}"]),
+    )
+
+
+def image_files(scratch):
+    """Photos of 40×30 pixels as JPEG, PNG, TIFF and WebP, with 8 and 16 bits, with metadata."""
+    import tifffile
+    from PIL import Image, ImageCms
+
+    from wespe_tf.photos import Photo, write_photo
+
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8))
+    pixels = np.asarray(coarse.resize((40, 30), Image.Resampling.BICUBIC))
+    wide = pixels.astype(np.uint16) * 257
+    exif = Image.Exif()
+    exif[0x0112], exif[271] = 6, "Maker"
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    tagged = Photo(pixels, exif=exif.tobytes()[6:], xmp=b"<x tiff:Orientation='1'/>", icc=icc)
+    for suffix in (".jpg", ".png", ".tif", ".webp"):
+        write_photo(scratch / f"tagged{suffix}", tagged)
+    write_photo(scratch / "wide.png", Photo(wide, alpha=wide[..., 0]))
+    write_photo(scratch / "wide.tif", Photo(wide))
+    tifffile.imwrite(scratch / "planar.tif", wide.transpose(2, 0, 1), planarconfig="separate")
+    tifffile.imwrite(scratch / "tiles.tif", wide, tile=(16, 16), compression="zlib")
+    picture = Image.fromarray(pixels)
+    picture.convert("CMYK").save(scratch / "cmyk.jpg")
+    picture.save(scratch / "progressive.jpg", progressive=True)
+    picture.convert("P").save(scratch / "palette.png", transparency=3)
+    picture.convert("L").save(scratch / "gray.png")
+    picture.convert("LA").save(scratch / "alpha.webp", lossless=True)
+    for compression in ("raw", "tiff_lzw", "packbits", "tiff_jpeg", "tiff_deflate"):
+        picture.save(scratch / f"{compression}.tif", compression=compression)
+    Image.fromarray(wide[..., 0]).save(scratch / "gray16.png")
+    Image.fromarray(np.float32(pixels[..., 0] / 255)).save(scratch / "float.tif")
+    found = sorted(file for file in scratch.iterdir() if file.is_file())
+    return [(file.name, file.read_bytes()) for file in found]
+
+
+def read_image(path):
+    from wespe_tf.images import picture_size, read_picture
+    from wespe_tf.photos import read_photo
+
+    _each(lambda: picture_size(path), lambda: read_picture(path), lambda: read_photo(path))
+
+
+def _each(*readers):
+    """Calls all of them; raises the last one's `UserError` if all of them refuse."""
+    errors = []
+    for read in readers:
+        try:
+            read()
+        except UserError as error:
+            errors.append(error)
+    if len(errors) == len(readers):
+        raise errors[-1]
+
+
+def first_layer():
+    """Kernel and bias of VGG-19's first convolution."""
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((3, 3, 3, 64)).astype(np.float32), np.zeros(64, np.float32)
+
+
+def mat_files(scratch):
+    """The first layers of a MatConvNet network in three layouts, compressed or not."""
+    import scipy.io
+
+    def cell(*values):
+        array = np.empty((1, len(values)), object)
+        array[0, :] = values
+        return array
+
+    kernel, bias = first_layer()
+    relu = {"type": "relu", "name": "relu1_1"}
+    weights = cell(kernel, bias.reshape(1, -1))
+    convs = [
+        {"weights": weights, "pad": np.ones((1, 4)), "type": "conv", "name": "conv1_1"},
+        {"name": "conv1_1", "type": "conv", "weights": weights, "opts": cell(), "dilate": 1.0},
+        {"type": "conv", "filters": kernel, "biases": bias.reshape(1, -1), "pad": 1.0},
+    ]
+    found = []
+    for conv in convs:
+        for compressed in (False, False, True):
+            file = io.BytesIO()
+            content = {"meta": {"classes": "none"}, "layers": cell(conv, relu)}
+            scipy.io.savemat(file, content, do_compression=compressed)
+            found.append(("vgg.mat", file.getvalue()))
+    return found
+
+
+def npz_files(scratch):
+    kernel, bias = first_layer()
+    found = []
+    for save in (np.savez, np.savez_compressed):
+        file = io.BytesIO()
+        save(file, **{"block1_conv1.kernel": kernel, "block1_conv1.bias": bias})
+        found.append(("vgg.npz", file.getvalue()))
+    return found
+
+
+def h5_files(scratch):
+    """The first layer as Keras publishes it: in the oldest format, the newest, and in chunks."""
+    import h5py
+
+    kernel, bias = first_layer()
+    found = []
+    for version, options in (("earliest", {}), ("latest", {}), ("earliest", {"chunks": True})):
+        file = io.BytesIO()
+        with h5py.File(file, "w", libver=version) as content:
+            name = "block1_conv1/block1_conv1"
+            content.create_dataset(f"{name}_W_1:0", data=kernel, **options)
+            content.create_dataset(f"{name}_b_1:0", data=bias, **options)
+            content.attrs["layer_names"] = [b"block1_conv1"]
+        found.append(("vgg.h5", file.getvalue()))
+    return found
+
+
+def read_vgg(path):
+    from wespe_tf.models.vgg import load_vgg
+
+    load_vgg("relu1_1", str(path))
+
+
+def tiny_generator(norm="instance"):
+    import keras
+
+    from wespe_tf.models.generator import Generator
+
+    keras.utils.set_random_seed(0)
+    generator = Generator(width=4, blocks=1, norm=norm)
+    generator.build((None, None, None, 3))
+    return generator
+
+
+def keras_files(scratch):
+    found = []
+    for norm in ("instance", "batch"):
+        tiny_generator(norm).save(scratch / "generator.keras")
+        found.append(("generator.keras", (scratch / "generator.keras").read_bytes()))
+    return found
+
+
+def read_keras(path):
+    from wespe_tf.enhance import load_generator
+
+    load_generator(str(path))
+
+
+INDEX, DATA = ".index", ".data-00000-of-00001"
+
+
+def checkpoint_files(scratch):
+    """Index and data of a TensorFlow 1 checkpoint, together."""
+    from wespe_tf.reference import checkpoint_variables
+
+    generator = tiny_generator()
+    import tensorflow as tf
+
+    named = checkpoint_variables(generator)
+    tf.raw_ops.SaveV2(
+        prefix=str(scratch / "whole.ckpt"),
+        tensor_names=[name for name, _ in named],
+        shape_and_slices=[""] * len(named),
+        tensors=[variable.value for _, variable in named],
+    )
+    parts = {end: (scratch / f"whole.ckpt{end}").read_bytes() for end in (INDEX, DATA)}
+    return [("model.ckpt", parts)]
+
+
+def read_checkpoint(path):
+    from wespe_tf.reference import load_checkpoint
+
+    load_checkpoint(str(path))
+
+
+FAMILIES = {
+    "yaml": (yaml_files, change_text, read_yaml),
+    "images": (image_files, change_picture, read_image),
+    "tf1": (checkpoint_files, change_checkpoint, read_checkpoint),
+    "npz": (npz_files, change_archive, read_vgg),
+    "h5": (h5_files, change_any, read_vgg),
+    "mat": (mat_files, change_any, read_vgg),
+    "keras": (keras_files, change_archive, read_keras),
+}
+
+
+# What is shown.
+
+
+def lines(rows):
+    """Lines of Markdown: the latest row of every family."""
+    latest = {row["family"]: row for row in rows}
+    yield "| family | files | read | refused | other error | crash | hang | over 2 GB | slowest |"
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|"
+    for row in latest.values():
+        counts = [row[name] for name in ("files", "read", "refused", *BAD)]
+        yield f"| {' | '.join([row['family'], *counts])} | {row['slowest_seconds']} s |"
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if sys.argv[1:2] == ["batch"]:
+        family, *numbers, output = sys.argv[2:]
+        run_batch(family, *map(int, numbers), Path(output).resolve())
+    else:
+        run_command(main)

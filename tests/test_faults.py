@@ -1,0 +1,168 @@
+"""Faults of the machine under a run: full disks, data that change, numbers that overflow.
+
+A full disk is the system's bound on the size of files: writing beyond it fails as on a full disk,
+with another reason ("File too large").
+"""
+
+import contextlib
+import json
+import os
+import resource
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.test_training import TINY, make_data, read_log, read_summary, tiny
+from wespe_tf import training
+from wespe_tf.callbacks import Recorder
+from wespe_tf.data.pipeline import PatchStream
+from wespe_tf.errors import UserError
+from wespe_tf.images import write_picture
+from wespe_tf.runs import Checkpoints, RunFolder
+from wespe_tf.schedule import Simultaneous
+from wespe_tf.training import build_model, check_data
+
+
+@contextlib.contextmanager
+def full_disk(size=100):
+    """No file grows beyond some bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with RunFolder.open(tiny("run=mine")) as run:
+        yield run
+
+
+class TestFullDisk:
+    def test_checkpoint(self, run):
+        model = build_model(tiny("w_guide=0"))
+        checkpoints = Checkpoints(run.path, model, Simultaneous(), 3)
+        checkpoints.save(1)
+        kept = [value.copy() for value in model.generator.get_weights()]
+        model.generator.set_weights([value + 1 for value in kept])
+        with full_disk(10_000), pytest.raises(UserError) as caught:
+            checkpoints.save(2)
+        message = str(caught.value)
+        assert message.startswith("models/mine/checkpoints: cannot be written (")
+        assert "File too large" in message and "\n" not in message
+        again = Checkpoints(run.path, model, Simultaneous(), 3)
+        assert again.restore() == 1
+        for pair in zip(model.generator.get_weights(), kept):
+            np.testing.assert_array_equal(*pair)
+
+    def test_generator(self, run):
+        model = build_model(tiny("w_guide=0"))
+        run.save_generator(model.generator)
+        before = (run.path / "generator.keras").read_bytes()
+        files = sorted(run.path.iterdir())
+        with full_disk(10_000), pytest.raises(UserError) as caught:
+            run.save_generator(model.generator)
+        assert str(caught.value).startswith("models/mine/generator.keras: cannot be written (")
+        assert (run.path / "generator.keras").read_bytes() == before
+        assert sorted(run.path.iterdir()) == files
+
+    def test_figure(self, tmp_path, make_photo):
+        write_picture(tmp_path / "losses.png", make_photo(40, 40))
+        before = (tmp_path / "losses.png").read_bytes()
+        with full_disk(), pytest.raises(UserError) as caught:
+            write_picture(tmp_path / "losses.png", make_photo(60, 40))
+        assert str(caught.value) == f"{tmp_path}/losses.png: cannot be written (File too large)"
+        assert (tmp_path / "losses.png").read_bytes() == before
+        assert [path.name for path in tmp_path.iterdir()] == ["losses.png"]
+
+    def test_log(self, run, monkeypatch):
+        monkeypatch.setattr(Recorder, "_evaluate", Recorder._write_row)
+        recorder = Recorder(run, None, None, Simultaneous(), "")
+        recorder.on_train_begin()
+        recorder.row = {"iteration": 1}
+        with full_disk(), pytest.raises(UserError) as caught:
+            recorder._write_row()
+        assert str(caught.value) == "models/mine/log.csv: cannot be written (File too large)"
+        recorder.on_train_end()
+        assert [row["iteration"] for row in read_log(run.path)] == ["0"]
+
+    @pytest.mark.slow
+    def test_of_a_run_that_goes_on_afterwards(self, tmp_path, make_photo, monkeypatch, capsys):
+        own, _ = make_data(tmp_path / "photos", make_photo)
+        monkeypatch.chdir(tmp_path)
+        save = Checkpoints.save
+
+        def on_a_full_disk(self, iteration):
+            with full_disk(10_000) if iteration == 4 else contextlib.nullcontext():
+                save(self, iteration)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoints, "save", on_a_full_disk)
+            patch.setattr("sys.argv", ["train.py", *TINY, *own, "run=mine", "num_train_iters=6"])
+            with pytest.raises(SystemExit) as ended:
+                training.command()
+        assert ended.value.code == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("error: models/mine/checkpoints: cannot be written (")
+        training.main(["resume=true", "run=mine"])
+        assert read_summary(Path("models/mine"))["iterations"] == 6
+
+
+class TestData:
+    @pytest.fixture
+    def streams(self, tmp_path, make_folder):
+        """Function that reads the folders anew, as a resumed run does."""
+        folders = [make_folder(tmp_path / side) for side in ("source", "target")]
+
+        def read():
+            source, target = (PatchStream(f, 32, 0, f"{f.name}_dir") for f in folders)
+            return SimpleNamespace(source=source, target=target)
+
+        return read
+
+    def test_that_stay_the_same_are_not_spoken_of(self, run, streams, capsys):
+        found = check_data(run, streams())
+        assert json.loads((run.path / "data.json").read_text()) == found
+        assert check_data(run, streams()) == found
+        assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize("change", ["vanish", "appear", "grow"])
+    def test_that_change_are_named(self, run, streams, tmp_path, capsys, change):
+        found = check_data(run, streams())
+        path = tmp_path / "target" / "1.png"
+        if change == "vanish":
+            path.unlink()
+        elif change == "appear":
+            os.link(path, tmp_path / "target" / "9.png")
+        else:
+            Image.new("RGB", (90, 90)).save(path)
+        other = check_data(run, streams())
+        assert other["source"] == found["source"] and other["target"] != found["target"]
+        assert capsys.readouterr().out == (
+            f"warning: target_dir={tmp_path / 'target'}: its photos are not those with which the "
+            "run began\n"
+        )
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}", "{"])
+    def test_digests_that_cannot_be_read(self, run, streams, text):
+        (run.path / "data.json").write_text(text)
+        with pytest.raises(UserError, match="data.json: expected the digests of source and target"):
+            check_data(run, streams())
+
+
+@pytest.mark.slow
+def test_a_loss_scale_that_is_exhausted(tmp_path, make_photo, monkeypatch):
+    """The losses are finite, and their gradients too large for float16 however they are scaled."""
+    own, _ = make_data(tmp_path / "photos", make_photo)
+    monkeypatch.chdir(tmp_path)
+    settings = ["precision=float16", "w_tv=1e20", "warm_start_iters=0", "w_guide=0"]
+    with pytest.raises(UserError) as caught:
+        training.main([*TINY, *own, *settings, "num_train_iters=60", "eval_step=50", "run=mine"])
+    assert str(caught.value).startswith("iteration 30: the loss scale of the generators is ")
+    assert (Path("models/mine/checkpoints") / "ckpt-0.index").exists()

@@ -1,0 +1,97 @@
+"""The index of a TensorFlow checkpoint, read so that no content of it can end the process.
+
+TensorFlow's own reader aborts on an index whose checksums are right and whose entries are not.
+The index is a table as LevelDB writes it: blocks of (key, value) sorted by key, whose keys share
+their beginnings with the one before; here never compressed. Keys are the variables' names, values
+TensorFlow's `BundleEntryProto`.
+"""
+
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto, BundleHeaderProto
+from tensorflow.dtypes import as_dtype
+
+MAGIC = bytes.fromhex("57fb808b247547db")
+# Two handles, padded, and the magic.
+FOOTER = 48
+
+
+def read_index(path):
+    """What a checkpoint says that it holds.
+
+    Args:
+        path: of the file `.index`.
+
+    Returns:
+        Dictionary from names to (dtype, shape).
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if it is no index, or damaged.
+    """
+    with open(path, "rb") as file:
+        content = file.read()
+    if len(content) < FOOTER or not content.endswith(MAGIC):
+        raise ValueError("not the index of a checkpoint, or cut off")
+    try:
+        _, place = _handle(content, len(content) - FOOTER)
+        index, _ = _handle(content, place)
+        variables = {}
+        for _, value in _entries(_block(content, *index)):
+            handle, _ = _handle(value, 0)
+            for key, entry in _entries(_block(content, *handle)):
+                if key:
+                    variables[key.decode()] = _described(BundleEntryProto.FromString(entry))
+                else:
+                    BundleHeaderProto.FromString(entry)
+    except (IndexError, DecodeError, TypeError) as error:
+        raise ValueError(f"a damaged index: {error}") from error
+    return variables
+
+
+def _described(entry):
+    shape = tuple(dimension.size for dimension in entry.shape.dim)
+    if entry.shape.unknown_rank or any(size < 0 for size in shape):
+        raise ValueError(f"a damaged index: a variable of shape {shape}")
+    return as_dtype(entry.dtype), shape
+
+
+def _block(content, offset, size):
+    """A block without the type and the checksum behind it."""
+    block = content[offset : offset + size]
+    if len(block) < size or content[offset + size] != 0:
+        raise IndexError("a block is not there or compressed")
+    return block
+
+
+def _entries(block):
+    """(key, value) of a block, up to its restart points."""
+    end = len(block) - 4 - 4 * int.from_bytes(block[-4:], "little")
+    key, place = b"", 0
+    while place < end:
+        shared, place = _number(block, place)
+        own, place = _number(block, place)
+        size, place = _number(block, place)
+        if shared > len(key) or place + own + size > end:
+            raise IndexError("an entry is longer than its block")
+        key = key[:shared] + block[place : place + own]
+        yield key, block[place + own : place + own + size]
+        place += own + size
+
+
+def _handle(content, place):
+    """((offset, size), place behind them)."""
+    offset, place = _number(content, place)
+    size, place = _number(content, place)
+    return (offset, size), place
+
+
+def _number(content, place):
+    """(number of seven bits a byte, least first; place behind it)."""
+    number = 0
+    for shift in range(0, 64, 7):
+        byte = content[place]
+        place += 1
+        number |= (byte & 127) << shift
+        if byte < 128:
+            return number, place
+    raise IndexError("a number of more than 64 bits")
