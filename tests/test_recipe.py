@@ -40,7 +40,7 @@ def test_tables_hold_means_over_seeds_and_leave_the_text_alone(tmp_path):
         writer.writeheader()
         writer.writerows(rows)
     document = tmp_path / "text.md"
-    document.write_text(f"before\n<!-- tables -->\nold\n<!-- tables -->\nafter\n")
+    document.write_text("before\n<!-- tables -->\nold\n<!-- tables -->\nafter\n")
     for _ in range(2):
         recipe.write_tables(tmp_path / "rows.csv", document)
         text = document.read_text()

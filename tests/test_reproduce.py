@@ -101,7 +101,7 @@ class TestTables:
 
     def test_they_stand_between_the_marks(self, tmp_path):
         document = tmp_path / "REPRODUCTION.md"
-        document.write_text(f"before\n<!-- tables -->\nold\n<!-- tables -->\nafter\n")
+        document.write_text("before\n<!-- tables -->\nold\n<!-- tables -->\nafter\n")
         reproduce.replace_tables(document, ["| a |"])
         text = document.read_text()
         assert text.startswith("before\n") and text.endswith("\nafter\n")
@@ -149,7 +149,7 @@ def test_runs_a_list_and_goes_on(tmp_path, monkeypatch, make_folder, capfd):
     picture = np.asarray(Image.open("out/overview.png"))
     assert picture.std() > 5
     before = Path("reproduction.csv").read_bytes()
-    Path("text.md").write_text(f"<!-- tables -->\n<!-- tables -->\n")
+    Path("text.md").write_text("<!-- tables -->\n<!-- tables -->\n")
     reproduce.main(["experiments=report_fig3", "output=out", "document=text.md", *settings])
     assert Path("reproduction.csv").read_bytes() == before
     assert "| report_fig3 | recognisable pictures | 1 |" in Path("text.md").read_text()
