@@ -79,6 +79,7 @@ class TestFit:
         fit(make_wespe(), data, 9, 3, [notes], verbose=0)
         assert notes.events == ["begin", 0, 1, "epoch 0", "end"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("side", ["generator", "discriminator"])
     def test_an_exhausted_loss_scale_ends_the_run(self, data, side):
         """At 1e38 every gradient overflows; each step that is left out halves the scale."""
