@@ -3,13 +3,13 @@
     python benchmarks/soak.py [minutes=30] [output=FOLDER] [key=value …]
 
 Runs `train.py` on small photos until it is stopped by SIGTERM, and notes the memory that its
-process has resident every second. Slopes are of lines through the medians of twenty parts of the time
-after the first fifth, the warm-up, with their standard errors; a step's seconds are those between
-two lines of `log.csv`, without the steps behind which there was an evaluation. At the end the log
-must have a line for every iteration, with finite losses, and there must be a whole figure of every
-evaluation, TensorBoard's events of every iteration, a checkpoint and a summary. Appends a row to a
-CSV file, writes the table of a document anew, and draws `soak.png` in the output folder. Exits
-with status 1 if something is missing, or if memory or step time grow by more than twice the
+process has resident every second. Slopes are of lines through the medians of twenty parts of the
+time after the first fifth, the warm-up, with their standard errors; a step's seconds are those
+between two lines of `log.csv`, without the steps behind which there was an evaluation. At the end
+the log must have a line for every iteration, with finite losses, and there must be a whole figure
+of every evaluation, TensorBoard's events of every iteration, a checkpoint and a summary. Appends a
+row to a CSV file, writes the table of a document anew, and draws `soak.png` in the output folder.
+Exits with status 1 if something is missing, or if memory or step time grow by more than twice the
 standard error and, within an hour, 50 MB or a tenth.
 """
 
