@@ -3,13 +3,13 @@
     python benchmarks/soak.py [minutes=30] [output=FOLDER] [key=value …]
 
 Runs `train.py` on small photos until it is stopped by SIGTERM, and notes the memory that its
-process has resident every second. Slopes are of lines through the means of twenty parts of the time
-after the first fifth, the warm-up, with their standard errors; a step's seconds are those between
-two lines of `log.csv`, without the steps behind which there was an evaluation. At the end the log
-must have a line for every iteration, with finite losses, and there must be a whole figure of every
-evaluation, TensorBoard's events of every iteration, a checkpoint and a summary. Appends a row to a
-CSV file, writes the table of a document anew, and draws `soak.png` in the output folder. Exits
-with status 1 if something is missing, or if memory or step time grow by more than twice the
+process has resident every second. Slopes are of lines through the medians of twenty parts of the
+time after the first fifth, the warm-up, with their standard errors; a step's seconds are those
+between two lines of `log.csv`, without the steps behind which there was an evaluation. At the end
+the log must have a line for every iteration, with finite losses, and there must be a whole figure
+of every evaluation, TensorBoard's events of every iteration, a checkpoint and a summary. Appends a
+row to a CSV file, writes the table of a document anew, and draws `soak.png` in the output folder.
+Exits with status 1 if something is missing, or if memory or step time grow by more than twice the
 standard error and, within an hour, 50 MB or a tenth.
 """
 
@@ -82,10 +82,10 @@ def main(arguments):
         "date": date.today().isoformat(),
         "minutes": f"{config.minutes:g}",
         "iterations": len(log) - 1,
-        "memory_mb": f"{memory_line.mean:.1f}",
+        "memory_mb": f"{memory_line.level:.1f}",
         "memory_slope_mb_per_hour": f"{3600 * memory_line.slope:.2f}",
         "memory_error": f"{3600 * memory_line.error:.2f}",
-        "step_ms": f"{1e3 * step_line.mean:.1f}",
+        "step_ms": f"{1e3 * step_line.level:.1f}",
         "step_slope_ms_per_hour": f"{3.6e6 * step_line.slope:.2f}",
         "step_error": f"{3.6e6 * step_line.error:.2f}",
         "figures": len(list((folder / "figures").glob("*.png"))),
@@ -95,7 +95,7 @@ def main(arguments):
     print(", ".join(f"{key} {value}" for key, value in row.items()))
     write_atomically(output / "soak.png", to_png(draw(samples, steps, memory_line, step_line)))
     replace_tables(Path(config.document), list(lines(read_rows(Path(config.csv)))), "soak")
-    grows = memory_line.grows(50 / 3600) or step_line.grows(step_line.mean / 10 / 3600)
+    grows = memory_line.grows(50 / 3600) or step_line.grows(step_line.level / 10 / 3600)
     if missing or grows:
         sys.exit(1)
 
@@ -141,13 +141,13 @@ class Line:
     """A straight line through samples over time.
 
     Attributes:
-        mean: of the samples.
+        level: median of the samples.
         slope: of the line, per second.
         error: standard error of the slope.
         offset: the line's value at second 0.
     """
 
-    mean: float
+    level: float
     slope: float
     error: float
     offset: float
@@ -158,18 +158,20 @@ class Line:
 
 
 def line(samples):
-    """The `Line` through the means of `PARTS` parts of the samples after the warm-up.
+    """The `Line` through the medians of `PARTS` parts of the samples after the warm-up.
 
-    Neighboring samples are alike, parts are not: only of them the usual error is right.
+    Neighboring samples are alike, parts are not: only of them the usual error is right. Medians
+    pass over what else the machine does for a while.
     """
     times = samples[:, 0]
     samples = samples[times >= times[-1] * WARM_UP]
-    means = np.array([part.mean(axis=0) for part in np.array_split(samples, PARTS)])
-    x, y = means[:, 0] - means[:, 0].mean(), means[:, 1]
+    parts = np.array([np.median(part, axis=0) for part in np.array_split(samples, PARTS)])
+    x, y = parts[:, 0] - parts[:, 0].mean(), parts[:, 1]
     slope = (x @ y) / (x @ x)
     left = y - y.mean() - slope * x
     error = math.sqrt(left @ left / (PARTS - 2) / (x @ x))
-    return Line(y.mean(), slope, error, y.mean() - slope * means[:, 0].mean())
+    offset = y.mean() - slope * parts[:, 0].mean()
+    return Line(np.median(samples[:, 1]), slope, error, offset)
 
 
 def what_is_missing(folder, log):
