@@ -240,7 +240,7 @@ class TestBadInput:
         discriminator.build((None, 32, 32, 3))
         discriminator.save("judge.keras")
         line = refused("model=judge.keras", "output=bad")
-        assert line.startswith("model=judge.keras: holds wespe_tf>Discriminator")
+        assert line.startswith("model=judge.keras: holds 'wespe_tf>Discriminator', expected")
         Path("other.tflite").write_bytes(b"x")
         assert "not a readable .keras file" in refused("model=other.tflite", "output=bad")
         assert not Path("bad").exists()

@@ -283,7 +283,7 @@ class TestTwoWorkers:
         one.mkdir()
         workers = start_workers(two, free_ports(2), *new_run)
         monkeypatch.chdir(one)
-        training.main(new_run)
+        training.main([*new_run, "run=mine"])
         for worker in workers:
             assert worker.wait(300) == 0, (two / "worker0.log").read_text()
         assert_same_losses(two, one)
