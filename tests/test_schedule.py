@@ -148,19 +148,33 @@ class TestDynamicBalance:
 
 def test_from_settings():
     config = load(TrainConfig, ["schedule=alternating", "ratio=2:1"])
-    assert turns(make_schedule(config, 10), 3) == [G, G, D]
-    assert isinstance(make_schedule(load(TrainConfig, []), 10), Simultaneous)
+    assert turns(make_schedule(config), 3) == [G, G, D]
+    assert isinstance(make_schedule(load(TrainConfig, [])), Simultaneous)
     own = ["balance_window=2", "balance_begin=3", "balance_start=2:1"]
     own += ["balance_generator_threshold=1", "balance_discriminator_threshold=2"]
-    own += ["balance_discriminators_ahead=1:1"]
-    schedule = make_schedule(load(TrainConfig, ["schedule=balance", *own]), 30)
+    own += ["balance_discriminators_ahead=1:1", "balance_generators_behind=4:1"]
+    own += ["balance_discriminators_behind=1:5", "balance_epoch=30"]
+    schedule = make_schedule(load(TrainConfig, ["schedule=balance", *own]))
     found = play(schedule, [(0.5, 1.9)] * 7)
     assert [side for side, _ in found] == [G, G, D, G, D, G, D]
     assert schedule.epoch == 30
+    assert schedule.ratios == {
+        "start": (2, 1),
+        "generators behind": (4, 1),
+        "discriminators ahead": (1, 1),
+        "discriminators behind": (1, 5),
+    }
+
+
+def test_the_report_is_past_the_start_for_most_of_a_small_run():
+    config = load(TrainConfig, ["preset=report_fig8", "scale=small"])
+    schedule = make_schedule(config)
+    states = [state for _, state in play(schedule, [(0.01, 0.9)] * config.num_train_iters)]
+    assert states == ["start"] * 20 + ["discriminators behind"] * 380
 
 
 @pytest.mark.parametrize("ratio", ["1", "0:0", "1:-1", "a:b", "1:2:3"])
 def test_a_ratio_that_is_none(ratio):
     config = load(TrainConfig, ["schedule=alternating", f"ratio={ratio}"])
     with pytest.raises(UserError, match=f"ratio={ratio}: expected generator:discriminator"):
-        make_schedule(config, 10)
+        make_schedule(config)

@@ -484,7 +484,7 @@ class TestSaving:
 
     def test_a_checkpoint_brings_the_schedule_back(self, run):
         config = tiny("w_guide=0", "schedule=balance", "balance_begin=2")
-        first, second = make_schedule(config, 10), make_schedule(config, 10)
+        first, second = make_schedule(config), make_schedule(config)
         for loss in (0.1, 0.2, 0.3):
             first.turn()
             first.observe(loss, loss)

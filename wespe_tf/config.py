@@ -220,6 +220,12 @@ class TrainConfig:
     balance_begin: int = setting(
         20, "balance: iterations of an epoch before the first decision", at_least=0
     )
+    balance_epoch: int = setting(
+        1364,
+        "balance: it begins anew after so many; the report's epoch, 30 000 pairs by 22",
+        "iterations",
+        at_least=1,
+    )
     balance_generator_threshold: float = setting(
         0.015, "balance: generators are behind above this loss", at_least=0
     )

@@ -172,12 +172,11 @@ class DynamicBalance:
         self.ratio = Alternating(*self.ratios[state])
 
 
-def make_schedule(config, epoch):
+def make_schedule(config):
     """The schedule that a `TrainConfig` asks for.
 
     Args:
         config: `TrainConfig`.
-        epoch: iterations in which the source patches are seen once.
 
     Raises:
         UserError: on a ratio that is not one.
@@ -197,7 +196,7 @@ def make_schedule(config, epoch):
         begin=config.balance_begin,
         generator_threshold=config.balance_generator_threshold,
         discriminator_threshold=config.balance_discriminator_threshold,
-        epoch=epoch,
+        epoch=config.balance_epoch,
     )
 
 

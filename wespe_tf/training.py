@@ -169,7 +169,7 @@ def train_in(run, config, strategy, photos, model):
     print(f"run folder: {run.path}")
     start = time.monotonic()
     stop = StopOnSignal()
-    schedule = make_schedule(config, max(1, source.epoch_size // config.batch_size))
+    schedule = make_schedule(config)
     checkpoints = Checkpoints(run.path, model, schedule, config.keep_checkpoints)
     done = checkpoints.restore() if config.resume else None
     if run.writes:
