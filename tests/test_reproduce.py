@@ -1,6 +1,8 @@
 """The list of the report's experiments: what runs, what a row holds, what the tables say."""
 
 import csv
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ TINY += ["generator_width=4", "generator_blocks=1", "discriminator_width=0.05", 
 def row(**cells):
     found = dict.fromkeys(reproduce.COLUMNS, "")
     found |= {"data": "sample", "scale": "small", "seed": "0", "collapsed": "False"}
-    found |= {"red": "0.5", "green": "0.25", "blue": "0.75"}
+    found |= {"red": "0.5", "green": "0.25", "blue": "0.75", "iterations": "200"}
     return found | cells
 
 
@@ -88,20 +90,51 @@ class TestTables:
     def test_a_line_for_each_experiment_with_means_and_spread(self):
         rows = [
             row(experiment="report_fig5", collapsed="True", uniform_since="40", color_disc="0.25"),
-            row(experiment="report_fig5", seed="1", color_disc="0.75", psnr_enhanced="12.5"),
+            row(
+                experiment="report_fig5",
+                seed="1",
+                color_disc="0.75",
+                psnr_enhanced="12.5",
+                iterations="400",
+            ),
             row(experiment="final code", psnr_enhanced="9.5", correlation="-0.5"),
         ]
         lines = reproduce.tables(rows)
         (line,) = [line for line in lines if line.startswith("| report_fig5")]
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        assert cells[:5] == ["report_fig5", reproduce.SAW["report_fig5"], "2", "1", "40"]
-        assert "0.50 ± 0.35" in cells and "12.50" in cells and "0.50 0.25 0.75" in cells
+        told = reproduce.SETTING_AND_SAW["report_fig5"]
+        assert cells[:6] == ["report_fig5", *told, "2", "200, 400", "1"]
+        assert (
+            cells[6] == "40"
+            and "0.50 ± 0.35" in cells
+            and "12.50" in cells
+            and "0.50 0.25 0.75" in cells
+        )
         assert cells[-1] == "[losses](docs/figures/report_fig5.png)"
         (line,) = [line for line in lines if line.startswith("| final code")]
         assert "9.50" in line and "-0.50" in line and "±" not in line
         for header, rule in zip(lines, lines[1:]):
             if rule.startswith("|---"):
                 assert header.count("|") == rule.count("|")
+
+    def test_heads_are_compared_seed_by_seed(self):
+        one, two, _ = reproduce.HEADS
+        scores = {one: ("15.0", "17.0", ""), two: ("15.5", "17.1", "19.0")}
+        rows = [
+            row(experiment=name, seed=str(seed), psnr_enhanced=psnr)
+            for name, found in scores.items()
+            for seed, psnr in enumerate(found)
+        ]
+        told = [line for line in reproduce.tables(rows) if line.startswith("PSNR of")]
+        assert told == [f"PSNR of {two} less that of one class, over 2 seeds: +0.30 ± 0.28 dB."]
+
+    def test_those_of_the_report_hold_the_rows_that_are_committed(self):
+        root = Path(__file__).resolve().parent.parent
+        lines = reproduce.tables(reproduce.read_rows(root / "reproduction.csv"))
+        text = (root / "REPRODUCTION.md").read_text(encoding="utf-8")
+        assert "\n".join(lines) in text
+        for link in re.findall(r"docs/figures/\w+\.png", text):
+            assert (root / link).exists()
 
     def test_they_stand_between_the_marks(self, tmp_path):
         document = tmp_path / "REPRODUCTION.md"
@@ -114,6 +147,31 @@ class TestTables:
         with pytest.raises(UserError, match="expected a file with two lines <!-- tables -->"):
             reproduce.replace_tables(document, [])
         assert document.read_text() == "no marks"
+
+
+class TestFigures:
+    def test_of_the_latest_run_that_came_to_its_end(self, tmp_path):
+        for age, (name, ended) in enumerate(
+            [("a_b-0", True), ("a_b-0.2", True), ("a_b-0.3", False), ("a_b-1", True)]
+        ):
+            (tmp_path / name / "figures").mkdir(parents=True)
+            (tmp_path / name / "figures" / "losses.png").touch()
+            if ended:
+                (tmp_path / name / "summary.json").touch()
+                os.utime(tmp_path / name / "summary.json", (age, age))
+        wanted = tmp_path / "a_b-0.2" / "figures" / "losses.png"
+        assert reproduce.find_figure(tmp_path, "a b", 0) == wanted
+        assert reproduce.find_figure(tmp_path, "a b", 7) is None
+
+    def test_small_copies_for_the_document(self, tmp_path, make_photo):
+        figures = tmp_path / "report_fig3-0" / "figures"
+        figures.mkdir(parents=True)
+        Image.fromarray(make_photo(60, 90)).save(figures / "losses.png")
+        (tmp_path / "report_fig3-0" / "summary.json").touch()
+        reproduce.copy_figures(tmp_path, ["report_fig3", "final code"], 0, tmp_path / "docs")
+        (copied,) = (tmp_path / "docs").iterdir()
+        with Image.open(copied) as small:
+            assert (copied.name, small.size) == ("report_fig3.png", (60, 40))
 
 
 @pytest.mark.parametrize(
@@ -156,5 +214,7 @@ def test_runs_a_list_and_goes_on(tmp_path, monkeypatch, make_folder, capfd):
     Path("text.md").write_text("<!-- tables -->\n<!-- tables -->\n")
     reproduce.main(["experiments=report_fig3", "output=out", "document=text.md", *settings])
     assert Path("reproduction.csv").read_bytes() == before
-    assert "| report_fig3 | recognisable pictures | 1 |" in Path("text.md").read_text()
-    assert np.asarray(Image.open("docs/figures/report_fig3.png").convert("RGB")).std() > 5
+    assert "kept, reproduction.csv has it (4 iterations, float32)" in capfd.readouterr().out
+    assert "| recognisable pictures | 1 | 4 |" in Path("text.md").read_text()
+    # Figures of other photos than the sample's are not for the document.
+    assert not Path("docs").exists()

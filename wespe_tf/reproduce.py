@@ -5,7 +5,8 @@ python -m wespe_tf.reproduce [experiments=report,repairs,heads,sweep] [seeds=0] 
 
 An experiment is one of the named lists or one name of them. Every other key is a setting of
 train.py and holds for all runs: the photos (by default the embedded sample), vgg_weights, scale.
-Rows that the CSV file has are not computed again; a run that fails does not end the list.
+Rows that the CSV file has are not computed again, whatever the other settings; a run that fails
+does not end the list. `overview.png` in the output folder shows all runs that are there.
 """
 
 import csv
@@ -26,6 +27,7 @@ from .errors import UserError, run_command
 from .files import write_atomically
 from .plots import to_png
 
+SAMPLE = "sample"
 REPORT = {
     "report_fig2": ["preset=report_fig2"],
     "report_fig3": ["preset=report_fig3"],
@@ -78,17 +80,38 @@ SWEEP = {
 }
 SWEEP = {name: REPORT["report_fig5"] + change for name, change in SWEEP.items()}
 LISTS = {"report": REPORT, "repairs": REPAIRS, "heads": HEADS, "sweep": SWEEP}
-SAW = {
-    "report_fig2": "uniform grey, its loss still falling",
-    "report_fig3": "recognisable pictures",
-    "report_fig4": "uniform red",
-    "report_all_losses": "no visible change from figure 4",
-    "report_fig5": "discriminators without loss, uniform pictures",
-    "report_fig6": "discriminators at 2·ln 2",
-    "report_fig7": "uniform yellow",
-    "report_fig7_2to1": "uniform yellow",
-    "report_unfrozen": "good start, uniform by iteration 1000",
-    "report_fig8": "dark pictures like negatives",
+# Of the lists' tables, and their columns.
+TITLES = (
+    "The report's experiments",
+    "The final code, repaired",
+    "Heads of the discriminators",
+    "What did not help",
+)
+MEASURED = (
+    *("runs", "iterations", "collapsed", "uniform since", "contrast kept", "mean color"),
+    *("G", "D color", "D texture", "PSNR in, dB", "out", "best", "correlation"),
+)
+# Of the report's experiments: what was set, and what the report saw.
+SETTING_AND_SAW = {
+    "report_fig2": (
+        "color and texture only; batch norm",
+        "uniform grey, its loss still falling",
+    ),
+    "report_fig3": ("the same, 30 iterations", "recognisable pictures"),
+    "report_fig4": ("the same, larger and longer", "uniform red"),
+    "report_all_losses": ("tv and content added", "no visible change from figure 4"),
+    "report_fig5": (
+        "all losses; instance norm, He's start",
+        "discriminators without loss, uniform pictures",
+    ),
+    "report_fig6": ("two generator steps to one", "discriminators at 2·ln 2"),
+    "report_fig7": ("twice as wide", "uniform yellow"),
+    "report_fig7_2to1": ("the same, two to one", "uniform yellow"),
+    "report_unfrozen": (
+        "discriminators' gradients kept, one step to three",
+        "good start, uniform by iteration 1000",
+    ),
+    "report_fig8": ("wide, dynamic balance", "dark pictures like negatives"),
 }
 COLORS = ("red", "green", "blue")
 COLUMNS = (
@@ -144,13 +167,15 @@ def main(arguments):
     for seed in seeds:
         for name, changes in experiments.items():
             run_experiment(name, changes, seed, settings, output, table)
-    overview = draw_overview(output / "models", experiments, seeds[0])
+    overview = draw_overview(output / "models", seeds[0])
     if overview is not None:
         write_atomically(output / "overview.png", to_png(overview))
     if options["document"]:
         document = Path(options["document"])
         replace_tables(document, tables(read_rows(table)))
-        copy_figures(output / "models", experiments, seeds[0], document.parent / "docs" / "figures")
+        if _data_name(load(TrainConfig, settings)) == SAMPLE:
+            figures = document.parent / "docs" / "figures"
+            copy_figures(output / "models", experiments, seeds[0], figures)
 
 
 def run_experiment(name, changes, seed, settings, output, table):
@@ -165,11 +190,12 @@ def run_experiment(name, changes, seed, settings, output, table):
         table: path of the CSV file.
     """
     config = load(TrainConfig, [*settings, *changes])
-    data = Path(config.source_dir).resolve().parent.name if config.source_dir else "sample"
-    if config.model:
-        data = config.model
+    data = _data_name(config)
     key = {"data": data, "scale": config.scale, "experiment": name, "seed": str(seed)}
-    if any(key.items() <= row.items() for row in read_rows(table)):
+    found = [row for row in read_rows(table) if key.items() <= row.items()]
+    if found:
+        kept = f"{found[-1]['iterations']} iterations, {found[-1]['precision']}"
+        print(f"{name}, seed {seed}: kept, {table} has it ({kept})")
         return
     run = f"{_file_name(name)}-{seed}"
     code = "from wespe_tf.training import command; command()"
@@ -223,20 +249,35 @@ def tables(rows):
     lines = []
     for (title, data, scale), experiments in _groups(rows).items():
         lines += ["", f"### {title}: {data}, {scale} scale", ""]
-        saw = title == "The report's experiments"
-        lines.append(
-            "| experiment |"
-            + (" the report saw |" if saw else "")
-            + " runs | collapsed | uniform since | contrast kept | mean color | G | D color |"
-            " D texture | PSNR in, dB | out | best | correlation |" + (" figure |" if saw else "")
-        )
-        lines.append("|---|" + ("---|" if saw else "") + "---:|" * 12 + ("---|" if saw else ""))
+        of_report = title == TITLES[0]
+        before = ["experiment", *(["setting", "the report saw"] if of_report else [])]
+        after = ["figure"] if of_report and data == SAMPLE else []
+        lines.append(f"| {' | '.join([*before, *MEASURED, *after])} |")
+        lines.append("|---" * len(before) + "|---:" * len(MEASURED) + "|---" * len(after) + "|")
         for name, runs in experiments.items():
-            cells = [name, *([SAW[name]] if saw else []), str(len(runs)), *_cells(runs)]
-            if saw:
-                cells.append(f"[losses](docs/figures/{name}.png)")
-            lines.append(f"| {' | '.join(cells)} |")
+            told = SETTING_AND_SAW[name] if of_report else ()
+            link = [f"[losses](docs/figures/{name}.png)" for _ in after]
+            lines.append(f"| {' | '.join([name, *told, *_cells(runs), *link])} |")
+        if title == TITLES[2]:
+            lines += ["", *_differences(experiments)]
     return lines
+
+
+def _differences(experiments):
+    """A line: what other heads change in PSNR, seed by seed."""
+    (one, *others) = HEADS
+    psnr = {
+        name: {run["seed"]: float(run["psnr_enhanced"]) for run in runs if run["psnr_enhanced"]}
+        for name, runs in experiments.items()
+    }
+    for name in others:
+        seeds = sorted(psnr.get(one, {}).keys() & psnr.get(name, {}).keys())
+        if len(seeds) > 1:
+            changes = [psnr[name][seed] - psnr[one][seed] for seed in seeds]
+            yield (
+                f"PSNR of {name} less that of one class, over {len(seeds)} seeds: "
+                f"{np.mean(changes):+.2f} ± {np.std(changes, ddof=1):.2f} dB."
+            )
 
 
 def replace_tables(document, lines, name="tables"):
@@ -253,6 +294,18 @@ def replace_tables(document, lines, name="tables"):
     write_atomically(document, f"{parts[0]}{mark}\n{text}\n\n{mark}{parts[2]}".encode())
 
 
+def find_figure(runs, experiment, seed):
+    """Path of the loss figure of an experiment's latest run that came to its end, or None."""
+    name = f"{_file_name(experiment)}-{seed}"
+    done = [
+        folder
+        for folder in [runs / name, *runs.glob(f"{name}.*")]
+        if (folder / "summary.json").exists() and (folder / "figures" / "losses.png").exists()
+    ]
+    latest = max(done, key=lambda folder: (folder / "summary.json").stat().st_mtime, default=None)
+    return latest and latest / "figures" / "losses.png"
+
+
 def copy_figures(runs, experiments, seed, folder):
     """Small copies of the loss figures that the document's table links to.
 
@@ -263,8 +316,8 @@ def copy_figures(runs, experiments, seed, folder):
         folder: for the copies, `<experiment>.png`.
     """
     for name in experiments:
-        path = runs / f"{_file_name(name)}-{seed}" / "figures" / "losses.png"
-        if name in REPORT and path.exists():
+        path = find_figure(runs, name, seed)
+        if name in REPORT and path:
             folder.mkdir(parents=True, exist_ok=True)
             with Image.open(path) as figure:
                 small = figure.convert("RGB").resize(
@@ -275,21 +328,18 @@ def copy_figures(runs, experiments, seed, folder):
             write_atomically(folder / f"{name}.png", file.getvalue())
 
 
-def draw_overview(folder, experiments, seed):
-    """One page with the loss figure of every experiment's run with this seed.
+def draw_overview(runs, seed):
+    """One page with the loss figure of every experiment that has run with this seed.
 
     Args:
-        folder: of the run folders.
-        experiments: names to draw, in order.
+        runs: folder of the run folders.
         seed: whose runs are drawn.
 
     Returns:
         A `matplotlib.figure.Figure`, or None where no run has a figure.
     """
-    paths = [
-        folder / f"{_file_name(name)}-{seed}" / "figures" / "losses.png" for name in experiments
-    ]
-    paths = [path for path in paths if path.exists()]
+    names = dict.fromkeys(name for named in LISTS.values() for name in named)
+    paths = [path for name in names if (path := find_figure(runs, name, seed))]
     if not paths:
         return None
     columns = min(4, len(paths))
@@ -319,6 +369,13 @@ def _seeds(text):
     if not all(part.isdecimal() for part in text.split(",")):
         raise UserError(f"seeds={text}: expected numbers such as 0,1,2")
     return [int(part) for part in text.split(",")]
+
+
+def _data_name(config):
+    """What the CSV file calls the photos of a `TrainConfig`."""
+    if config.model:
+        return config.model
+    return Path(config.source_dir).resolve().parent.name if config.source_dir else SAMPLE
 
 
 def _file_name(experiment):
@@ -361,15 +418,9 @@ def _result(folder):
 
 def _groups(rows):
     """Rows by (title, data, scale) and experiment, in the order of the lists."""
-    titles = {
-        "The report's experiments": REPORT,
-        "The final code, repaired": REPAIRS,
-        "Heads of the discriminators": HEADS,
-        "What did not help": SWEEP,
-    }
     places = list(dict.fromkeys((row["data"], row["scale"]) for row in rows))
     groups = {}
-    for title, named in titles.items():
+    for title, named in zip(TITLES, LISTS.values()):
         for place in places:
             here = [row for row in rows if (row["data"], row["scale"]) == place]
             found = {n: [row for row in here if row["experiment"] == n] for n in named}
@@ -390,9 +441,12 @@ def _cells(runs):
         return f"{np.mean(values):.{digits}f}{spread}"
 
     collapsed = [run for run in runs if run["collapsed"] == "True"]
+    iterations = ", ".join(sorted({run["iterations"] for run in runs}, key=int))
     since = ", ".join(run["uniform_since"] for run in runs if run["uniform_since"])
     color = " ".join(f"{np.mean([float(run[c]) for run in runs]):.2f}" for c in COLORS)
     return [
+        str(len(runs)),
+        iterations,
         f"{len(collapsed)}",
         since,
         mean("collapse_score"),
