@@ -1,16 +1,16 @@
 """Which training recipe works: recipes × seeds at a fixed budget, scored on whole photos.
 
-python benchmarks/recipe.py data=FOLDER [recipes=A,B] [seeds=0,1,2] [budget=short]
-                            [pairs_model=CHECKPOINT] [precision=float32] [output=FOLDER]
-                            [csv=FILE] [document=FILE]
+    python benchmarks/recipe.py data=FOLDER [recipes=A,B] [seeds=0,1,2] [budget=short] [key=value …]
 
-FOLDER holds `source/` and `target/`, photos that are not pairs, and `val_phone/` and
-`val_enhanced/`, pairs that only score. Rows that the CSV file has already are not computed again.
+FOLDER holds `source/` and `target/`, photos that are not pairs, and pairs that only score, in
+`val_phone/` and `val_enhanced/` or, as data/sample has them, `val_source/` and `val_target/`. Rows
+that the CSV file has already are not computed again.
 `pairs_model` makes true pairs of the source photos for the row "supervised"; no other row sees
 them. Every run's photos and one page of all of them land in the output folder; the tables of the
 document, between its comment lines `<!-- tables -->`, are written anew from the CSV file.
 """
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -25,10 +25,11 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from wespe_tf import metrics
-from wespe_tf.config import TrainConfig, load
+from wespe_tf.config import TrainConfig, help_text, load, setting
 from wespe_tf.data.folders import find_pairs, find_pictures
 from wespe_tf.data.pipeline import PatchStream
 from wespe_tf.enhance import load_generator
+from wespe_tf.errors import UserError, run_command
 from wespe_tf.guide import Guide
 from wespe_tf.images import read_picture, to_uint8, write_picture
 from wespe_tf.models.build import make_generator
@@ -39,6 +40,9 @@ from wespe_tf.tiles import Enhancer
 from wespe_tf.tone import ToneCurve, histogram
 from wespe_tf.transfer import luminance_histogram
 
+HERE = Path(__file__).resolve().parent
+USAGE = "usage: python benchmarks/recipe.py data=FOLDER [key=value …]"
+NORMALISED = ["content_normalise=true", "w_content=1"]
 # Changes to preset=recommended, one ingredient at a time.
 RECIPES = {
     "recommended": [],
@@ -55,7 +59,9 @@ RECIPES = {
     "no tv": ["w_tv=0"],
     "instance norm in discriminators": ["color_norm=instance", "texture_norm=instance"],
     "no norm in discriminators": ["color_norm=none", "texture_norm=none"],
-    "steps 3 times longer": ["learning_rate=3e-4"],
+    "generators' steps 6 times longer": ["learning_rate=3e-4"],
+    "dynamic balance": ["schedule=balance"],
+    "content in VGG-19": ["content_features=vgg19", "content_layer=relu3_4", *NORMALISED],
     "discriminators 4 times heavier": ["w_color=0.008", "w_texture=0.04"],
     "tv 4 times heavier": ["w_tv=2"],
     "no moving average": ["ema=0"],
@@ -73,6 +79,11 @@ BUDGETS = {
     "short": {"warm_start_iters": 60, "num_train_iters": 60, "eval_step": 60},  # 2 to 4
     "long": {"warm_start_iters": 200, "num_train_iters": 150, "eval_step": 50},  # 4 to 8
     "longer": {"warm_start_iters": 400, "num_train_iters": 250, "eval_step": 50},  # 8 to 15
+    # As the preset of that name, for the sample.
+    "quickstart": {
+        **{"warm_start_iters": 60, "num_train_iters": 150, "eval_step": 50},
+        "warm_start_learning_rate": 2e-4,
+    },
 }
 COLUMNS = (
     "data",
@@ -94,45 +105,69 @@ COLUMNS = (
 )
 
 
+@dataclasses.dataclass
+class Settings:
+    """Settings of this script."""
+
+    data: str = setting("", "folder of photos, see above")
+    recipes: str = setting("recommended", "names, with commas between them")
+    seeds: str = setting("0", "numbers, with commas between them")
+    budget: str = setting("short", "iterations of a run", choices=tuple(BUDGETS))
+    pairs_model: str = setting("", "checkpoint that makes the pairs of the row supervised, or none")
+    vgg_weights: str = setting("imagenet", "as for train.py")
+    precision: str = setting("float32", "as for train.py", choices=("float32", "bfloat16"))
+    output: str = setting("recipe_results", "folder for runs and photos")
+    csv: str = setting(str(HERE / "recipe.csv"), "rows are appended to it")
+    document: str = setting(str(HERE.parent / "docs" / "RECIPE.md"), "its tables are written anew")
+
+
 def main(arguments):
-    """Fills the CSV file and draws the page."""
-    options = {
-        "recipes": "recommended",
-        "seeds": "0",
-        "budget": "short",
-        "pairs_model": "",
-        "precision": "float32",
-        "output": "recipe_results",
-        "csv": str(Path(__file__).with_suffix(".csv")),
-        "document": str(Path(__file__).resolve().parent.parent / "docs" / "RECIPE.md"),
-    } | dict(a.split("=", 1) for a in arguments)
-    bench = Bench(Path(options["data"]), Path(options["output"]), Path(options["csv"]))
+    """Fills the CSV file and draws the page; `arguments` are `key=value`."""
+    if {"-h", "--help", "help"} & set(arguments):
+        print(help_text(Settings, USAGE))
+        return
+    config = load(Settings, arguments)
+    recipes = config.recipes.split(",")
+    for recipe in recipes:
+        if recipe not in RECIPES:
+            raise UserError(f"recipes={recipe}: expected some of {', '.join(RECIPES)}")
+    if not all(seed.isdecimal() for seed in config.seeds.split(",")):
+        raise UserError(f"seeds={config.seeds}: expected numbers such as 0,1,2")
+    bench = Bench(config)
     bench.baselines()
-    seeds = [int(seed) for seed in options["seeds"].split(",")]
-    for seed in seeds:
-        for recipe in options["recipes"].split(","):
-            bench.recipe(recipe, options["budget"], seed, options["precision"])
-        if options["pairs_model"]:
-            bench.supervised(options["pairs_model"], options["budget"], seed)
+    for seed in map(int, config.seeds.split(",")):
+        for recipe in recipes:
+            bench.recipe(recipe, seed)
+        if config.pairs_model:
+            bench.supervised(config.pairs_model, seed)
     bench.draw_page()
-    write_tables(Path(options["csv"]), Path(options["document"]))
+    write_tables(Path(config.csv), Path(config.document))
 
 
 class Bench:
     """One data set's rows in the CSV file, and the photos behind them.
 
     Args:
-        data: folder of `source`, `target`, `val_phone` and `val_enhanced`.
-        output: folder for runs and photos.
-        table: path of the CSV file.
+        config: `Settings`.
+
+    Raises:
+        UserError: if the folder of photos is not as it should be.
     """
 
-    def __init__(self, data, output, table):
-        self.data = data
-        self.output = output
-        self.table = table
-        self.pairs = find_pairs(data / "val_phone", data / "val_enhanced")
-        output.mkdir(parents=True, exist_ok=True)
+    def __init__(self, config):
+        self.config = config
+        self.data = Path(config.data).resolve()
+        self.output = Path(config.output)
+        self.table = Path(config.csv)
+        names = ("val_phone", "val_enhanced")
+        if not (self.data / names[0]).is_dir():
+            names = ("val_source", "val_target")
+        self.sides = [self.data / name for name in names]
+        for folder in (self.data / "source", self.data / "target", *self.sides):
+            if not folder.is_dir():
+                raise UserError(f"data={config.data}: no folder {folder.name} in it")
+        self.pairs = find_pairs(*self.sides)
+        self.output.mkdir(parents=True, exist_ok=True)
 
     def has(self, recipe, budget="", seed=""):
         """Whether the CSV file has this row."""
@@ -192,20 +227,20 @@ class Bench:
             if not self.has(name):
                 self.add(function, name)
 
-    def recipe(self, name, budget, seed, precision):
+    def recipe(self, name, seed):
         """Trains one recipe with the project's own command and adds its row."""
+        budget, precision = self.config.budget, self.config.precision
         if self.has(name, budget, seed):
             return
         run = f"{name.replace(' ', '_')}-{budget}-{seed}-{os.getpid()}"
         # Of two settings of one key the later counts: a recipe has the last word.
         settings = [f"{key}={value}" for key, value in BUDGETS[budget].items()] + RECIPES[name]
         script = Path(__file__).resolve().parent.parent / "train.py"
-        data = self.data.resolve()
         command = [
             *(sys.executable, str(script), "preset=recommended", f"run={run}", f"seed={seed}"),
-            *(f"source_dir={data / 'source'}", f"target_dir={data / 'target'}"),
-            *(f"val_source_dir={data / 'val_phone'}", f"val_target_dir={data / 'val_enhanced'}"),
-            f"precision={precision}",
+            *(f"source_dir={self.data / 'source'}", f"target_dir={self.data / 'target'}"),
+            *(f"val_source_dir={self.sides[0]}", f"val_target_dir={self.sides[1]}"),
+            *(f"precision={precision}", f"vgg_weights={_absolute(self.config.vgg_weights)}"),
             *settings,
         ]
         folder = self.output / "models" / run
@@ -229,8 +264,9 @@ class Bench:
             seconds=f"{summary['seconds']:.0f}",
         )
 
-    def supervised(self, pairs_model, budget, seed):
+    def supervised(self, pairs_model, seed):
         """Trains the same generator on true pairs of the source photos: L1, Adam 5e-4."""
+        budget = self.config.budget
         if self.has("supervised", budget, seed):
             return
         answers = self.output / "pairs"
@@ -289,6 +325,11 @@ class Bench:
         (self.output / "page.png").write_bytes(to_png(figure))
 
 
+def _absolute(weights):
+    """Weights of VGG-19 as a run in another folder finds them."""
+    return str(Path(weights).resolve()) if Path(weights).exists() else weights
+
+
 def write_tables(table, document):
     """Puts Markdown tables of the CSV file between the document's two `<!-- tables -->` lines."""
     rows = read_rows(table)
@@ -340,4 +381,4 @@ def _markdown(rows):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_command(main)

@@ -1,11 +1,16 @@
 """benchmarks/recipe.py: its recipes are settings, its tables are its CSV file's numbers."""
 
 import csv
+import dataclasses
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from benchmarks import recipe
 from wespe_tf.config import TrainConfig, load
+from wespe_tf.data.pipeline import PatchStream
+from wespe_tf.errors import UserError
 
 
 @pytest.mark.parametrize("name", recipe.RECIPES)
@@ -56,3 +61,49 @@ def test_agreement_of_the_distance_is_a_rank_correlation():
     rows = [dict(zip(("distance", "psnr", "ssim"), run)) for run in runs]
     line = recipe._agreement(rows)
     assert "over these 3 runs: 1.00 with PSNR, 0.50 with SSIM" in line
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["recipes=best"], "recipes=best: expected some of recommended, no warm start"),
+        (["seeds=a"], "seeds=a: expected numbers"),
+        (["budget=endless"], "budget=endless: expected"),
+        (["data=photos"], "data=photos: no folder source in it"),
+    ],
+)
+def test_mistakes_end_it_before_it_begins(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        recipe.main(arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tables_of_the_document_are_the_rows_that_are_committed(tmp_path):
+    root = Path(recipe.__file__).resolve().parent.parent
+    text = (root / "docs" / "RECIPE.md").read_text(encoding="utf-8")
+    (tmp_path / "text.md").write_text(text, encoding="utf-8")
+    recipe.write_tables(root / "benchmarks" / "recipe.csv", tmp_path / "text.md")
+    assert (tmp_path / "text.md").read_text(encoding="utf-8") == text
+
+
+def test_the_quickstart_budget_is_the_preset():
+    quickstart = load(TrainConfig, ["preset=quickstart"])
+    settings = [f"{key}={value}" for key, value in recipe.BUDGETS["quickstart"].items()]
+    found = load(TrainConfig, ["preset=recommended", *settings])
+    assert dataclasses.replace(found, preset="quickstart") == quickstart
+
+
+class TestSupervised:
+    def test_patches_of_both_sides_are_of_the_same_places(self, tmp_path, make_photo):
+        """Pairs are drawn from two folders by one seed: the answers must lie where they belong."""
+        for k in range(3):
+            photo = make_photo(90, 120, seed=k)
+            for side, ending in (("source", "jpg"), ("answers", "png")):
+                (tmp_path / side).mkdir(exist_ok=True)
+                picture = Image.fromarray(photo)
+                picture.save(tmp_path / side / f"{k}.{ending}", quality=100, subsampling=0)
+        sides = [PatchStream(tmp_path / name, 32, 5, "data") for name in ("source", "answers")]
+        for number in range(12):
+            source, answer = (side[number].astype(float) for side in sides)
+            assert abs(source - answer).mean() < 3
