@@ -59,8 +59,19 @@ def test_tables_hold_means_over_seeds_and_leave_the_text_alone(tmp_path):
 def test_agreement_of_the_distance_is_a_rank_correlation():
     runs = [("0.9", "20", "0.8"), ("0.8", "23", "0.7"), ("0.7", "24", "0.9"), ("", "9", "0.1")]
     rows = [dict(zip(("distance", "psnr", "ssim"), run)) for run in runs]
-    line = recipe._agreement(rows)
-    assert "over these 3 runs: 1.00 with PSNR, 0.50 with SSIM" in line
+    crops = [("25", "24", "24.5"), ("25", "25", "23.5"), ("", "", ""), ("", "", "")]
+    for row, found in zip(rows, crops):
+        row |= zip(("crops_psnr_best", "crops_psnr_picked", "crops_psnr"), found)
+    ranks, picks = recipe._agreement(rows)
+    assert "over these 3 runs: 1.00 with PSNR, 0.50 with SSIM" in ranks
+    assert picks.startswith("Of 2 runs the evaluation with the least `distance`")
+    assert "0.50 dB below the run's best on average, the last one 1.00." in picks
+
+
+def test_the_psnr_that_the_distance_picks(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("iteration,psnr,distance\n0,20,0.9\n1,,\n2,21,0.7\n4,22,0.8\n")
+    assert recipe.picked_psnr(log) == 21
 
 
 @pytest.mark.parametrize(
