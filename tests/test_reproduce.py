@@ -63,6 +63,7 @@ def test_repairs_change_the_final_code_alone():
             "blur",
             "color_norm",
             "generator_init",
+            "schedule",
         }
 
 

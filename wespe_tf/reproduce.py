@@ -48,6 +48,8 @@ REPAIR = {
     "blur": ["blur=paper"],
     "norm of D color": ["color_norm=spectral"],
     "identity start": ["generator_init=identity"],
+    # The balance's thresholds are for another scale of the losses: under it only generators train.
+    "balance": ["schedule=simultaneous"],
 }
 ALL = FINAL + sum(REPAIR.values(), [])
 # What keeps the repaired code steady, and what it then needs to gain from: see presets/recommended.
