@@ -22,7 +22,7 @@ from tqdm import tqdm
 from . import litert, metrics
 from .config import TestConfig, help_text, load
 from .data.folders import find_pairs, find_pictures, natural_order
-from .errors import UserError, run_command
+from .errors import UserError, first_line, run_command
 from .images import SUFFIXES, limit_megapixels, read_picture, write_picture
 from .memory import COPIES, Budget, room_of_photos
 from .models.generator import Generator, kernel_bytes
@@ -423,13 +423,17 @@ def load_generator(model):
         described = json.loads(str(arrays.pop("config.json")))
         name, options = described["registered_name"], described["config"]
     except (ChildFailed, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"model={path}: not a readable .keras file ({_reason(error)})") from error
+        raise UserError(
+            f"model={path}: not a readable .keras file ({first_line(error)})"
+        ) from error
     if name != keras.saving.get_registered_name(Generator):
         raise UserError(f"model={path}: holds {str(name)[:60]!r}, expected a wespe_tf Generator")
     try:
         return _generator(options, arrays)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"model={path}: not a readable .keras file ({_reason(error)})") from error
+        raise UserError(
+            f"model={path}: not a readable .keras file ({first_line(error)})"
+        ) from error
 
 
 def _generator(options, arrays):
@@ -453,10 +457,6 @@ def _generator(options, arrays):
                 file[name] = array
         generator.load_weights(weights)
     return generator
-
-
-def _reason(error):
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def make_enhancer(config):
