@@ -17,7 +17,7 @@ def page(tmp_path):
     both = np.zeros((60, 160, 3), np.uint8)
     both[:, 80:] = 255
     entries = [(f"<{k}>.jpg", "80×60   whole", *pictures_of(both)) for k in range(2)]
-    write_report(tmp_path / "report.html", entries)
+    write_report(tmp_path / "report.html", iter(entries), len(entries))
     return tmp_path / "report.html"
 
 
