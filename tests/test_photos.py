@@ -250,6 +250,7 @@ class TestCamerasExif:
         photo.pixels, photo.icc, photo.xmp = photo.pixels.astype(dtype), SRGB, UPRIGHT
         write_photo(tmp_path / f"a{suffix}", photo)
         back = read_photo(tmp_path / f"a{suffix}")
+        assert of_block(back.exif)[2] == {1: "R98", 2: b"0100"}
         for block in (metadata(tmp_path / f"a{suffix}")[0], back.exif):
             first, details, _, place = of_block(block)
             assert first[0x010F] == "Maker"
