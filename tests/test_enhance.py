@@ -227,6 +227,13 @@ class TestResults:
         assert read("out/other_enhanced.png").shape == (61, 83, channels)
 
 
+@pytest.fixture
+def loaded(generator, monkeypatch):
+    """The model `mine` is there already: reading it takes a process each time."""
+    monkeypatch.setattr(module, "load_generator", lambda path: generator)
+
+
+@pytest.mark.usefixtures("loaded")
 class TestFiles:
     def test_16_bits_transparency_and_metadata_come_through(self, command, generator, photo):
         _, picture = photo
