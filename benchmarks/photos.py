@@ -87,8 +87,10 @@ def main(arguments):
     ways = config.ways.split(",") if config.ways else list(names)
     if not set(ways) <= names.keys():
         raise UserError(f"ways={config.ways}: expected some of {', '.join(names)}")
-    ways = [names[way] for way in ways]
-    peaks = {precision: child(multiply, precision)["rate"] for precision in ("float32", "bfloat16")}
+    ways = able(names[way] for way in ways)
+    peaks = {
+        precision: child(multiply, precision)["rate"] for precision in {way[1] for way in ways}
+    }
     with tempfile.TemporaryDirectory() as scratch:
         for size in config.megapixels.split(","):
             if not size.replace(".", "", 1).isdigit():
@@ -97,6 +99,19 @@ def main(arguments):
             np.save(f"{scratch}/photo.npy", pixels)
             measure(config, ways, model, Path(scratch), size, pixels.shape, peaks, table)
     replace_tables(Path(config.document), list(lines(read_rows(table))))
+
+
+def able(ways):
+    """Those of the ways that this machine can go; the others are named."""
+    found = []
+    for way in ways:
+        try:
+            choose_runtime(*way[:2])
+        except UserError as error:
+            print(f"left out: {'/'.join(way)} ({error})")
+        else:
+            found.append(way)
+    return found
 
 
 def resized(photo, megapixels):

@@ -1,11 +1,13 @@
 """The command `test_model.py`: whole photos in, enhanced photos out."""
 
+import contextlib
 import errno
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 import weakref
 import zipfile
 from pathlib import Path
@@ -15,7 +17,8 @@ import keras
 import numpy as np
 import pytest
 import skimage.metrics
-from PIL import Image
+import tensorflow as tf
+from PIL import Image, ImageCms
 
 from wespe_tf import Discriminator, Generator
 from wespe_tf import enhance as module
@@ -25,7 +28,7 @@ from wespe_tf.errors import UserError
 from wespe_tf.images import limit_megapixels
 from wespe_tf.photos import Photo, read_photo, write_photo
 from wespe_tf.runtimes import choose_runtime
-from wespe_tf.tiles import Enhancer
+from wespe_tf.tiles import Enhancer, Plan
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,6 +99,30 @@ def command(monkeypatch, capsys):
 
 
 @pytest.fixture
+def without_rights(tmp_path, generator, monkeypatch):
+    """Function that gives up root's rights for a while, where it is root who runs the tests.
+
+    The model is there already: the process that reads one might not be startable without them.
+    """
+    enhancer = Enhancer(generator, choose_runtime("keras"))
+    monkeypatch.setattr(module, "make_enhancer", lambda config: enhancer)
+
+    @contextlib.contextmanager
+    def give_up():
+        user = os.geteuid()
+        for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+            if user == 0:
+                folder.chmod(0o755)
+        try:
+            os.seteuid(65534 if user == 0 else user)
+            yield
+        finally:
+            os.seteuid(user)
+
+    return give_up
+
+
+@pytest.fixture
 def refused(monkeypatch, capsys):
     """Function that runs the command, which fails, and returns its one line of error."""
 
@@ -132,6 +159,15 @@ class TestEnhance:
         picture = make_photo(30, 41)
         enhancer = Enhancer(generator, choose_runtime("keras"))
         np.testing.assert_array_equal(enhance(enhancer, picture), enhance(generator, picture))
+
+    def test_large_photos_are_done_in_tiles(self, generator, make_photo, monkeypatch):
+        """As the plan says, which keeps within 1.5 GB."""
+        picture = make_photo(100, 130)
+        plans = [Plan("exact", 40)]
+        monkeypatch.setattr(Enhancer, "plan", lambda self, photo: plans.pop())
+        whole = Enhancer(generator, choose_runtime("keras"))(picture)
+        assert np.abs(enhance(generator, picture).astype(int) - whole).max() <= 1
+        assert plans == []
 
     @pytest.mark.parametrize("size", [(1, 1), (5, 30), (17, 17)])
     def test_photos_smaller_than_the_margin(self, generator, make_photo, size):
@@ -191,6 +227,13 @@ class TestResults:
         assert read("out/other_enhanced.png").shape == (61, 83, channels)
 
 
+@pytest.fixture
+def loaded(generator, monkeypatch):
+    """The model `mine` is there already: reading it takes a process each time."""
+    monkeypatch.setattr(module, "load_generator", lambda path: generator)
+
+
+@pytest.mark.usefixtures("loaded")
 class TestFiles:
     def test_16_bits_transparency_and_metadata_come_through(self, command, generator, photo):
         _, picture = photo
@@ -232,6 +275,144 @@ class TestFiles:
         command("model=mine", f"input={name}", "output=out", f"strength={strength}")
         blend = strength * expected_result(generator, picture) + (1 - strength) * picture
         assert np.abs(read("out/holiday_enhanced.png") - blend).max() <= 1
+
+    def test_strength_in_16_bits(self, command, generator, photo):
+        wide = photo[1].astype(np.uint16) * 256 + 77
+        write_photo("deep.png", Photo(wide))
+        command("model=mine", "input=deep.png", "output=all")
+        command("model=mine", "input=deep.png", "output=half", "strength=0.5")
+        full, half = (read_photo(f"{out}/deep_enhanced.png").pixels for out in ("all", "half"))
+        assert half.dtype == np.uint16
+        assert np.abs(half - (full / 2 + wide / 2)).max() <= 1
+
+    def test_metadata_come_through(self, command, photo):
+        """Into PNG, read by other means than they are written."""
+        block = Image.Exif()
+        block.update({0x010F: "Maker", 0x0112: 6})
+        icc, xmp = (
+            ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+            b"<x:xmpmeta/>",
+        )
+        Image.fromarray(photo[1]).save("a.jpg", exif=block, icc_profile=icc, xmp=xmp)
+        command("model=mine", "input=a.jpg", "output=out")
+        with Image.open("out/a_enhanced.png") as result:
+            assert result.size == (61, 83) and result.info["icc_profile"] == icc
+            assert result.info["xmp"] == xmp.decode() or result.info["xmp"] == xmp
+            assert (result.getexif()[0x010F], result.getexif()[0x0112]) == ("Maker", 1)
+
+    def test_a_format_that_cannot_be_kept(self, refused, photo):
+        """Is told before anything is computed."""
+        Image.fromarray(photo[1]).save("a.bmp")
+        line = refused("model=mine", "input=a.bmp", "output=out", "format=same")
+        assert line.startswith("format=same: a.bmp: expected one of the formats .jpg")
+        assert not Path("out").exists()
+
+    def test_of_several_those_that_are_there_are_kept(self, command, photos):
+        command("model=mine", "input=photos", "output=out")
+        made = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.png")}
+        Path("out/day2/1_enhanced.png").unlink()
+        lines = command("model=mine", "input=photos", "output=out")
+        assert lines[0] == "1 of 2 are in out already; overwrite=true"
+        assert Path("out/day2/1_enhanced.png").is_file()
+        # Not asked for, no file is replaced.
+        again = Path("out/day2/1_enhanced.png")
+        assert all(p.stat().st_mtime_ns == time for p, time in made.items() if p != again)
+        command("model=mine", "input=photos", "output=out", "overwrite=true")
+        assert all(path.stat().st_mtime_ns > time for path, time in made.items())
+
+    @pytest.mark.parametrize("failing", ["before_after", "enhanced"])
+    def test_what_failed_is_made_by_the_next_run(self, command, photo, monkeypatch, failing):
+        def full(path, *rest):
+            if str(path).endswith(f"{failing}.png"):
+                raise UserError(f"{path}: cannot be written")
+            write_photo(path, *rest)
+
+        with monkeypatch.context() as patch, pytest.raises(SystemExit):
+            patch.setattr(module, "write_photo", full)
+            command("model=mine", "input=holiday.png", "output=out")
+        command("model=mine", "input=holiday.png", "output=out")
+        assert read("out/holiday_enhanced.png").shape == (61, 83, 3)
+        assert read("out/holiday_before_after.png").shape == (61, 166, 3)
+
+    @pytest.mark.parametrize(
+        "source, output, count", [(".", "visual_results", 4), ("photos/**/*.png", "photos", 6)]
+    )
+    def test_results_are_no_input(self, command, photos, source, output, count):
+        """Where the output lies within the input, or is the same folder."""
+        for _ in range(2):
+            command("model=mine", f"input={source}", f"output={output}", "overwrite=true")
+            assert len(list(Path(output).rglob("*.png"))) == count
+
+    def test_results_of_elsewhere_may_be_input(self, command, photos):
+        command("model=mine", "input=photos", "output=out")
+        command("model=mine", "input=out", "output=twice")
+        assert Path("twice/1_enhanced_enhanced.png").is_file()
+
+    def test_a_folder_that_leads_to_itself(self, command, photos):
+        Path("photos/loop").symlink_to(".")
+        Path("photos/day2/back").symlink_to("..")
+        command("model=mine", "input=photos", "output=out")
+        assert len(list(Path("out").rglob("*_enhanced.png"))) == 2
+
+    def test_progress_of_several_is_shown(self, photos, run, capsys):
+        module.main([*PLAIN, "model=mine", "input=photos", "output=out"])
+        assert "2/2" in capsys.readouterr().err
+        module.main([*PLAIN, "model=mine", "input=photos/1.png", "output=one"])
+        assert "photo" not in capsys.readouterr().err
+
+    def test_the_next_photo_is_read_meanwhile(self, photos, run, monkeypatch):
+        """While one is enhanced; two of 12 megapixels fit the default limit."""
+        begun = {name: threading.Event() for name in ("photos/1.png", "photos/day2/1.png")}
+
+        def read(path):
+            begun[path].set()
+            return read_photo(path)
+
+        def enhanced(enhancer, *arguments):
+            assert begun["photos/day2/1.png"].wait(20)
+            return real(enhancer, *arguments)
+
+        real = Enhancer.__call__
+        monkeypatch.setattr(module, "read_photo", read)
+        monkeypatch.setattr(Enhancer, "__call__", enhanced)
+        monkeypatch.setattr(module, "pixel_bytes", lambda path: 3 * 4032 * 3024)
+        module.main([*PLAIN, "mode=exact", "model=mine", "input=photos", "output=out"])
+
+    @pytest.mark.parametrize("error", [RuntimeError, tf.errors.ResourceExhaustedError])
+    def test_what_a_runtime_raises_ends_one_photo(self, photos, monkeypatch, capsys, error):
+        def enhanced(enhancer, photo, *arguments):
+            if photo.shape[:2] == (40, 53):
+                raise RuntimeError("no\nroom") if error is RuntimeError else error(None, None, "no")
+            return real(enhancer, photo, *arguments)
+
+        real = Enhancer.__call__
+        monkeypatch.setattr(Enhancer, "__call__", enhanced)
+        with pytest.raises(SystemExit) as ended:
+            module.main([*PLAIN, "model=mine", "input=photos", "output=out"])
+        errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+        assert ended.value.code == 1
+        assert errors == ["error: photos/1.png: cannot be enhanced (no)"]
+        assert Path("out/day2/1_enhanced.png").is_file()
+
+    def test_a_report_shows_what_was_there_too(self, command, photos):
+        Path("out").mkdir()
+        command("model=mine", "input=photos/1.png", "output=out", "report=true")
+        (line,) = [x for x in Path("out/report.html").read_text().splitlines() if "53×40" in x]
+        assert "keras" in line
+        command("model=mine", "input=photos", "output=out", "report=true")
+        page = Path("out/report.html").read_text()
+        assert "2 photos" in page and "53×40   from an earlier run" in page
+        command("model=mine", "input=photos", "output=out", "report=true")
+        assert Path("out/report.html").read_text().count("from an earlier run") == 2
+
+    def test_no_report_of_nothing(self, photos, run):
+        Path("out").mkdir()
+        Path("out/report.html").write_text("mine")
+        for path in ("photos/1.png", "photos/day2/1.png"):
+            Path(path).write_text("no photo")
+        with pytest.raises(SystemExit):
+            module.main([*PLAIN, "model=mine", "input=photos", "output=out", "report=true"])
+        assert Path("out/report.html").read_text() == "mine"
 
     def test_report(self, command, photos):
         lines = command("model=mine", "input=photos", "output=out", "report=true")
@@ -320,10 +501,45 @@ class TestChoices:
         assert np.abs(off).max() <= (1 if mode == "exact" else 12)
 
     def test_too_little_memory(self, refused, photo):
+        """For the photo itself, and for tiles of it."""
         line = refused("model=mine", "input=holiday.png", "mode=fast", "memory_limit=0.5")
+        assert line == "holiday.png: memory_limit=0.5 is too little, expected at least 0.81"
+        line = refused("model=mine", "input=holiday.png", "mode=fast", "memory_limit=0.81")
         assert line.startswith(
-            "memory_limit=0.5: too little for 83×61 pixels, expected at least 0."
+            "memory_limit=0.81: too little for 83×61 pixels, expected at least 0."
         )
+
+    def test_photos_that_do_not_fit_are_not_read(self, photos, command, monkeypatch, capsys):
+        """One of 60 megapixels takes 4·180 MB beside what the process takes anyway."""
+        sizes = {"photos/1.png": 180_000_000, "photos/day2/1.png": 1000}
+        monkeypatch.setattr(module, "pixel_bytes", sizes.get)
+        with pytest.raises(SystemExit):
+            command("model=mine", "input=photos", "output=out", "mode=auto")
+        errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+        assert errors == [
+            "error: photos/1.png: memory_limit=1.5 is too little, expected at least 1.52"
+        ]
+        assert not Path("out/1_enhanced.png").exists() and Path("out/day2/1_enhanced.png").exists()
+        command("model=mine", "input=photos", "output=out", "mode=auto", "memory_limit=1.52")
+        assert Path("out/1_enhanced.png").exists()
+
+    def test_a_hidden_gpu_is_none(self, monkeypatch):
+        gpu = SimpleNamespace(device_type="GPU")
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [gpu])
+        monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])
+        assert choose_runtime("auto", "float32").name == "openvino"
+        monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [gpu])
+        assert choose_runtime("auto", "float32").name == "keras"
+
+    def test_tflite_runs_its_own_files(self, refused, photo):
+        line = refused("model=mine", "input=holiday.png", "runtime=tflite")
+        assert line == "runtime=tflite: expected a .tflite file, export_tflite.py writes them"
+
+    @pytest.mark.parametrize("strength", [-0.1, 1.1, 2, "nan"])
+    def test_strength_is_a_share(self, refused, photo, strength):
+        line = refused("input=holiday.png", f"strength={strength}")
+        number = float(strength)
+        assert line == f"strength={number}: expected at least 0 and at most 1"
 
     def test_keras_has_no_bfloat16(self, refused, photo):
         line = refused("model=mine", "input=holiday.png", "precision=bfloat16")
@@ -336,6 +552,22 @@ class TestChoices:
         assert "   openvino, float32   " in line or "   keras, float32   " in line
         expected = expected_result(generator, photo[1])
         assert np.abs(read("out/holiday_enhanced.png") - expected.astype(int)).max() <= 1
+
+    @pytest.mark.slow
+    def test_bfloat16(self, command, run, make_photo):
+        """From file to file, where the processor has it."""
+        try:
+            choose_runtime("openvino", "bfloat16")
+        except UserError:
+            pytest.skip("this processor has no bfloat16")
+        picture = make_photo(150, 190)
+        Image.fromarray(picture).save("photo.png")
+        command("model=mine", "input=photo.png", "output=plain")
+        arguments = ["runtime=openvino", "precision=bfloat16"]
+        line = command("model=mine", "input=photo.png", "output=out", *arguments)[0]
+        assert "   whole   openvino, bfloat16   " in line
+        plain, found = (read(f"{folder}/photo_enhanced.png") for folder in ("plain", "out"))
+        assert skimage.metrics.peak_signal_noise_ratio(plain, found) > 50
 
 
 class TestScores:
@@ -545,7 +777,10 @@ class TestBadInput:
         (Path("out") / "holiday_enhanced.png").mkdir(parents=True)
         line = refused("model=mine", "input=holiday.png", "output=out")
         assert line.startswith("out/holiday_enhanced.png: cannot be written (")
-        assert [p.name for p in Path("out").iterdir()] == ["holiday_enhanced.png"]
+        assert {path.name for path in Path("out").iterdir()} == {
+            "holiday_enhanced.png",
+            "holiday_before_after.png",
+        }
 
     def test_a_full_disk_leaves_nothing_behind(self, refused, photo, monkeypatch):
         real = tempfile.NamedTemporaryFile
@@ -561,17 +796,33 @@ class TestBadInput:
 
         monkeypatch.setattr("wespe_tf.files.tempfile.NamedTemporaryFile", full)
         line = refused("model=mine", "input=holiday.png", "output=out")
-        assert line == "out/holiday_enhanced.png: cannot be written (No space left on device)"
+        assert line == "out/holiday_before_after.png: cannot be written (No space left on device)"
         assert list(Path("out").iterdir()) == []
 
-    def test_a_folder_without_rights(self, refused, photo):
+    def test_output_without_rights(self, refused, photo, without_rights):
         Path("out").mkdir(mode=0o500)
-        if os.access("out", os.W_OK):
-            pytest.skip("this user may write everywhere")
-        line = refused("model=mine", "input=holiday.png", "output=out")
-        assert line == "out/holiday_enhanced.png: cannot be written (Permission denied)"
-        line = refused("model=mine", "input=holiday.png", "output=out/deeper")
+        with without_rights():
+            line = refused("model=mine", "input=holiday.png", "output=out")
+        assert line == "out/holiday_before_after.png: cannot be written (Permission denied)"
+        with without_rights():
+            line = refused("model=mine", "input=holiday.png", "output=out/deeper")
         assert line == "output=out/deeper: cannot be made (Permission denied)"
+
+    @pytest.mark.parametrize("locked", ["photos", "photos/day2"])
+    def test_input_without_rights(self, refused, photos, without_rights, locked):
+        """Nothing is left out silently."""
+        Path(locked).chmod(0)
+        Path("out").mkdir(mode=0o777)
+        with without_rights():
+            line = refused("model=mine", "input=photos", "output=out")
+        Path(locked).chmod(0o755)
+        assert line == f"input: {locked} cannot be read (Permission denied)"
+
+    def test_a_photo_without_rights(self, refused, photo, without_rights):
+        Path("holiday.png").chmod(0)
+        with without_rights():
+            line = refused("model=mine", "input=holiday.png", "output=.")
+        assert line.startswith("holiday.png: not a readable picture (") and "Permission" in line
 
     def test_no_bytes(self, refused, run):
         Path("empty.jpg").touch()

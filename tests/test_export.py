@@ -147,8 +147,9 @@ class TestFiles:
         photo = make_photo(45, 59, 9)
         Image.fromarray(photo).save("photo.png")
         arguments = ["model=all/mine_float32.tflite", "input=photo.png", "output=out"]
-        monkeypatch.setattr(sys, "argv", ["test_model.py", *arguments])
+        monkeypatch.setattr(sys, "argv", ["test_model.py", "runtime=tflite", *arguments])
         enhance.command()
+        assert "photo.png: 59×45   whole   tflite   " in capsys.readouterr().out
         with Image.open("out/photo_enhanced.png") as picture:
             found = np.asarray(picture).astype(int)
         expected = Enhancer(load_generator("mine"), choose_runtime("keras"), reflect=False)(photo)

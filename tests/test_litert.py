@@ -1,6 +1,7 @@
 """Running and reading .tflite files, and the graphs that conversion makes."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -10,7 +11,8 @@ from wespe_tf import Generator
 from wespe_tf import litert as module
 from wespe_tf.conversion import convert
 from wespe_tf.errors import UserError
-from wespe_tf.litert import LiteRTModel, read_graph, spans
+from wespe_tf.litert import LiteRTEnhancer, LiteRTModel, read_graph, spans
+from wespe_tf.memory import limit_needed
 from wespe_tf.models.portable import frozen_affines, portable
 from wespe_tf.models.staged import reach
 
@@ -123,6 +125,57 @@ class TestRun:
         path.with_suffix(".json").write_text("{}")
         with pytest.raises(UserError, match="live_free.json: expected tiles_exact and margin"):
             LiteRTModel(path)
+
+
+class TestEnhancer:
+    """Photos of 8 channels' graphs: 360 bytes a pixel."""
+
+    @staticmethod
+    def limit(pixels, photo):
+        """GB in which a pass over so many pixels of a photo just fits."""
+        return limit_needed(photo.nbytes, 360 * pixels)
+
+    def test_live_norms_do_it_whole_or_not_at_all(self, write, make_photo):
+        picture = make_photo(400, 500)
+        enhancer = LiteRTEnhancer(write("live", "free"))
+        enough = self.limit(400 * 500, picture)
+        assert str(enhancer.plan(picture, "auto", enough + 1e-6)) == "whole"
+        with pytest.raises(UserError) as caught:
+            enhancer.plan(picture, "auto", enough - 1e-3)
+        assert re.fullmatch(
+            r"memory_limit=0\.\d+: too little for 500×400 pixels by \S+live_free.tflite, "
+            r"expected at least 0\.\d+; a file with frozen norms works in tiles",
+            str(caught.value),
+        )
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+    @pytest.mark.parametrize("shape", ["free", "fixed"])
+    def test_frozen_norms_do_it_in_tiles_that_fit(self, write, make_photo, shape, dtype):
+        picture = make_photo(150, 130).astype(dtype) * (257 if dtype == np.uint16 else 1)
+        enhancer = LiteRTEnhancer(write("frozen", shape))
+        plan = enhancer.plan(picture, "auto", self.limit(70.5**2, picture))
+        assert str(plan) == f"fast, tiles of {46 if shape == 'free' else 16}"
+        result, sizes, run = np.empty_like(picture), [], enhancer.model.run
+        enhancer.model.run = lambda tile: sizes.append(tile.shape[0] * tile.shape[1]) or run(tile)
+        enhancer(picture, plan, 1.0, result)
+        assert max(sizes) <= 70**2
+        whole = LiteRTModel(write("frozen", "free"))(
+            picture[None] / np.float32(np.iinfo(dtype).max)
+        )
+        expected = np.rint(np.clip(whole[0], 0, 1) * np.iinfo(dtype).max)
+        assert np.abs(result - expected).max() <= 1
+
+    def test_least_tiles(self, write, make_photo):
+        with pytest.raises(UserError, match="too little for .* expected at least 0.81$"):
+            LiteRTEnhancer(write("frozen", "free")).plan(make_photo(150, 130), "auto", 0.7)
+
+    def test_half_the_strength(self, write, make_photo):
+        picture = make_photo(30, 40)
+        enhancer = LiteRTEnhancer(write("live", "free"))
+        full, half = np.empty_like(picture), np.empty_like(picture)
+        enhancer(picture, enhancer.plan(picture, "auto", 1.5), 1.0, full)
+        enhancer(picture, enhancer.plan(picture, "auto", 1.5), 0.5, half)
+        assert np.abs(half - (full / 2 + picture / 2)).max() <= 1
 
 
 class TestGraph:

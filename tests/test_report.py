@@ -17,7 +17,7 @@ def page(tmp_path):
     both = np.zeros((60, 160, 3), np.uint8)
     both[:, 80:] = 255
     entries = [(f"<{k}>.jpg", "80×60   whole", *pictures_of(both)) for k in range(2)]
-    write_report(tmp_path / "report.html", entries)
+    write_report(tmp_path / "report.html", iter(entries), len(entries))
     return tmp_path / "report.html"
 
 
@@ -83,6 +83,25 @@ class TestInABrowser:
     def box(tab):
         return tab.locator(".view").first.bounding_box()
 
+    @staticmethod
+    def place(tab):
+        """Scale and place, in pixels, of the first photo in its view."""
+        pair = tab.locator(".pair").first
+        return tuple(
+            pair.evaluate(f"e => new DOMMatrix(e.style.transform).{key}") for key in ("a", "e", "f")
+        )
+
+    def touch(self, tab, moments):
+        """Fingers on the first view, moment after moment: (x, y) of each, in the view."""
+        box = self.box(tab)
+        devtools = tab.context.new_cdp_session(tab)
+        for k, fingers in enumerate([*moments, []]):
+            kind = "touchEnd" if not fingers else "touchMove" if k else "touchStart"
+            points = [
+                {"x": box["x"] + x, "y": box["y"] + y, "id": n} for n, (x, y) in enumerate(fingers)
+            ]
+            devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
     def test_starts_in_the_middle_with_before_on_the_left(self, tab):
         assert self.white_share(tab) == pytest.approx(0.5, abs=0.02)
 
@@ -107,13 +126,58 @@ class TestInABrowser:
         tab.keyboard.press("End")
         assert tab.locator(".view").first.get_attribute("aria-valuenow") == "100"
 
+    def test_larger_steps_by_keyboard(self, tab):
+        tab.locator(".view").first.focus()
+        tab.keyboard.press("PageUp")
+        tab.keyboard.press("PageUp")
+        assert self.white_share(tab) == pytest.approx(0.3, abs=0.02)
+        tab.keyboard.press("PageDown")
+        assert self.white_share(tab) == pytest.approx(0.4, abs=0.02)
+
+    def test_a_zoomed_photo_is_moved_by_keyboard(self, tab):
+        """Its middle is seen first; it stops at its edge; the line stays."""
+        width = self.box(tab)["width"]
+        tab.locator(".view").first.focus()
+        for _ in range(2):
+            tab.keyboard.press("+")
+        scale, x, y = self.place(tab)
+        tab.keyboard.press("Shift+ArrowRight")
+        tab.keyboard.press("Shift+ArrowUp")
+        _, x_after, y_after = self.place(tab)
+        assert x_after == pytest.approx(x - width / 10, abs=1) and y_after > y
+        for _ in range(20):
+            tab.keyboard.press("Shift+ArrowRight")
+        assert self.place(tab)[1] == pytest.approx(width * (1 - scale), abs=1)
+        assert tab.locator(".view").first.get_attribute("aria-valuenow") == "50"
+
+    def test_dragging_by_touch(self, tab):
+        """Near the line the line goes along; in a zoomed photo elsewhere the photo."""
+        box = self.box(tab)
+        middle = box["width"] / 2
+        self.touch(tab, [[(middle, 60)], [(middle + 60, 70)], [(box["width"] * 0.8, 80)]])
+        assert self.white_share(tab) == pytest.approx(0.2, abs=0.02)
+        tab.locator(".view").first.focus()
+        tab.keyboard.press("+")
+        _, x, y = self.place(tab)
+        self.touch(tab, [[(100, 100)], [(120, 110)], [(150, 130)]])
+        _, x_after, y_after = self.place(tab)
+        assert (x_after - x, y_after - y) == pytest.approx((50, 30), abs=1)
+        assert self.white_share(tab) == pytest.approx(0.2, abs=0.02)
+
+    def test_pinching(self, tab):
+        """Two fingers twice as far apart show the photo twice as large."""
+        self.touch(
+            tab, [[(200, 100), (300, 100)], [(175, 100), (325, 100)], [(150, 100), (350, 100)]]
+        )
+        assert self.place(tab)[0] == pytest.approx(2, rel=0.02)
+        assert self.white_share(tab) == pytest.approx(0.5, abs=0.02)
+
     def test_zoom_keeps_the_line_where_it_is(self, tab):
         box = self.box(tab)
         tab.mouse.move(box["x"] + 100, box["y"] + 100)
         tab.mouse.wheel(0, -400)
         assert self.white_share(tab) == pytest.approx(0.5, abs=0.02)
-        scale = tab.locator(".pair").first.evaluate("e => new DOMMatrix(e.style.transform).a")
-        assert scale == pytest.approx(np.e, rel=0.05)
+        assert self.place(tab)[0] == pytest.approx(np.e, rel=0.05)
         tab.locator(".view").first.focus()
         tab.keyboard.press("0")
-        assert tab.locator(".pair").first.evaluate("e => new DOMMatrix(e.style.transform).a") == 1
+        assert self.place(tab)[0] == 1

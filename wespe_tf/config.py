@@ -22,7 +22,16 @@ DISCRIMINATOR_NORMS = ("instance", "batch", "layer", "spectral", "none")
 KERNEL_INITS = ("truncated_normal", "kaiming_uniform", "glorot", "torch_default")
 
 
-def setting(default, meaning, unit="", choices=None, at_least=None, below=math.inf, alias=None):
+def setting(
+    default,
+    meaning,
+    unit="",
+    choices=None,
+    at_least=None,
+    below=math.inf,
+    at_most=math.inf,
+    alias=None,
+):
     """A dataclass field that `--help` can print and `load` can check."""
     metadata = {
         "meaning": meaning,
@@ -30,6 +39,7 @@ def setting(default, meaning, unit="", choices=None, at_least=None, below=math.i
         "choices": choices,
         "at_least": at_least,
         "below": below,
+        "at_most": at_most,
         "alias": alias,
     }
     return dataclasses.field(default=default, metadata=metadata)
@@ -271,16 +281,16 @@ class TestConfig:
     output: str = setting("visual_results", "folder for the results")
     target: str | None = setting(None, "photo, or folder of the same names, to score against")
     strength: float = setting(
-        1.0, "share of the enhanced photo in the result", at_least=0, below=math.nextafter(1, 2)
+        1.0, "share of the enhanced photo in the result", at_least=0, at_most=1
     )
     format: str = setting("png", "of the results; same keeps the input's", choices=("png", "same"))
-    quality: int = setting(95, "of JPEG and WebP results", "1 to 100", at_least=1, below=101)
+    quality: int = setting(95, "of JPEG and WebP results", "1 to 100", at_least=1, at_most=100)
     overwrite: bool = setting(False, "whether results that are there already are made again")
     report: bool = setting(False, "whether report.html shows the results under sliders")
     runtime: str = setting(
         "auto",
-        "what computes; auto is keras with a GPU, openvino without",
-        choices=("auto", "keras", "openvino"),
+        "what computes; auto is keras with a GPU, openvino without; tflite for .tflite files",
+        choices=("auto", "keras", "openvino", "tflite"),
     )
     precision: str = setting(
         "auto",
@@ -495,7 +505,9 @@ def _read_yaml(path, key):
 
 
 def _check(field, value, where):
-    choices, at_least, below = (field.metadata[k] for k in ("choices", "at_least", "below"))
+    choices, at_least, below, at_most = (
+        field.metadata[k] for k in ("choices", "at_least", "below", "at_most")
+    )
     if choices and value not in choices:
         expected = f"expected one of {', '.join(choices)}"
         raise UserError(
@@ -503,9 +515,11 @@ def _check(field, value, where):
         )
     if at_least is None:
         return
-    if not at_least <= value < below:
+    if not (at_least <= value < below and value <= at_most):
         bounds = f"at least {at_least}"
-        if below < math.inf or not math.isfinite(value):
+        if at_most < math.inf:
+            bounds += f" and at most {at_most}"
+        elif below < math.inf or not math.isfinite(value):
             bounds += f" and below {below}"
         raise UserError(f"{where}{field.name}={value}: expected {bounds}")
 

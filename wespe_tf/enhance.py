@@ -22,11 +22,11 @@ from tqdm import tqdm
 from . import litert, metrics
 from .config import TestConfig, help_text, load
 from .data.folders import find_pairs, find_pictures, natural_order
-from .errors import UserError, run_command
+from .errors import UserError, first_line, run_command
 from .images import SUFFIXES, limit_megapixels, read_picture, write_picture
-from .memory import COPIES, Budget, room_of_photos
+from .memory import COPIES, Budget, limit_of_photo, room_of_photos
 from .models.generator import Generator, kernel_bytes
-from .photos import Photo, pixel_bytes, read_photo, to_8_bits, write_photo
+from .photos import FORMATS, Photo, pixel_bytes, read_photo, to_8_bits, write_photo
 from .reference import is_checkpoint, load_checkpoint
 from .report import pictures_of, write_report
 from .runtimes import Runtime, choose_runtime
@@ -52,6 +52,11 @@ CROP_SIZES = {
 
 # The trained model that comes with the project, models/README.md; used where none is named.
 SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "models" / "phone_bench.keras"
+
+# How the results' names end, before their suffix.
+ENHANCED, BEFORE_AFTER = "_enhanced", "_before_after"
+# What runtimes raise where they cannot run a network, for want of memory above all.
+RUNTIME_ERRORS = (RuntimeError, MemoryError, tf.errors.OpError)
 
 
 def main(arguments):
@@ -102,10 +107,11 @@ def enhance_files(config):
     """
     enhancer = make_enhancer(config)
     limit_megapixels(config.max_megapixels)
-    tasks = find_tasks(config.input, config.target)
+    tasks = find_tasks(config.input, config.target, config.output)
+    _check_formats(tasks, config)
     output = Path(config.output)
     make_folder(output)
-    new = [t for t in tasks if config.overwrite or not _result_path(t, config).is_file()]
+    new = [t for t in tasks if config.overwrite or not os.path.isfile(_result_path(t, config))]
     if len(new) < len(tasks):
         print(f"{len(tasks) - len(new)} of {len(tasks)} are in {output} already; overwrite=true")
 
@@ -115,13 +121,41 @@ def enhance_files(config):
     if scores:
         print("mean of {}: PSNR {:.2f} dB   SSIM {:.4f}".format(len(scores), *np.mean(scores, 0)))
     if config.report:
-        write_report(output / "report.html", batch.entries)
-        print(f"{output / 'report.html'} shows them")
+        enhancer.release()
+        _report(tasks, batch.records, config)
     print(f"results are in {output}")
     if batch.failures:
         for error in batch.failures:
             print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _check_formats(tasks, config):
+    """Refuses before anything is computed what could not be written in the end."""
+    for task in tasks if config.format == "same" else []:
+        if Path(task.path).suffix.lower() not in FORMATS:
+            expected = ", ".join(FORMATS)
+            raise UserError(f"format=same: {task.path}: expected one of the formats {expected}")
+
+
+def _report(tasks, records, config):
+    """Writes the page of all photos whose results are there, whenever they were made."""
+    shown = [task for task in tasks if os.path.isfile(_before_after_path(task, config))]
+    if not shown:
+        return
+    numbers = {record.task.name: record.numbers() for record in records}
+    limit_megapixels(2 * config.max_megapixels)  # Before and after are one picture.
+    path = Path(config.output) / "report.html"
+    write_report(path, _entries(shown, numbers, config), len(shown))
+    print(f"{path} shows them")
+
+
+def _entries(tasks, numbers, config):
+    """What `write_report` takes, from the files: pictures of many photos would fill the memory."""
+    for task in tasks:
+        both = read_photo(_before_after_path(task, config)).pixels
+        earlier = f"{both.shape[1] // 2}×{both.shape[0]}   from an earlier run"
+        yield task.path, numbers.get(task.name, earlier), *pictures_of(both)
 
 
 @dataclasses.dataclass
@@ -158,14 +192,13 @@ class _Batch:
 
     Attributes:
         records: a `Record` of every photo that is done.
-        entries: of the report, see `write_report`, where one is asked for.
         failures: what went wrong with every other one.
     """
 
     def __init__(self, config, enhancer, several):
         self.config, self.enhancer, self.several = config, enhancer, several
         self.budget = Budget(room_of_photos(config.memory_limit))
-        self.records, self.entries, self.failures = [], [], []
+        self.records, self.failures = [], []
 
     def run(self, tasks):
         """Enhances photos; a failure ends it only where there is one photo altogether."""
@@ -199,7 +232,14 @@ class _Batch:
 
     def _read(self, task):
         """A photo with its result's place beside it."""
-        share = COPIES * pixel_bytes(task.path)
+        size, limit = pixel_bytes(task.path), self.config.memory_limit
+        needed = limit_of_photo(size)
+        if needed > limit and self.config.mode != "whole":
+            raise UserError(
+                f"{task.path}: memory_limit={limit:g} is too little, expected at least "
+                f"{np.ceil(100 * needed) / 100:g}"
+            )
+        share = COPIES * size
         self.budget.take(share)
         try:
             photo = read_photo(task.path)
@@ -224,6 +264,10 @@ class _Batch:
             if share > self.budget.size:
                 self.enhancer.release()  # Writing so large a photo takes the networks' room.
             score = _score(task, enhanced)
+        except RUNTIME_ERRORS as error:
+            self.budget.give_back(share)
+            reason = first_line(error)
+            raise UserError(f"{task.path}: cannot be enhanced ({reason})") from error
         except BaseException:
             self.budget.give_back(share)
             raise
@@ -234,14 +278,14 @@ class _Batch:
         """Writes the results, and keeps the record of a photo of which they are there."""
         try:
             path = _result_path(record.task, self.config)
+            beside = _before_after_path(record.task, self.config)
             make_folder(path.parent)
+            if self.config.overwrite or not os.path.isfile(beside):
+                write_photo(beside, Photo(both))
             enhanced = both[:, record.size[0] :]
+            # Last: a photo of which it is there is done.
             write_photo(path, dataclasses.replace(photo, pixels=enhanced), self.config.quality)
-            name = f"{Path(record.task.name).name}_before_after.png"
-            write_photo(path.parent / name, Photo(both))
             self.records.append(record)
-            if self.config.report:
-                self.entries.append((record.task.path, record.numbers(), *pictures_of(both)))
         finally:
             self.budget.give_back(share)
 
@@ -278,7 +322,11 @@ def _score(task, enhanced):
 
 def _result_path(task, config):
     suffix = Path(task.path).suffix if config.format == "same" else ".png"
-    return Path(config.output) / f"{task.name}_enhanced{suffix}"
+    return Path(config.output) / f"{task.name}{ENHANCED}{suffix}"
+
+
+def _before_after_path(task, config):
+    return Path(config.output) / f"{task.name}{BEFORE_AFTER}.png"
 
 
 def enhance_test_photos(config):
@@ -324,8 +372,8 @@ def enhance_test_photos(config):
             photo = _centre_crop(path, phone, config.resolution)
             enhanced = enhancer(photo, enhancer.plan(photo, asked["mode"], config.memory_limit))
             name = f"{config.model}_{Path(path).stem}{label}"
-            write_picture(output / f"{name}_enhanced.png", enhanced)
-            write_picture(output / f"{name}_before_after.png", np.hstack([photo, enhanced]))
+            write_picture(output / f"{name}{ENHANCED}.png", enhanced)
+            write_picture(output / f"{name}{BEFORE_AFTER}.png", np.hstack([photo, enhanced]))
 
 
 def _iterations(phone, iteration):
@@ -358,17 +406,21 @@ def _centre_crop(path, phone, resolution):
 
 
 def enhance(model, photo):
-    """Enhances a photo in one pass, in float32.
+    """Enhances a photo: in one pass, or in tiles where that would take more than 1.5 GB.
 
     Args:
-        model: a built `Generator`, or an `Enhancer`, which is quicker for several photos.
+        model: a built `Generator`, run by Keras in float32, or an `Enhancer`, which is quicker for
+            several photos.
         photo: (H, W, 3) uint8 or uint16 array.
 
     Returns:
         Array of the same shape and dtype.
+
+    Raises:
+        UserError: for a photo so large that not even small tiles fit beside it.
     """
     enhancer = model if isinstance(model, Enhancer) else Enhancer(model, choose_runtime("keras"))
-    return enhancer(photo)
+    return enhancer(photo, enhancer.plan(photo))
 
 
 def find_model(model, models_orig_dir="models_orig"):
@@ -423,13 +475,17 @@ def load_generator(model):
         described = json.loads(str(arrays.pop("config.json")))
         name, options = described["registered_name"], described["config"]
     except (ChildFailed, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"model={path}: not a readable .keras file ({_reason(error)})") from error
+        raise UserError(
+            f"model={path}: not a readable .keras file ({first_line(error)})"
+        ) from error
     if name != keras.saving.get_registered_name(Generator):
         raise UserError(f"model={path}: holds {str(name)[:60]!r}, expected a wespe_tf Generator")
     try:
         return _generator(options, arrays)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"model={path}: not a readable .keras file ({_reason(error)})") from error
+        raise UserError(
+            f"model={path}: not a readable .keras file ({first_line(error)})"
+        ) from error
 
 
 def _generator(options, arrays):
@@ -455,10 +511,6 @@ def _generator(options, arrays):
     return generator
 
 
-def _reason(error):
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
-
-
 def make_enhancer(config):
     """What enhances photos with the model and the runtime that the settings name.
 
@@ -474,7 +526,7 @@ def make_enhancer(config):
     path = find_model(config.model, config.models_orig_dir)
     if path.suffix == litert.SUFFIX:
         for key in ("runtime", "precision", "mode"):
-            if getattr(config, key) != "auto":
+            if getattr(config, key) not in ("auto", litert.LiteRTEnhancer.runtime):
                 raise UserError(f"{key}={getattr(config, key)}: {path} runs as it was exported")
         return litert.LiteRTEnhancer(path)
     runtime = choose_runtime(config.runtime, config.precision)
@@ -482,12 +534,13 @@ def make_enhancer(config):
     return Enhancer(load_generator(path), runtime, reflect=not is_checkpoint(path))
 
 
-def find_tasks(source, target=None):
-    """What `input` and `target` name.
+def find_tasks(source, target, output):
+    """What `input` and `target` name, less results of this command that lie among them.
 
     Args:
         source: a photo, a folder (with its sub-folders) or a pattern such as `day*/*.jpg`.
         target: for a photo a picture, for a folder one of equal names, to score against; or None.
+        output: folder for the results.
 
     Returns:
         List of `Task`, not empty.
@@ -495,11 +548,17 @@ def find_tasks(source, target=None):
     Raises:
         UserError: if there is no such photo, or results of two would have one name.
     """
+    folder = Path(output).resolve()
+
+    def is_result(path):
+        mine = Path(path).stem.endswith((ENHANCED, BEFORE_AFTER))
+        return mine and folder in Path(path).resolve().parents
+
     if os.path.isdir(source):
         if target is None:
-            pairs = [(path, None) for path in find_pictures(source, "input")]
+            pairs = [(path, None) for path in find_pictures(source, "input", is_result)]
         else:
-            pairs = find_pairs(source, target, "input", "target")
+            pairs = find_pairs(source, target, "input", "target", is_result)
         base = source
     elif os.path.exists(source):
         if target is not None and not os.path.isfile(target):
@@ -509,6 +568,7 @@ def find_tasks(source, target=None):
         if target is not None:
             raise UserError("target: goes with a photo or a folder, not with a pattern")
         paths = [p for p in glob.glob(source, recursive=True) if p.lower().endswith(SUFFIXES)]
+        paths = [path for path in paths if not is_result(path)]
         if not paths:
             raise UserError(f"input={source}: no picture fits")
         pairs = [(path, None) for path in sorted(paths, key=natural_order)]

@@ -8,6 +8,11 @@ class UserError(Exception):
     """A mistake in the settings or the files, told in one line that says what was expected."""
 
 
+def first_line(error):
+    """What an error of a library says, in at most a line; its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
 def run_command(main):
     """Runs a command; exits with status 2 and one line on a `UserError`.
 

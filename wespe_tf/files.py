@@ -19,13 +19,26 @@ def write_atomically(path, *content):
     Raises:
         UserError: naming the file, if it cannot be written.
     """
+    write_parts(path, content)
+
+
+def write_parts(path, parts):
+    """`write_atomically` of parts that are made one by one, so that they need not fit in memory.
+
+    Args:
+        path: of the file to make or replace.
+        parts: iterable of bytes.
+
+    Raises:
+        UserError: naming the file, if it cannot be written.
+    """
     path = Path(path)
     try:
         with tempfile.NamedTemporaryFile(
             dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file:
             try:
-                file.writelines(content)
+                file.writelines(parts)
                 file.flush()
                 os.fchmod(file.fileno(), 0o666 & ~_umask())
                 os.replace(file.name, path)

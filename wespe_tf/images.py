@@ -9,7 +9,7 @@ import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 
-from .errors import UserError
+from .errors import UserError, first_line
 from .files import write_atomically
 
 # A file may claim as many pixels for each of its bytes; an empty page in black and white has more,
@@ -72,8 +72,7 @@ def unreadable(path, error):
         return UnreadablePicture(f"{path}: no such file")
     if isinstance(error, Image.DecompressionBombError):
         return UnreadablePicture(f"{path}: larger than max_megapixels={megapixels_allowed():g}")
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return UnreadablePicture(f"{path}: not a readable picture ({reason})")
+    return UnreadablePicture(f"{path}: not a readable picture ({first_line(error)})")
 
 
 def limit_megapixels(limit):

@@ -11,11 +11,15 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from .errors import UserError
+from .memory import limit_needed, room_of_pass
+from .tiles import WHOLE, Plan
 from .untrusted import ChildFailed, run_alone
 
 SUFFIX = ".tflite"
 # Side of the windows in which larger photos are enhanced where tiles are exact, pixels.
 TILE = 512
+# Bytes that a pass holds for a pixel and a channel of the graph's widest layer, docs/PHONES.md.
+FOOTPRINT = 45.0
 # Operators whose results have shapes that are known only when they run.
 DYNAMIC_OPERATORS = {
     *("BROADCAST_ARGS", "CUSTOM", "FILL", "IF", "NON_MAX_SUPPRESSION_V4", "RANGE", "RANK"),
@@ -89,24 +93,55 @@ class LiteRTModel:
         return np.stack([self._enhance(picture) for picture in pictures])
 
     def _enhance(self, picture):
-        height, width = picture.shape[:2]
-        if self.margin is None or self.shape == (height, width):
-            return self._run(picture)
-        window = self.shape or (min(TILE, height), min(TILE, width))
-        if min(window) <= 2 * self.margin and self.shape is None:
-            return self._run(picture)
-        if height < window[0] or width < window[1] or min(window) <= 2 * self.margin:
-            self._refuse(height, width)
+        window = self.window(*picture.shape[:2], TILE)
         result = np.empty_like(picture)
-        for top, first_row, last_row in spans(height, window[0], self.margin):
-            for left, first, last in spans(width, window[1], self.margin):
-                tile = self._run(picture[top : top + window[0], left : left + window[1]])
-                inner = tile[first_row - top : last_row - top, first - left : last - left]
-                result[first_row:last_row, first:last] = inner
+        for outer, inner, cut in self.pieces(*picture.shape[:2], window):
+            result[inner] = self.run_float(picture[outer])[cut]
         return result
 
-    def _run(self, picture):
-        """One pass over an (H, W, 3) float32 array."""
+    def window(self, height, width, side):
+        """Size of the windows in which a photo is enhanced, its own where one pass does it.
+
+        Args:
+            height: of the photo.
+            width: of the photo.
+            side: of the windows at most where the graph takes any, pixels.
+
+        Returns:
+            (height, width).
+
+        Raises:
+            UserError: if the graph does not take photos of this size.
+        """
+        if self.margin is None or self.shape == (height, width):
+            return height, width
+        window = self.shape or (min(side, height), min(side, width))
+        if min(window) > 2 * self.margin and window[0] <= height and window[1] <= width:
+            return window
+        if self.shape is not None:
+            self._refuse(height, width)
+        return height, width
+
+    def pieces(self, height, width, window):
+        """Slices of every window in the photo, of what it answers for, and of that in the window.
+
+        Args:
+            height: of the photo.
+            width: of the photo.
+            window: (height, width) of the windows.
+        """
+        for top, first_row, last_row in spans(height, window[0], self.margin or 0):
+            for left, first, last in spans(width, window[1], self.margin or 0):
+                outer = np.s_[top : top + window[0], left : left + window[1]]
+                inner = np.s_[first_row:last_row, first:last]
+                yield (
+                    outer,
+                    inner,
+                    np.s_[first_row - top : last_row - top, first - left : last - left],
+                )
+
+    def run_float(self, picture):
+        """One pass over an (H, W, 3) float32 array in [0, 1]; about the same range comes out."""
         size = picture.shape[:2]
         if self.shape not in (None, size):
             self._refuse(*size)
@@ -150,21 +185,53 @@ class LiteRTEnhancer:
         path: of the .tflite file.
     """
 
-    runtime = "litert"
+    runtime = "tflite"
 
     def __init__(self, path):
         self.model = LiteRTModel(path)
+        tensors = self.model.interpreter.get_tensor_details()
+        width = max(int(t["shape"][-1]) for t in tensors if len(t["shape"]) == 4)
+        self.bytes_per_pixel = FOOTPRINT * width
 
     def plan(self, photo, mode, memory_limit):
-        """How the file enhances a photo; there is no choice."""
-        return "whole" if self.model.margin is None else "exact"
+        """How the file enhances a photo; there is no choice: `whole`, with frozen norms `fast`.
+
+        Args:
+            photo: (H, W, 3) array.
+            mode: `"auto"`.
+            memory_limit: GB.
+
+        Returns:
+            A `Plan`.
+
+        Raises:
+            UserError: if that does not fit the bound on memory, or the graph not the photo.
+        """
+        height, width = photo.shape[:2]
+        margin = self.model.margin or 0
+        pixels = room_of_pass(memory_limit, photo.nbytes) / self.bytes_per_pixel
+        side = min(TILE, max(int(np.sqrt(max(pixels, 0))), 4 * margin))
+        window = self.model.window(height, width, side)
+        if np.prod(window) > pixels:
+            needed = limit_needed(photo.nbytes, np.prod(window) * self.bytes_per_pixel)
+            remedy = "" if self.model.margin else "; a file with frozen norms works in tiles"
+            raise UserError(
+                f"memory_limit={memory_limit:g}: too little for {_size((height, width))} pixels by "
+                f"{self.model.path}, expected at least {np.ceil(100 * needed) / 100:g}{remedy}"
+            )
+        return WHOLE if window == (height, width) else Plan("fast", min(window) - 2 * margin)
 
     def __call__(self, photo, plan, strength, result):
         """Enhances a photo, see `Enhancer`."""
+        height, width = photo.shape[:2]
         largest = np.iinfo(photo.dtype).max
-        picture = photo.astype(np.float32) / largest
-        enhanced = np.clip(self.model(picture[None])[0], 0.0, 1.0)
-        result[:] = np.rint((strength * enhanced + (1.0 - strength) * picture) * largest)
+        side = plan.side + 2 * (self.model.margin or 0)
+        window = (height, width) if plan == WHOLE else self.model.window(height, width, side)
+        for outer, inner, cut in self.model.pieces(height, width, window):
+            tile = photo[outer].astype(np.float32) / largest
+            enhanced = np.clip(self.model.run_float(tile), 0.0, 1.0)
+            enhanced = strength * enhanced + (1.0 - strength) * tile
+            result[inner] = np.rint(enhanced[cut] * largest)
 
     def release(self):
         """Frees nothing: the interpreter keeps its tensors."""

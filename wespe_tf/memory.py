@@ -5,8 +5,9 @@ import threading
 
 # GB that the process holds before any photo: mostly TensorFlow, by which models are read.
 BASE = 0.8
-# Share of the rest for photos that are read, written and enhanced at the same time.
-PHOTOS_SHARE = 0.4
+# Share of the rest for photos that are read, written and enhanced at the same time: by default
+# enough for two of 12 megapixels, one read while the other is enhanced.
+PHOTOS_SHARE = 0.45
 # Bytes that reading, enhancing and writing a photo hold at their worst, for a byte of its pixels.
 COPIES = 4
 
@@ -29,6 +30,11 @@ def room_of_pass(limit, size):
 def limit_needed(size, room):
     """The limit in GB within which a pass over a photo of `size` bytes has `room`."""
     return BASE + max(room / (1 - PHOTOS_SHARE), room + 2 * size) / 1e9
+
+
+def limit_of_photo(size):
+    """The limit in GB within which a photo of `size` bytes can be read and written."""
+    return BASE + COPIES * size / 1e9
 
 
 class Budget:

@@ -6,7 +6,6 @@ and the color profile survive from the file that comes in to the one that goes o
 
 import dataclasses
 import io
-import re
 import struct
 import zlib
 from pathlib import Path
@@ -14,9 +13,11 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image
 
-from .errors import UserError
+from . import exif
+from .colors import ADOBE_RGB, SRGB, converted
+from .errors import UserError, first_line
 from .files import write_atomically
 from .images import DAMAGE, UnreadablePicture, check_claim, unreadable
 
@@ -30,7 +31,6 @@ FORMATS = {
 }
 # A phone's JPEG may hold a second, smaller picture behind the photo.
 SEVERAL_PICTURES_ARE_ONE = ("MPO",)
-ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -40,13 +40,14 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Of a 16-bit TIFF's EXIF these are written again: who, with what, when.
-PLAIN_TAGS = {270: "ImageDescription", 271: "Make", 272: "Model", 306: "DateTime", 315: "Artist"}
-PLAIN_TAGS |= {33432: "Copyright"}
-
-
+# tifffile writes no EXIF directories: it gets other tags that sort alike, exchanged afterwards.
+STAND_INS = {exif.DETAILS: exif.DETAILS + 1, exif.GPS: exif.GPS + 1}
+# Bands of grey pictures.
+GREY = ("1", "L", "I", "F")
 # zlib's; a higher one takes several times longer and saves a few percent of a photo.
 PNG_LEVEL = 3
+# What encoders raise: for EXIF that JPEG has no room for, for more pixels a side than WebP has.
+REFUSALS = (OSError, ValueError, ArithmeticError, RuntimeError, MemoryError, struct.error)
 
 
 @dataclasses.dataclass
@@ -85,7 +86,8 @@ def read_photo(path):
             `limit_megapixels` allows, or holds several.
     """
     try:
-        with Image.open(path) as picture:
+        # From a path Pillow maps plain TIFF files into memory, and shears those on their side.
+        with open(path, "rb") as file, Image.open(file) as picture:
             check_claim(path, picture)
             frames = getattr(picture, "n_frames", 1)
             if frames > 1 and picture.format not in SEVERAL_PICTURES_ARE_ONE:
@@ -96,14 +98,16 @@ def read_photo(path):
 
 
 def pixel_bytes(path):
-    """Bytes of the pixels that `read_photo` returns, from the file's header alone.
+    """Bytes of the pixels and the alpha that `read_photo` returns, from the file's header alone.
 
     Raises:
         UnreadablePicture: naming the file, if there is no such header.
     """
     try:
         with Image.open(path) as picture:
-            return 3 * picture.width * picture.height * (2 if _has_16_bits(path, picture) else 1)
+            channels = 4 if _has_alpha(picture) else 3
+            bytes_of_one = 2 if _has_16_bits(path, picture) else 1
+            return channels * picture.width * picture.height * bytes_of_one
     except DAMAGE as error:
         raise unreadable(path, error) from error
 
@@ -128,63 +132,107 @@ def write_photo(path, photo, quality=95):
     if kind in ("JPEG", "WEBP"):
         alpha = None if photo.alpha is None else to_8_bits(photo.alpha)
         photo = dataclasses.replace(photo, pixels=to_8_bits(photo.pixels), alpha=alpha)
-    if kind == "PNG":
-        content = _png(photo)
-    elif photo.pixels.dtype == np.uint16:
-        content = [_wide_tiff(photo)]
-    else:
-        content = [_with_pillow(photo, kind, quality)]
+    try:
+        content = _encoded(photo, kind, quality)
+    except REFUSALS as error:
+        raise UserError(f"{path}: cannot be written ({first_line(error)})") from error
     write_atomically(path, *content)
 
 
+def _encoded(photo, kind, quality):
+    """The parts of a file."""
+    if kind == "PNG":
+        return _png(photo)
+    if kind == "TIFF":
+        return _tiff(photo)
+    return [_with_pillow(photo, kind, quality)]
+
+
 def _decode(path, picture):
-    exif = picture.info.get("exif", b"") or _exif_of_tiff(picture)
-    exif = exif.removeprefix(b"Exif\x00\x00")
-    orientation = picture.getexif().get(ORIENTATION, 1)
+    if picture.format == "PNG":
+        picture.load()  # Its EXIF and XMP may lie behind the pixels.
+    block = exif.exif_of(picture)
     xmp = picture.info.get("xmp", picture.info.get("XML:com.adobe.xmp", b""))
-    icc = picture.info.get("icc_profile") or b""
-    pixels = _wide_pixels(path, picture)
-    if pixels is None:
-        if picture.mode in ("CMYK", "LAB", "YCbCr") and icc:
-            profiles = ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB")
-            picture, icc = ImageCms.profileToProfile(picture, *profiles, outputMode="RGB"), b""
-        alpha = "A" in picture.getbands() or "transparency" in picture.info
-        mode = "RGBA" if alpha else "RGB"
-        # Converting to the same mode would only cost a copy.
-        pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
-        orientation = picture.getexif().get(ORIENTATION, 1)  # Pillow turns a TIFF by itself.
-    turn = TURNS.get(orientation)
-    if turn is not None:
-        pixels = _turned(pixels, turn)
-    pixels, alpha = pixels[..., :3], pixels[..., 3] if pixels.shape[-1] == 4 else None
-    pixels, icc = _to_srgb(pixels, icc)
-    return Photo(np.ascontiguousarray(pixels), alpha, _upright_exif(exif), _upright_xmp(xmp), icc)
+    icc = picture.info.get("icc_profile") or (ADOBE_RGB if exif.is_adobe_rgb(block) else b"")
+    orientation = picture.getexif().get(exif.ORIENTATION, 1)
+    if _has_16_bits(path, picture):
+        pixels = _wide_pixels(path, picture)
+    else:
+        pixels, icc = _narrow_pixels(picture, icc)
+    turned = picture.format == "TIFF" and not _has_wide_samples(picture)  # by Pillow itself
+    if orientation in TURNS and not turned:
+        pixels = _turned(pixels, TURNS[orientation])
+    # A view of it would keep all four channels.
+    alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[-1] == 4 else None
+    pixels, icc = _to_srgb(pixels[..., :3], icc, grey=picture.getbands()[0] in GREY)
+    height, width = pixels.shape[:2]
+    block = exif.made_true(block, width, height)
+    return Photo(np.ascontiguousarray(pixels), alpha, block, exif.upright_xmp(xmp), icc)
+
+
+def _narrow_pixels(picture, icc):
+    """(H, W, 3 or 4) uint8 RGB pixels, and their profile."""
+    if picture.mode == "CMYK":
+        pixels = converted(np.asarray(picture), icc, "CMYK")
+        if pixels is not None:
+            return pixels, SRGB
+    mode = "RGBA" if _has_alpha(picture) else "RGB"
+    # Converting to the same mode would only cost a copy.
+    return np.asarray(picture if picture.mode == mode else picture.convert(mode)), icc
 
 
 def _wide_pixels(path, picture):
-    """(H, W, 3 or 4) uint16 pixels of a file with 16 bits, as it lies; None for one with 8.
-
-    Pillow knows 16 bits of grey only.
-    """
-    if not _has_16_bits(path, picture):
-        return None
+    """(H, W, 3 or 4) uint16 pixels as they lie in the file; Pillow knows 16 bits of grey only."""
     if picture.format == "PNG":
+        picture.close()  # Frees Pillow's pixels, of 8 bits.
         pixels = imagecodecs.png_decode(Path(path).read_bytes())
     elif _has_wide_samples(picture):
-        pixels = tifffile.imread(path)
-        if picture.tag_v2.get(284, 1) == 2:  # channels one after another
-            pixels = np.moveaxis(pixels, 0, -1)
+        pixels = _tiff_pixels(path)
     else:
         pixels = np.asarray(picture)
         if picture.mode == "F":
             pixels = np.rint(np.clip(pixels, 0, 1) * 65535)
-        pixels = np.clip(pixels, 0, 65535)
-    pixels = pixels.astype(np.uint16)
+        pixels = np.clip(pixels, 0, 65535).astype(np.uint16)
     if pixels.ndim == 2:
-        return np.repeat(pixels[..., None], 3, axis=-1)
+        pixels = pixels[..., None]
     if pixels.shape[-1] <= 2:  # grey, or grey and alpha
         return np.concatenate([np.repeat(pixels[..., :1], 3, axis=-1), pixels[..., 1:]], axis=-1)
-    return pixels[..., :4]
+    return pixels
+
+
+def _tiff_pixels(path):
+    """(H, W, 1 to 4) uint16 pixels of a TIFF: grey or RGB, and alpha.
+
+    Raises:
+        UnreadablePicture: naming the file, if they are of another kind.
+    """
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        colors = {tifffile.PHOTOMETRIC.MINISBLACK: 1, tifffile.PHOTOMETRIC.RGB: 3}
+        if page.photometric not in colors or page.dtype != np.uint16:
+            kind = f"{page.dtype} {getattr(page.photometric, 'name', page.photometric)}"
+            raise UnreadablePicture(f"{path}: holds {kind}, expected uint16 RGB or grey")
+        pixels, count = page.asarray(), colors[page.photometric]
+        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3:
+            pixels = np.moveaxis(pixels, 0, -1)
+    if pixels.ndim == 2:
+        return pixels[..., None]
+    if page.extrasamples[:1] == (tifffile.EXTRASAMPLE.UNASSALPHA,):
+        return pixels[..., : count + 1]
+    if page.extrasamples[:1] == (tifffile.EXTRASAMPLE.ASSOCALPHA,):
+        return _unpremultiplied(pixels[..., : count + 1])
+    return pixels[..., :count]  # What else is there says nothing of the photo.
+
+
+def _unpremultiplied(pixels):
+    """uint16 pixels whose colors were multiplied by alpha, their last channel, without that."""
+    colors, alpha = pixels[..., :-1].astype(np.float32), pixels[..., -1:]
+    colors = np.minimum(np.rint(colors * (65535 / np.maximum(alpha, 1))), 65535)
+    return np.concatenate([colors.astype(np.uint16), alpha], axis=-1)
+
+
+def _has_alpha(picture):
+    return bool({"A", "a"} & set(picture.getbands())) or "transparency" in picture.info
 
 
 def _has_16_bits(path, picture):
@@ -212,58 +260,16 @@ def _turned(pixels, turn):
     return np.rot90(pixels, quarters.get(turn, 3))
 
 
-def _to_srgb(pixels, icc):
-    """Pixels in sRGB, and the profile to tag them with."""
+def _to_srgb(pixels, icc, grey):
+    """Pixels in sRGB, and the profile to tag them with, empty where theirs says nothing."""
     if not icc:
         return pixels, b""
-    try:
-        name = ImageCms.getProfileDescription(io.BytesIO(icc))
-        if "sRGB" in name:
-            return pixels, icc
-        srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-        converted = imagecodecs.cms_transform(
-            np.ascontiguousarray(pixels), icc, srgb, colorspace="rgb", outcolorspace="rgb"
-        )
-    except (ImageCms.PyCMSError, imagecodecs.CmsError):
-        return pixels, b""  # A profile of something else, or a damaged one, says nothing.
-    return converted, srgb
-
-
-def _exif_of_tiff(picture):
-    """A TIFF file's own tags as an EXIF block; other formats hold one as it is."""
-    if picture.format != "TIFF":
-        return b""
-    exif = picture.getexif()
-    kept = Image.Exif()
-    for tag in PLAIN_TAGS:
-        if tag in exif:
-            kept[tag] = exif[tag]
-    for directory in (0x8769, 0x8825):  # EXIF proper, GPS
-        if exif.get_ifd(directory):
-            kept.get_ifd(directory).update(exif.get_ifd(directory))
-    return kept.tobytes() if len(kept) else b""
-
-
-def _upright_exif(exif):
-    """An EXIF block with orientation 1, the rest untouched: makers' notes keep their places."""
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
-    if order is None or len(exif) < 10:
-        return b""
-    changed = bytearray(exif)
-    (place,) = struct.unpack_from(f"{order}I", exif, 4)
-    if place + 2 > len(exif):
-        return b""
-    (count,) = struct.unpack_from(f"{order}H", exif, place)
-    for entry in range(place + 2, min(place + 2 + 12 * count, len(exif) - 11), 12):
-        (tag,) = struct.unpack_from(f"{order}H", exif, entry)
-        if tag == ORIENTATION:
-            struct.pack_into(f"{order}H", changed, entry + 8, 1)
-    return bytes(changed)
-
-
-def _upright_xmp(xmp):
-    xmp = xmp.encode() if isinstance(xmp, str) else xmp
-    return re.sub(rb"(tiff:Orientation(?:=[\"']|>))\s*\d", rb"\g<1>1", xmp)
+    found = converted(pixels[..., 0], icc, "GRAY") if grey else None
+    if found is None:
+        found = converted(pixels, icc, "RGB")
+    if found is None:
+        return pixels, b""
+    return found, icc if found is pixels else SRGB
 
 
 def to_8_bits(pixels):
@@ -283,33 +289,16 @@ def _all_channels(photo):
 
 
 def _with_pillow(photo, kind, quality):
+    """A JPEG or WebP file."""
     pixels = photo.pixels if kind == "JPEG" else _all_channels(photo)
-    options = {"exif": photo.exif} if photo.exif else {}
-    if photo.icc:
-        options["icc_profile"] = photo.icc
-    if kind in ("JPEG", "WEBP"):
-        options["quality"] = quality
-        if photo.xmp:
-            options["xmp"] = photo.xmp
+    options = {"quality": quality, "icc_profile": photo.icc, "xmp": photo.xmp}
     if kind == "JPEG":
         options["subsampling"] = 0 if quality >= 90 else 2
-        if photo.exif:
-            options["exif"] = b"Exif\x00\x00" + photo.exif
-    if kind == "TIFF":
-        options["compression"] = "tiff_adobe_deflate"
-        options["exif"] = _parsed(photo.exif)
-        if photo.xmp:
-            options["exif"][700] = photo.xmp
+    if photo.exif:
+        options["exif"] = b"Exif\x00\x00" + photo.exif if kind == "JPEG" else photo.exif
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, kind, **options)
+    Image.fromarray(pixels).save(file, kind, **{key: v for key, v in options.items() if v != b""})
     return file.getvalue()
-
-
-def _parsed(block):
-    exif = Image.Exif()
-    if block:
-        exif.load(b"Exif\x00\x00" + block)
-    return exif
 
 
 def _png(photo):
@@ -332,24 +321,35 @@ def _png_chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
 
-def _wide_tiff(photo):
-    tags = []
-    if photo.xmp:
-        tags.append((700, 1, len(photo.xmp), photo.xmp, True))
-    if photo.exif:
-        exif = _parsed(photo.exif)
-        texts = {tag: str(exif[tag]) for tag in PLAIN_TAGS if tag in exif}
-        tags += [(tag, 2, len(text) + 1, text, True) for tag, text in texts.items()]
+def _tiff(photo):
+    """A TIFF file in parts; Pillow has no 16 bits of color, and fails on directories of EXIF."""
+    tags = [(700, 1, len(photo.xmp), photo.xmp, True)] if photo.xmp else []
+    texts = exif.parsed(photo.exif)
+    tags += [(tag, 2, 0, str(texts[tag]), True) for tag in exif.TEXTS if tag in texts]
+    directories = {tag: exif.directory_bytes(photo.exif, tag, 0) for tag in STAND_INS}
+    tags += [(STAND_INS[tag], exif.LONG, 1, 0, True) for tag in STAND_INS if directories[tag]]
     file = io.BytesIO()
     tifffile.imwrite(
         file,
         _all_channels(photo),
+        byteorder="<",
         photometric="rgb",
         planarconfig="contig",
         extrasamples=None if photo.alpha is None else ["unassalpha"],
         compression="zlib",
         iccprofile=photo.icc or None,
         extratags=tags,
+        software=False,
         metadata=None,
     )
-    return file.getvalue()
+    file.seek(0)
+    with tifffile.TiffFile(file) as written:
+        entries = {tag.code: tag.offset for tag in written.pages[0].tags}
+    for tag, stand_in in STAND_INS.items():
+        if stand_in in entries:
+            end = file.seek(0, io.SEEK_END)
+            place = end + end % 2
+            file.write(bytes(end % 2) + exif.directory_bytes(photo.exif, tag, place))
+            file.seek(entries[stand_in])
+            file.write(struct.pack("<HHII", tag, exif.LONG, 1, place))
+    return [file.getvalue()]

@@ -11,7 +11,7 @@ import string
 
 from PIL import Image
 
-from .files import write_atomically
+from .files import write_parts
 from .photos import to_8_bits
 
 # Longest side of the pictures in the page, pixels, and their JPEG quality.
@@ -48,20 +48,27 @@ def pictures_of(both):
     return tuple(_jpeg(to_8_bits(half)) for half in halves)
 
 
-def write_report(path, entries):
-    """Writes the page.
+def write_report(path, entries, count):
+    """Writes the page, one photo after another.
 
     Args:
         path: of the HTML file.
-        entries: list of (name, numbers, before, after): two texts and the two JPEG files.
+        entries: iterable of (name, numbers, before, after): two texts and the two JPEG files.
+        count: of the entries.
 
     Raises:
         UserError: naming the file, if it cannot be written.
     """
-    cards = "\n".join(_card(*entry) for entry in entries)
+    write_parts(path, _parts(entries, f"{count} photo{'' if count == 1 else 's'}"))
+
+
+def _parts(entries, count):
     page = importlib.resources.files(__package__).joinpath("report.html").read_text("utf-8")
-    count = f"{len(entries)} photo{'' if len(entries) == 1 else 's'}"
-    write_atomically(path, string.Template(page).substitute(cards=cards, count=count).encode())
+    head, tail = (string.Template(part) for part in page.split("$cards"))
+    yield head.substitute(count=count).encode()
+    for entry in entries:
+        yield _card(*entry).encode()
+    yield tail.substitute().encode()
 
 
 def _card(name, numbers, before, after):

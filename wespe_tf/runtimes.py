@@ -52,10 +52,13 @@ def choose_runtime(name="auto", precision="auto"):
             has units for it; for Keras float32.
 
     Raises:
-        UserError: for bfloat16 with Keras, or on a processor without units for it.
+        UserError: for bfloat16 with Keras, or on a processor without units for it, or for
+            `"tflite"`, which runs files of its own.
     """
+    if name == "tflite":
+        raise UserError("runtime=tflite: expected a .tflite file, export_tflite.py writes them")
     if name == "auto":
-        name = "keras" if tf.config.list_physical_devices("GPU") else "openvino"
+        name = "keras" if tf.config.get_visible_devices("GPU") else "openvino"
     if name == "keras":
         if precision == "bfloat16":
             raise UserError("runtime=keras: computes in float32; runtime=openvino has bfloat16")

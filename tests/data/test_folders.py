@@ -1,5 +1,8 @@
 """Finding pictures and pairs of pictures in folders."""
 
+import errno
+import os
+
 import pytest
 
 from wespe_tf.data.folders import find_pairs, find_pictures, natural_order
@@ -25,6 +28,40 @@ def names(folder, paths):
 
 
 class TestFindPictures:
+    def test_links_are_followed_once(self, tree):
+        """Even where they lead above themselves, or several to one folder."""
+        folder = tree("a", "1.jpg", "sub/2.jpg")
+        other = tree("b", "3.jpg")
+        (folder / "loop").symlink_to(".")
+        (folder / "sub" / "back").symlink_to("..")
+        (folder / "one").symlink_to(other)
+        (other / "to_a").symlink_to(folder)
+        (folder / "two").symlink_to(other)
+        found = [path.rsplit("/", 1)[1] for path in find_pictures(str(folder), "key")]
+        assert sorted(found) == ["1.jpg", "2.jpg", "3.jpg"]
+
+    def test_some_are_skipped(self, tree):
+        folder = tree("a", "1.jpg", "2_done.jpg")
+        found = find_pictures(str(folder), "key", lambda path: "_done" in path)
+        assert names(folder, found) == ["1.jpg"]
+        with pytest.raises(UserError, match="key: no pictures"):
+            find_pictures(str(folder), "key", lambda path: True)
+
+    @pytest.mark.parametrize("name", ["", "sub"])
+    def test_a_folder_that_cannot_be_read(self, tree, monkeypatch, name):
+        """As without rights, which root has everywhere."""
+        folder = tree("a", "1.jpg", "sub/2.jpg")
+        locked, scandir = str(folder / name), os.scandir
+
+        def refuse(path):
+            if str(path) == locked:
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        with pytest.raises(UserError, match=f"key: {locked} cannot be read .Permission denied."):
+            find_pictures(str(folder), "key")
+
     def test_natural_order(self, tree):
         folder = tree("a", "10.jpg", "9.jpg", "100.jpg", "1.jpg", "img2.png", "img10.png")
         expected = ["1.jpg", "9.jpg", "10.jpg", "100.jpg", "img2.png", "img10.png"]

@@ -26,28 +26,35 @@ class DataFolders:
     val_target: Path | None = None
 
 
-def find_pictures(folder, key):
+def find_pictures(folder, key, skip=lambda path: False):
     """All picture files in a folder and its sub-folders, in natural order (2 before 10).
+
+    Links to folders are followed; a folder to which several lead is looked into once.
 
     Args:
         folder: path.
         key: the setting it came from, for the message.
+        skip: function of a picture's path, true where it is left out.
 
     Returns:
         List of path strings, not empty.
 
     Raises:
-        UserError: if there is no such folder or no picture in it.
+        UserError: if there is no such folder or no picture in it, or one in it cannot be read.
     """
+
+    def refuse(error):
+        raise UserError(f"{key}: {error.filename} cannot be read ({error.strerror})") from error
+
     if not os.path.isdir(folder):
         raise UserError(f"{key}: no folder {folder}")
-    found = []
-    for parent, _, names in os.walk(folder, followlinks=True):
-        found += [
-            os.path.join(parent, name)
-            for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
+    found, seen = [], {os.path.realpath(folder)}
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        places = {os.path.realpath(os.path.join(parent, name)): name for name in sorted(folders)}
+        folders[:] = [name for place, name in places.items() if place not in seen]
+        seen.update(places)
+        paths = [os.path.join(parent, name) for name in names if not name.startswith(".")]
+        found += [path for path in paths if path.lower().endswith(SUFFIXES) and not skip(path)]
     if not found:
         raise UserError(f"{key}: no pictures ({' '.join(SUFFIXES)}) in {folder}")
     return sorted(found, key=natural_order)
@@ -58,7 +65,13 @@ def natural_order(path):
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]
 
 
-def find_pairs(source, target, source_key="val_source_dir", target_key="val_target_dir"):
+def find_pairs(
+    source,
+    target,
+    source_key="val_source_dir",
+    target_key="val_target_dir",
+    skip=lambda path: False,
+):
     """Pairs of pictures in two folders: equal names below the folder, suffix aside.
 
     Args:
@@ -66,6 +79,7 @@ def find_pairs(source, target, source_key="val_source_dir", target_key="val_targ
         target: folder.
         source_key: the setting `source` came from, for messages.
         target_key: the setting `target` came from.
+        skip: see `find_pictures`.
 
     Returns:
         List of (source path, target path).
@@ -74,7 +88,7 @@ def find_pairs(source, target, source_key="val_source_dir", target_key="val_targ
         UserError: if a folder is missing or empty, or a picture has no partner or two.
     """
     names, others = (
-        _by_name(folder, key) for folder, key in ((source, source_key), (target, target_key))
+        _by_name(folder, key, skip) for folder, key in ((source, source_key), (target, target_key))
     )
     for one, other, folder, key in (
         (names, others, target, target_key),
@@ -89,10 +103,10 @@ def find_pairs(source, target, source_key="val_source_dir", target_key="val_targ
     return [(path, others[name]) for name, path in names.items()]
 
 
-def _by_name(folder, key):
+def _by_name(folder, key, skip):
     """Paths of a folder's pictures by what pairs must have in common."""
     found = {}
-    for path in find_pictures(folder, key):
+    for path in find_pictures(folder, key, skip):
         name = os.path.splitext(os.path.relpath(path, folder))[0]
         if name in found:
             raise UserError(f"{key}: {found[name]} and {path} cannot both be in one pair")

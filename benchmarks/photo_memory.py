@@ -1,0 +1,173 @@
+"""Memory of the whole command `test_model.py`: a photo of each size, then many in one command.
+
+    python -m benchmarks.photo_memory data=FOLDER [model=MODEL] [megapixels=3,12,48] [key=value …]
+
+The first photo of the folder is made as large as it takes, and enhanced with default settings: JPEG
+in, both PNG files out. Peak memory is that of the command's process from its start to its end. Then
+follow many photos in one command, of which the middle one is cut in half: that one must be named,
+with exit status 1, and the others done. After each photo the memory that the process has resident
+is noted; after the first eighth, early and late are the medians of the first and the last third.
+Results are appended to a CSV file; the table in a document is written anew. Linux only.
+"""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.photos import processor, resized
+from wespe_tf.config import help_text, load, setting
+from wespe_tf.data.folders import find_pictures
+from wespe_tf.enhance import find_model
+from wespe_tf.errors import UserError, run_command
+from wespe_tf.photos import read_photo
+from wespe_tf.reproduce import append_row, read_rows, replace_tables
+
+HERE = Path(__file__).resolve().parent
+USAGE = "usage: python -m benchmarks.photo_memory data=FOLDER [key=value …]"
+COLUMNS = (
+    *("date", "processor", "cores", "model", "photos", "megapixels", "seconds", "peak_memory"),
+    *("early", "late", "done", "status"),
+)
+
+
+@dataclasses.dataclass
+class Settings:
+    """Settings of this script."""
+
+    data: str = setting("", "folder of photos")
+    model: str = setting("", "as for test_model.py")
+    models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
+    megapixels: str = setting("3,12,48", "sizes of single photos, with commas between them")
+    photos: int = setting(40, "in the one command of many", at_least=3)
+    each: float = setting(3.0, "of many", "megapixels", at_least=0.001)
+    csv: str = setting(str(HERE / "photo_memory.csv"), "results are appended to it")
+    document: str = setting(str(HERE / "README.md"), "its table is written anew")
+
+
+def main(arguments):
+    """Measures; `arguments` are `key=value`."""
+    if {"-h", "--help", "help"} & set(arguments):
+        print(help_text(Settings, USAGE))
+        return
+    config = load(Settings, arguments)
+    if not config.data:
+        raise UserError("data=: missing; expected a folder of photos")
+    if not Path("/proc/self/statm").exists():
+        raise UserError("this measures on Linux only")
+    model = find_model(config.model, config.models_orig_dir)
+    photo = Image.fromarray(read_photo(find_pictures(config.data, "data")[0]).pixels)
+    table = Path(config.csv)
+    works = [(1, float(size)) for size in config.megapixels.split(",")]
+    for count, megapixels in [*works, (config.photos, config.each)]:
+        row = measure(photo, model, count, megapixels)
+        append_row(table, COLUMNS, row)
+        print("  ".join(f"{key}={value}" for key, value in row.items()), flush=True)
+    replace_tables(Path(config.document), list(lines(read_rows(table))), "memory")
+
+
+def measure(photo, model, count, megapixels):
+    """A row: so many photos of a size in one command, of several one broken.
+
+    Raises:
+        UserError: if the command does not end as it should.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, output = Path(scratch, "photos"), Path(scratch, "out")
+        make_photos(folder, resized(photo, megapixels), count)
+        found = run(["test_model.py", f"model={model}", f"input={folder}", f"output={output}"])
+        done = len(list(output.glob("*_enhanced.png")))
+    expected = (1, 0) if count == 1 else (count - 1, 1)
+    if (done, found["status"]) != expected:
+        raise UserError(f"{done} of {count} done, exit status {found['status']}: {found['errors']}")
+    early, late = early_and_late(found["resident"]) if count > 1 else ("", "")
+    return {
+        "date": date.today().isoformat(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "model": Path(model).stem,
+        "photos": count,
+        "megapixels": f"{megapixels:g}",
+        "seconds": f"{found['seconds']:.1f}",
+        "peak_memory": f"{found['peak']:.2f}",
+        "early": early,
+        "late": late,
+        "done": done,
+        "status": found["status"],
+    }
+
+
+def make_photos(folder, pixels, count):
+    """Fills a folder with JPEG files of shifted pixels; of several the middle one is cut."""
+    folder.mkdir()
+    for number in range(count):
+        path = folder / f"{number}.jpg"
+        Image.fromarray(np.roll(pixels, 16 * number, axis=1)).save(path, quality=95)
+    if count > 1:
+        broken = folder / f"{count // 2}.jpg"
+        broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
+
+
+def run(arguments):
+    """Runs a script of this project.
+
+    Returns:
+        Dictionary: exit `status`; `seconds`; `peak` memory, GB; memory `resident` after each photo,
+        GB; `errors`, the last line of them.
+    """
+    command = [sys.executable, "-u", *arguments]
+    start, resident = time.monotonic(), []
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            command, cwd=HERE.parent, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        for line in process.stdout:
+            if line.split(": ")[0].endswith(".jpg"):  # a photo and its numbers
+                resident.append(memory(process.pid))
+        # Of this process alone; what this script itself held when it began it is less.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        return {
+            "status": process.returncode,
+            "seconds": time.monotonic() - start,
+            "peak": usage.ru_maxrss * 1024 / 1e9,
+            "resident": resident,
+            "errors": (errors.read().splitlines() or [""])[-1],
+        }
+
+
+def memory(process):
+    """GB that a process has resident."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e9
+
+
+def early_and_late(resident):
+    """Medians of the first and of the last third, after the first eighth, as texts of GB."""
+    settled = resident[len(resident) // 8 :]
+    third = max(1, len(settled) // 3)
+    return tuple(f"{np.median(part):.3f}" for part in (settled[:third], settled[-third:]))
+
+
+def lines(rows):
+    """Lines of Markdown: the latest row of every model, size and number of photos."""
+    latest = {tuple(row[k] for k in ("model", "megapixels", "photos")): row for row in rows}
+    yield "| model | photos | megapixels | peak GB | GB early | GB late | s |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    keys = ("model", "photos", "megapixels", "peak_memory", "early", "late", "seconds")
+    for row in latest.values():
+        yield f"| {' | '.join(row[key] for key in keys)} |"
+
+
+if __name__ == "__main__":
+    run_command(main)

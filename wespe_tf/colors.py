@@ -1,0 +1,50 @@
+"""Pixels of any color profile as sRGB, which the networks have learned."""
+
+import io
+
+import imagecodecs
+import numpy as np
+from PIL import ImageCms
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+# What cameras mean that say so in EXIF only.
+ADOBE_RGB = imagecodecs.cms_profile("adobergb")
+
+
+def converted(pixels, icc, space):
+    """Pixels in sRGB.
+
+    Args:
+        pixels: uint8 or uint16 array, (H, W) of grey, (H, W, 3) of RGB, (H, W, 4) of CMYK.
+        icc: their color profile, bytes.
+        space: `"GRAY"`, `"RGB"` or `"CMYK"`.
+
+    Returns:
+        (H, W, 3) array of the same dtype: `pixels` itself where they are sRGB already, None where
+        the profile says nothing of such pixels, since it is of another space, or damaged.
+    """
+    try:
+        if ImageCms.ImageCmsProfile(io.BytesIO(icc)).profile.xcolor_space.strip() != space:
+            return None
+        if space == "RGB" and _is_srgb(icc):
+            return pixels
+        return _transform(pixels, icc, space)
+    except (OSError, imagecodecs.CmsError):
+        return None
+
+
+def _is_srgb(icc):
+    """Whether a profile moves no color by more than one of 255; names tell nothing.
+
+    "Linear sRGB" has other tones, and profiles that are sRGB have many names.
+    """
+    steps = np.linspace(0, 65535, 18).astype(np.uint16)
+    colors = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
+    return np.abs(_transform(colors, icc, "RGB").astype(int) - colors).max() <= 257
+
+
+def _transform(pixels, icc, space):
+    pixels = np.ascontiguousarray(pixels)
+    return imagecodecs.cms_transform(
+        pixels, icc, SRGB, colorspace=space.lower(), outcolorspace="rgb"
+    )
