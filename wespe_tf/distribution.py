@@ -43,8 +43,12 @@ def agree(strategy, number):
     """Whether all workers have the same number; to be asked by all of them."""
     if strategy.num_replicas_in_sync == 1:
         return True
-    each = strategy.run(lambda: tf.constant([number]))
-    return len(set(strategy.gather(each, axis=0).numpy().tolist())) == 1
+
+    @tf.function
+    def numbers():
+        return strategy.gather(strategy.run(lambda: tf.constant([number])), axis=0)
+
+    return len(set(numbers().numpy().tolist())) == 1
 
 
 @contextlib.contextmanager
