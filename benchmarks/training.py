@@ -24,6 +24,7 @@ their memory is what the process grew by.
 bfloat16 is then trained from these files by itself, `steps` iterations, and the slowest of them
 told beside the median: a step that waits for data would stand out. `loop alone` is the loop around
 a step that computes nothing, batch and losses handed over: what several steps in a call could save.
+An instance norm, forward and backward, is timed against Keras's GroupNormalization.
 Without a GPU, two workers of one core each train over loopback in turn with one of one core, every
 worker the same batch. Results are appended to a CSV file; the table of the
 latest of them in a document, between its lines `<!-- training -->`, is written anew.
@@ -62,6 +63,7 @@ from wespe_tf.distribution import make_strategy
 from wespe_tf.errors import UserError, run_command
 from wespe_tf.guide import Guide
 from wespe_tf.hardware import gpus, processor
+from wespe_tf.models.layers import InstanceNormalization
 from wespe_tf.reproduce import append_row, read_rows, replace_tables
 from wespe_tf.training import build_model, set_seed_and_precision
 
@@ -74,8 +76,14 @@ COLUMNS = (
 )
 # Graphs are traced in the first iterations.
 UNTIMED = 2
-IDLE_ITERATIONS = 500
+IDLE_ITERATIONS, NORMED = 500, 30
 LOOP_ALONE = "loop alone"
+# What computes the same, of the generators' channels.
+NORM_CHANNELS = 64
+NORMS = {
+    "instance norm": InstanceNormalization,
+    "GroupNormalization": lambda: keras.layers.GroupNormalization(-1, epsilon=1e-3),
+}
 # Iterations with DPED's losses for each of the repeats: starting the authors' code takes long.
 AUTHORS_MODEL, TIMED = "iphone_orig", 3
 # So small that every iteration has the losses of the first.
@@ -135,7 +143,7 @@ def main(arguments):
         if config.reference:
             measure_dped(config, scratch, note)
         measure_workers(config, scratch, batches[0], note)
-        measure_loop(config, batches[0], note)
+        measure_parts(config, batches[0], note)
         measure_files(config, scratch, batches, note)
     replace_tables(Path(config.document), list(lines(read_rows(table))), "training")
 
@@ -227,10 +235,12 @@ def measure_workers(config, scratch, batch, note):
         )
 
 
-def measure_loop(config, batch, note):
-    """Notes a row for the loop without a step."""
-    seconds = alone(run_idle, batch, config.patch_size)
-    note(losses="", way=LOOP_ALONE, batch=batch, milliseconds=f"{1e3 * seconds:.2f}")
+def measure_parts(config, batch, note):
+    """Notes rows for the loop without a step, and for the norms."""
+    parts = {LOOP_ALONE: alone(run_idle, batch, config.patch_size)}
+    parts |= {name: alone(run_norm, name, batch, config.patch_size) for name in NORMS}
+    for name, seconds in parts.items():
+        note(losses="", way=name, batch=batch, milliseconds=f"{1e3 * seconds:.2f}")
 
 
 def measure_files(config, scratch, batches, note):
@@ -607,6 +617,27 @@ def run_idle(batch, side):
     return statistics.median(seconds_of_iterations(Idle(), data, IDLE_ITERATIONS))
 
 
+def run_norm(name, batch, side):
+    """Median seconds of a norm of `NORMS`, forward and backward, float32."""
+    norm = NORMS[name]()
+    pictures = tf.random.uniform((batch, side, side, NORM_CHANNELS))
+    norm.build(pictures.shape)
+
+    @tf.function
+    def gradients():
+        with tf.GradientTape() as tape:
+            tape.watch(pictures)
+            loss = tf.reduce_sum(norm(pictures) ** 2)
+        return tape.gradient(loss, [*norm.trainable_variables, pictures])
+
+    seconds = []
+    for _ in range(UNTIMED + NORMED):
+        start = time.perf_counter()
+        gradients()[0].numpy()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[UNTIMED:])
+
+
 def draw_batches(pipe, folder, batch, side, repeats, guided=False):
     """A process: draws batches from the folders `source` and `target` in a folder."""
     before = peak_memory()
@@ -788,11 +819,11 @@ def lines(rows):
     latest = {}
     for row in rows:
         latest[tuple(row[name] for name in ("losses", "way", "batch", "patch"))] = row
-    idle = [row for row in latest.values() if row["way"] == LOOP_ALONE]
+    parts = {row["way"]: row for row in latest.values() if row["milliseconds"]}
     yield "| losses | way | batch, patch | patches/s | times tf1 | share | slowest | GB | first |"
     yield "|---|---|---|---:|---:|---:|---:|---:|---:|"
     for row in latest.values():
-        if row in idle:
+        if row["milliseconds"]:
             continue
         cells = [
             *(row["losses"] or "–", row["way"], f"{row['batch']}, {row['patch']}"),
@@ -801,15 +832,15 @@ def lines(rows):
         ]
         yield f"| {' | '.join(cells)} |"
     ours = [row for row in latest.values() if row["way"] == "bfloat16"]
-    if idle and ours:
-        yield from idle_lines(idle[-1], ours)
+    if parts and ours:
+        yield from part_lines(parts, ours)
     if ours:
         yield from all_reduce_lines(ours)
 
 
-def idle_lines(idle, rows):
-    """Lines of Markdown: what the loop costs beside the steps."""
-    milliseconds = float(idle["milliseconds"])
+def part_lines(parts, rows):
+    """Lines of Markdown: what the loop costs beside the steps, and a norm beside another."""
+    milliseconds = float(parts[LOOP_ALONE]["milliseconds"])
     shares = [
         f"{milliseconds / 1e3 * float(row['patches_per_second']) / int(row['batch']):.2%} at batch "
         f"{row['batch']}"
@@ -820,6 +851,13 @@ def idle_lines(idle, rows):
         f"The loop alone, which hands over a batch and reads {len(LOSSES)} losses, takes "
         f"{milliseconds:.2f} ms an iteration: of the bfloat16 steps above {', '.join(shares)}. "
         "Several steps in a call would save no more."
+    )
+    norms = [f"{parts[name]['milliseconds']} ms ({name})" for name in NORMS]
+    batch, side = (parts[LOOP_ALONE][name] for name in ("batch", "patch"))
+    yield ""
+    yield (
+        f"A norm of {NORM_CHANNELS} channels, forward and backward, batch {batch}, patches of "
+        f"{side}: {', '.join(norms)}."
     )
 
 

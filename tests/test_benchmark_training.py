@@ -162,11 +162,14 @@ class TestLines:
             {**self.ROW, "way": "bfloat16", "patches_per_second": "20", "all_reduced": "1"},
             {**self.ROW, "losses": "", "way": training.LOOP_ALONE, "milliseconds": "2.00"},
         ]
+        norms = {"instance norm": "3.00", "GroupNormalization": "4.00"}
+        rows += [{**self.ROW, "way": way, "milliseconds": taken} for way, taken in norms.items()]
         lines = list(training.lines(rows))
         # Of a step of 500 ms; and the loop is none of the ways.
         told = "takes 2.00 ms an iteration: of the bfloat16 steps above 0.40% at batch 10."
         assert len([line for line in lines if told in line]) == 1
-        assert not [line for line in lines if line.startswith(f"| – | {training.LOOP_ALONE}")]
+        assert "of 100: 3.00 ms (instance norm), 4.00 ms (GroupNormalization)." in "".join(lines)
+        assert not [line for line in lines if line.startswith("|") and "loop" in line]
 
     def test_time_to_exchange_gradients(self):
         row = {"way": "bfloat16", "patches_per_second": "20", "all_reduced": str(10**8)}
@@ -185,6 +188,12 @@ def test_iterations_are_timed_without_those_that_trace():
     data = tf.data.Dataset.from_tensors(training.random_batch(BATCH, SIDE)).repeat()
     seconds = training.seconds_of_iterations(model, data, 5)
     assert len(seconds) == 5 and 0 < max(seconds) < 0.2
+
+
+def test_norms_compute_the_same(rng):
+    pictures = rng.random((BATCH, 9, 8, 6)).astype(np.float32)
+    first, second = (make()(pictures) for make in training.NORMS.values())
+    np.testing.assert_allclose(first, second, atol=1e-4)
 
 
 @pytest.mark.slow
