@@ -145,7 +145,9 @@ class Recorder(keras.callbacks.Callback):
         try:
             yield
         except tf.errors.OpError as error:
-            path, reason = self.run.path / "tensorboard", str(error.message).splitlines()[0]
+            # "{{node of the graph}} file; reason", and more lines.
+            reason = error.message.splitlines()[0].rpartition("; ")[2]
+            path = self.run.path / "tensorboard"
             raise UserError(f"{path}: cannot be written ({reason})") from error
 
     def _evaluate(self):
