@@ -514,6 +514,23 @@ class TestSaving:
         again.open()
         assert log.path.read_bytes() == before and again.rows() == [{"iteration": "3"}]
 
+    def test_lost_checkpoints_do_not_begin_the_run_anew(self, run, model, capsys):
+        log = Log(run.path / "log.csv", ["iteration"])
+        checkpoints = checkpoints_of(run, model, log=log)
+        for iteration in (None, 0):  # No log yet; no iteration in it.
+            if iteration == 0:
+                log.open()
+                log.write({"iteration": 0})
+            assert training.restore(checkpoints, run, tf.distribute.get_strategy()) is None
+            assert capsys.readouterr().out.endswith("no checkpoint yet; the run begins anew\n")
+        log.write({"iteration": 1})
+        with pytest.raises(UserError) as caught:
+            training.restore(checkpoints, run, tf.distribute.get_strategy())
+        assert str(caught.value) == (
+            "models/mine/checkpoints: no checkpoint, but models/mine/log.csv tells of iterations; "
+            "a new run takes another name"
+        )
+
     def test_a_checkpoint_brings_the_schedule_back(self, run):
         config = tiny("w_guide=0", "schedule=balance", "balance_begin=2")
         first, second = make_schedule(config), make_schedule(config)

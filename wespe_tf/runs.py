@@ -142,6 +142,11 @@ class Log(tf.train.experimental.PythonState):
                 left = left[self.file.write(left) :]
         self.lines.append(text.getvalue())
 
+    def iterations_on_disk(self):
+        """How many the file tells of, whatever else it holds."""
+        lines = self.path.read_bytes().splitlines() if self.path.exists() else []
+        return max(0, len(lines) - 2)  # Of names, and of the evaluation before the first one.
+
     def close(self):
         """Closes the file."""
         self.file.close()
@@ -193,6 +198,7 @@ class Checkpoints:
             schedule=ScheduleState(schedule),
             log=log,
         )
+        self.log = log
         self.folder = Path(run) / "checkpoints"
         self.keep = keep
 

@@ -236,7 +236,7 @@ def restore(checkpoints, run, strategy):
         Its iteration; None where there is none.
 
     Raises:
-        UserError: if another worker has found another one.
+        UserError: if another worker has found another one, or if there is none although there were.
     """
     done = checkpoints.restore()
     if not agree(strategy, -1 if done is None else done):
@@ -245,6 +245,11 @@ def restore(checkpoints, run, strategy):
             "expected a folder that all of them share"
         )
     if done is None:
+        if checkpoints.log.iterations_on_disk():
+            raise UserError(
+                f"{checkpoints.folder}: no checkpoint, but {checkpoints.log.path} tells of "
+                "iterations; a new run takes another name"
+            )
         print(f"{run.path}: no checkpoint yet; the run begins anew")
     return done
 
