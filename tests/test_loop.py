@@ -382,7 +382,9 @@ class TestTwoWorkers:
             (folder / "models" / "mine").mkdir(parents=True)
             (folder / "models" / "mine" / "config.yaml").write_text(to_yaml(config))
         with RunFolder(mine / "models" / "mine") as run:
-            checkpoints_of(run, build_model(config), log=Log("log.csv", COLUMNS)).save(3)
+            log = Log(run.path / "log.csv", COLUMNS)
+            log.open()
+            checkpoints_of(run, build_model(config), log=log).save(3)
         workers = start_workers([mine, other], "resume=true")
         assert [worker.wait(120) for worker in workers] == [2, 2]
         for index, folder in enumerate((mine, other)):

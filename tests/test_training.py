@@ -71,7 +71,9 @@ def tiny(*arguments):
 
 def checkpoints_of(run, model, schedule=None, log=None):
     """The `Checkpoints` of a run with a new log, of which two stay."""
-    log = log or Log(run.path / "log.csv", ["iteration"])
+    if log is None:
+        log = Log(run.path / "log.csv", ["iteration"])
+        log.open()
     return Checkpoints(run.path, model, schedule or Simultaneous(), log, 2)
 
 

@@ -110,19 +110,19 @@ class Log(tf.train.experimental.PythonState):
     def __init__(self, path, columns):
         self.path = Path(path)
         self.columns = columns
-        self.lines = []
+        self.restored = b""
 
     def open(self):
-        """Writes the file anew with the lines so far; later ones are added to it.
+        """Writes the file anew with what a checkpoint brought back; other lines are added to it.
 
         Raises:
             UserError: if it cannot be written.
         """
-        write_atomically(self.path, "".join(self.lines).encode())
+        write_atomically(self.path, self.restored)
         with self._written():
             # Unbuffered: what could not be written would fail again at the end.
             self.file = open(self.path, "ab", buffering=0)
-        if not self.lines:
+        if not self.restored:
             self.write({name: name for name in self.columns})
 
     def write(self, row):
@@ -140,7 +140,6 @@ class Log(tf.train.experimental.PythonState):
         with self._written():
             while left:
                 left = left[self.file.write(left) :]
-        self.lines.append(text.getvalue())
 
     def iterations_on_disk(self):
         """How many the file tells of, whatever else it holds."""
@@ -152,16 +151,16 @@ class Log(tf.train.experimental.PythonState):
         self.file.close()
 
     def rows(self):
-        """The lines so far as dictionaries of text."""
-        return list(csv.DictReader(self.lines))
+        """The lines that a checkpoint brought back, as dictionaries of text."""
+        return list(csv.DictReader(self.restored.decode().splitlines()))
 
     def serialize(self):
-        """The lines so far as one text."""
-        return "".join(self.lines)
+        """What the file holds, which in memory would grow with the run."""
+        return self.path.read_bytes()
 
-    def deserialize(self, text):
+    def deserialize(self, content):
         """Restores what `serialize` gave; the file is as it was until `open`."""
-        self.lines = text.decode().splitlines(keepends=True)
+        self.restored = content
 
     @contextlib.contextmanager
     def _written(self):
