@@ -4,9 +4,9 @@
 
 Half of the kills (SIGKILL) come at a random moment of the run, warm start included, the others as
 soon as a random one of its checkpoints begins to be written. Every run is then resumed until it
-ends, and must have the weights, the optimizers' moments and the log of a run that was never
-stopped, bit for bit. Appends a row for each to a CSV file and writes the table of a document anew.
-Exits with status 1 if one has other weights.
+ends, and must have the weights, the optimizers' moments, the generators' files and the log of a run
+that was never stopped, bit for bit. Appends a row for each to a CSV file and writes the table of a
+document anew. Exits with status 1 if one has other weights.
 """
 
 import dataclasses
@@ -17,12 +17,14 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from wespe_tf.config import help_text, load, setting
 from wespe_tf.errors import UserError, run_command
+from wespe_tf.models.generator import Generator  # noqa: F401 (Keras looks it up)
 from wespe_tf.reproduce import append_row, read_rows, replace_tables
 
 SETTINGS = [
@@ -31,6 +33,13 @@ SETTINGS = [
     *("border=4", "batch_size=2", "warm_start_iters=20", "num_train_iters=60", "eval_step=5"),
 ]
 COLUMNS = ("seed", "kill", "moment", "seconds", "iteration", "checkpoint", "resumed", "identical")
+MOMENTS = {
+    "start": "before it had a folder: started again",
+    "random": "at a random moment",
+    "checkpoint": "within a checkpoint's writing",
+    "written": "just after one was written",
+    "end": "after the end",
+}
 ROOT = Path(__file__).resolve().parent.parent
 USAGE = "usage: python benchmarks/kill.py [key=value …]"
 
@@ -97,28 +106,46 @@ def kill_one(number, output, settings, rng, duration):
     begin = time.monotonic()
     process = start(output, run, settings)
     if number % 2:
-        moment, wanted = "checkpoint", int(rng.integers(1, 12))
-        wait_until(process, lambda: writing(folder, 5 * wanted))
+        planned, wanted = "checkpoint", 5 * int(rng.integers(1, 12))
+        wait_until(process, lambda: writing(folder, wanted))
     else:
-        moment, wanted = "random", rng.uniform(0.3, 1.0) * duration
+        planned, wanted = "random", rng.uniform(0.3, 1.0) * duration
         wait_until(process, lambda: time.monotonic() - begin > wanted)
     process.send_signal(signal.SIGKILL)
     process.wait()
     seconds = time.monotonic() - begin
     lines = read_rows(folder / "log.csv")
     kept = tf.train.latest_checkpoint(str(folder / "checkpoints"))
-    done = (folder / "summary.json").exists()
-    # A run killed before it had a folder has nothing to resume.
-    resumed = start(output, run, ["resume=true"] if folder.exists() else settings).wait()
+    kept = None if kept is None else int(kept.rpartition("-")[2])
+    moment = moment_of(folder, planned, wanted, kept)
+    resumed = start(output, run, settings if moment == "start" else ["resume=true"]).wait()
     return {
         "kill": number,
-        "moment": "after the end" if done else moment,
+        "moment": moment,
         "seconds": f"{seconds:.1f}",
         "iteration": lines[-1]["iteration"] if lines else "",
-        "checkpoint": "" if kept is None else kept.rpartition("-")[2],
+        "checkpoint": "" if kept is None else kept,
         "resumed": resumed == 0,
         "identical": resumed == 0 and state(folder) == state(output / "models" / "whole"),
     }
+
+
+def moment_of(folder, planned, wanted, kept):
+    """When a run was killed, one of `MOMENTS`.
+
+    Args:
+        folder: of the run.
+        planned: `"random"` or `"checkpoint"`.
+        wanted: the iteration of that checkpoint.
+        kept: the one of the newest checkpoint that was complete, or None.
+    """
+    if not folder.exists():
+        return "start"
+    if (folder / "summary.json").exists():
+        return "end"
+    if planned == "checkpoint" and kept is not None and kept >= wanted:
+        return "written"
+    return planned
 
 
 def writing(folder, iteration):
@@ -133,14 +160,18 @@ def wait_until(process, condition):
 
 
 def state(folder):
-    """Values of the last checkpoint by name, and the log without its times, to be compared."""
+    """What is compared: values of the last checkpoint by name, the generators' weights by file,
+    and the log without its times."""
     path = tf.train.latest_checkpoint(str(folder / "checkpoints"))
     reader = tf.train.load_checkpoint(path)
     values = {
         name: np.asarray(reader.get_tensor(name)).tobytes()
         for name in reader.get_variable_to_shape_map()
-        if "OBJECT_GRAPH" not in name and "save_counter" not in name
+        if not name.startswith(("_CHECKPOINTABLE", "log/"))
     }
+    for file in ("generator.keras", "generator_best.keras"):
+        weights = keras.saving.load_model(folder / file).get_weights()
+        values[file] = [array.tobytes() for array in weights]
     log = [
         {k: v for k, v in row.items() if k != "seconds"} for row in read_rows(folder / "log.csv")
     ]
@@ -151,11 +182,10 @@ def lines(rows):
     """Lines of Markdown: how many were killed at which moments, and what came of them."""
     yield "| killed | runs | resumed | identical in the end |"
     yield "|---|---:|---:|---:|"
-    names = {"random": "at a random moment", "checkpoint": "within a checkpoint's writing"}
     for moment in dict.fromkeys(row["moment"] for row in rows):
         here = [row for row in rows if row["moment"] == moment]
         counts = [sum(row[name] == "True" for row in here) for name in ("resumed", "identical")]
-        yield f"| {names.get(moment, moment)} | {len(here)} | {counts[0]} | {counts[1]} |"
+        yield f"| {MOMENTS[moment]} | {len(here)} | {counts[0]} | {counts[1]} |"
 
 
 if __name__ == "__main__":

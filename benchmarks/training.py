@@ -19,16 +19,25 @@ against the graph here.
 The share is of this machine's fastest matrix multiplication in the way's precision, and counts the
 arithmetic that an iteration cannot do without: `operations`. Pipelines are asked for batches with
 nobody training. Their patches per second, as those of the ways, are pairs: one of each domain;
-their memory is what the process grew by. Results are appended to a CSV file; the table of the
+their memory is what the process grew by.
+
+bfloat16 is then trained from these files by itself, `steps` iterations, and the slowest of them
+told beside the median: a step that waits for data would stand out. `loop alone` is the loop around
+a step that computes nothing, batch and losses handed over: what several steps in a call could save.
+An instance norm, forward and backward, is timed against Keras's GroupNormalization.
+Without a GPU, two workers of one core each train over loopback in turn with one of one core, every
+worker the same batch. Results are appended to a CSV file; the table of the
 latest of them in a document, between its lines `<!-- training -->`, is written anew.
 """
 
 import contextlib
 import dataclasses
+import json
 import math
 import multiprocessing
 import os
 import resource
+import socket
 import statistics
 import sys
 import tempfile
@@ -43,24 +52,38 @@ import tensorflow as tf
 from PIL import Image
 
 from benchmarks import compare_reference as compare
-from benchmarks.photos import multiply, processor
+from benchmarks.photos import multiply
 from benchmarks.plain_graph import PlainDPED, PlainWESPE
 from tests import plain
 from wespe_tf import loop
+from wespe_tf.callbacks import LOSSES
 from wespe_tf.config import TrainConfig, help_text, load, setting
 from wespe_tf.data.pipeline import PatchStream, training_data
+from wespe_tf.distribution import make_strategy
 from wespe_tf.errors import UserError, run_command
+from wespe_tf.guide import Guide
+from wespe_tf.hardware import gpus, processor
+from wespe_tf.models.layers import InstanceNormalization
 from wespe_tf.reproduce import append_row, read_rows, replace_tables
 from wespe_tf.training import build_model, set_seed_and_precision
 
 HERE = Path(__file__).resolve().parent
 USAGE = "usage: python -m benchmarks.training [key=value …]"
 COLUMNS = (
-    *("date", "processor", "cores", "losses", "way", "batch", "patch", "patches_per_second"),
+    *("date", "processor", "cores", "gpu", "losses", "way", "batch", "patch", "patches_per_second"),
     *("times_tf1", "peak_share", "peak_memory", "all_reduced", "first_batch"),
+    *("slowest", "milliseconds"),
 )
 # Graphs are traced in the first iterations.
 UNTIMED = 2
+IDLE_ITERATIONS, NORMED = 500, 30
+LOOP_ALONE = "loop alone"
+# What computes the same, of the generators' channels.
+NORM_CHANNELS = 64
+NORMS = {
+    "instance norm": InstanceNormalization,
+    "GroupNormalization": lambda: keras.layers.GroupNormalization(-1, epsilon=1e-3),
+}
 # Iterations with DPED's losses for each of the repeats: starting the authors' code takes long.
 AUTHORS_MODEL, TIMED = "iphone_orig", 3
 # So small that every iteration has the losses of the first.
@@ -83,6 +106,7 @@ class Settings:
     batches: str = setting("10,30", "patches of each domain in a batch, with commas between them")
     patch_size: int = setting(100, "side of the patches", "pixels", at_least=32)
     repeats: int = setting(5, "timings of every way", at_least=1)
+    steps: int = setting(60, "iterations that are trained from files", at_least=2)
     patches: int = setting(160_000, "JPEG patches of each domain on disk", at_least=1)
     reference: str = setting("", "checkout of the authors' repository, aiff22/DPED, or none")
     csv: str = setting(str(HERE / "training.csv"), "results are appended to it")
@@ -105,7 +129,8 @@ def main(arguments):
 
     def note(**row):
         machine = {"date": date.today().isoformat(), "processor": processor()}
-        row = {**machine, "cores": os.cpu_count(), "patch": config.patch_size, **row}
+        machine |= {"cores": os.cpu_count(), "gpu": ", ".join(gpus())}
+        row = {**machine, "patch": config.patch_size, **row}
         append_row(table, COLUMNS, row)
         print("  ".join(f"{key}={value}" for key, value in row.items()), flush=True)
 
@@ -117,7 +142,9 @@ def main(arguments):
             measure_steps(config, scratch, batch, peaks, note)
         if config.reference:
             measure_dped(config, scratch, note)
-        measure_pipelines(config, scratch, batches, note)
+        measure_workers(config, scratch, batches[0], note)
+        measure_parts(config, batches[0], note)
+        measure_files(config, scratch, batches, note)
     replace_tables(Path(config.document), list(lines(read_rows(table))), "training")
 
 
@@ -178,27 +205,82 @@ def measure_dped(config, scratch, note):
         )
 
 
-def measure_pipelines(config, scratch, batches, note):
-    """Notes a row for every source of patches and batch size."""
+def measure_workers(config, scratch, batch, note):
+    """Notes two rows: a worker that has one core, and two workers that have one each."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if len(cores) < 2 or gpus():
+        return
+    cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    arguments = scratch, batch, config.patch_size, config.repeats + UNTIMED
+    timings = {1: [], 2: []}
+    with contextlib.ExitStack() as stack:
+        teams = {
+            1: [Worker(train_on_core, *arguments, cores[0])],
+            2: [Worker(train_on_core, *arguments, cores[k], cluster, k) for k in range(2)],
+        }
+        for worker in teams[1] + teams[2]:
+            stack.enter_context(worker)
+        for _ in range(UNTIMED + config.repeats):
+            for size, team in teams.items():
+                for worker in team:
+                    worker.pipe.send("go")
+                timings[size].append(max([worker.receive() for worker in team]))
+    for size, found in timings.items():
+        seconds = statistics.median(found[UNTIMED:])
+        note(
+            losses="WESPE",
+            way=f"float32, {size} × 1 core",
+            batch=size * batch,
+            patches_per_second=f"{size * batch / seconds:.2f}",
+        )
+
+
+def measure_parts(config, batch, note):
+    """Notes rows for the loop without a step, and for the norms."""
+    parts = {LOOP_ALONE: alone(run_idle, batch, config.patch_size)}
+    parts |= {name: alone(run_norm, name, batch, config.patch_size) for name in NORMS}
+    for name, seconds in parts.items():
+        note(losses="", way=name, batch=batch, milliseconds=f"{1e3 * seconds:.2f}")
+
+
+def measure_files(config, scratch, batches, note):
+    """Notes rows for every source of patches and batch size: drawn, and trained on."""
     folders = {
         f"{config.patches} JPEG patches": make_patches(scratch, config.patch_size, config.patches),
         f"{PHOTOS} JPEG photos": make_photos(scratch),
     }
     for batch in batches:
-        ways = {
-            name: (draw_batches, folder, batch, config.patch_size, config.repeats)
-            for name, folder in folders.items()
-        }
-        timings, reports = race(ways, config.repeats, untimed=0)
-        for name, found in timings.items():
+        measure_pipelines(config, folders, batch, note)
+        for name, folder in folders.items():
+            found = alone(train_on_files, folder, batch, config.patch_size, config.steps)
+            median = statistics.median(found)
             note(
-                losses="",
-                way=name,
+                losses="WESPE",
+                way=f"bfloat16, {name}",
                 batch=batch,
-                patches_per_second=f"{DRAWN / statistics.median(found):.0f}",
-                peak_memory=f"{reports[name]['peak_memory']:.2f}",
-                first_batch=f"{reports[name]['first_batch']:.1f}",
+                patches_per_second=f"{batch / median:.2f}",
+                slowest=f"{max(found) / median:.2f}",
             )
+
+
+def measure_pipelines(config, folders, batch, note):
+    """Notes rows for drawing batches from every folder, and from the last with a guide."""
+    ways = {
+        name: (draw_batches, folder, batch, config.patch_size, config.repeats)
+        for name, folder in folders.items()
+    }
+    last = list(folders)[-1]
+    ways[f"{last}, with guide"] = (*ways[last], True)
+    timings, reports = race(ways, config.repeats, untimed=0)
+    for name, found in timings.items():
+        note(
+            losses="",
+            way=name,
+            batch=batch,
+            patches_per_second=f"{DRAWN / statistics.median(found):.0f}",
+            peak_memory=f"{reports[name]['peak_memory']:.2f}",
+            first_batch=f"{reports[name]['first_batch']:.1f}",
+        )
 
 
 def race(ways, repeats, untimed=UNTIMED):
@@ -299,12 +381,15 @@ def parameters(networks):
 class Worker:
     """A process that runs a function of this file and answers through a pipe; a context.
 
+    On a GPU it takes memory as it needs it: TensorFlow's first process would take all there is.
+
     Args:
         function: called with the process's end of the pipe and the arguments.
         arguments: its other arguments.
     """
 
     def __init__(self, function, *arguments):
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         context = multiprocessing.get_context("spawn")
         self.name = function.__name__
         self.pipe, other = context.Pipe()
@@ -335,6 +420,15 @@ class Worker:
         except EOFError as error:
             self.process.join()
             raise UserError(f"{self.name}: ended with status {self.process.exitcode}") from error
+
+
+def free_ports(count):
+    """Ports of this machine on which nobody listens."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("localhost", 0))
+        return [one.getsockname()[1] for one in sockets]
 
 
 def alone(function, *arguments):
@@ -402,6 +496,13 @@ def vgg_variables(vgg):
     return found
 
 
+def assign(model, weights):
+    """Gives a `WESPE` the values of arrays by network and by name."""
+    for network, variables in variables_of(model).items():
+        for name, variable in variables.items():
+            variable.assign(weights[network][name])
+
+
 def draw_weights(scratch, side):
     """Writes the values that all ways start from."""
     networks = variables_of(make_model("float32", 1, side))
@@ -463,22 +564,87 @@ def train_keras(pipe, scratch, batch, side, iterations):
 def train_ours(pipe, scratch, batch, side, iterations, precision):
     """A process: trains as `train.py` does."""
     model = make_model(precision, batch, side)
-    weights = load_weights(scratch)
-    for network, variables in variables_of(model).items():
-        for name, variable in variables.items():
-            variable.assign(weights[network][name])
+    assign(model, load_weights(scratch))
     data = tf.data.Dataset.from_tensors(random_batch(batch, side)).repeat()
     turns = Turns(pipe)
     loop.fit(model, data, iterations, iterations, [turns], verbose=0)
     turns.report()
 
 
-def draw_batches(pipe, folder, batch, side, repeats):
+def train_on_core(pipe, scratch, batch, side, iterations, core, cluster=None, index=0):
+    """A process: trains in float32 on one core, by itself or as a worker of a cluster."""
+    os.sched_setaffinity(0, {core})
+    if cluster is not None:
+        task = {"type": "worker", "index": index}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
+    strategy = make_strategy("none" if cluster is None else "multi_worker")
+    with strategy.scope():
+        model = make_model("float32", batch, side)
+    assign(model, load_weights(scratch))
+    data = strategy.distribute_datasets_from_function(
+        lambda _: tf.data.Dataset.from_tensors(random_batch(batch, side)).repeat()
+    )
+    loop.fit(model, data, iterations, iterations, [Turns(pipe)], verbose=0)
+
+
+def train_on_files(folder, batch, side, steps):
+    """Seconds of each iteration of bfloat16 on the folders `source` and `target` in a folder."""
+    streams = [PatchStream(folder / name, side, 0, name) for name in ("source", "target")]
+    model = make_model("bfloat16", batch, side)
+    return seconds_of_iterations(model, training_data(*streams, batch), steps)
+
+
+def seconds_of_iterations(model, data, count):
+    """Seconds of each of so many iterations, from the end of one to the end of the next."""
+    ends, iterations = [], 1 + UNTIMED + count
+    clock = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter())
+    )
+    loop.fit(model, data, iterations, iterations, [clock], verbose=0)
+    return np.diff(ends)[UNTIMED:].tolist()
+
+
+class Idle(keras.Model):
+    """A model whose step takes a batch and gives as many losses as a `WESPE`'s, nothing else."""
+
+    def train_step(self, data):
+        return {name: tf.cast(data[0][0, 0, 0, 0], tf.float32) for name in LOSSES}
+
+
+def run_idle(batch, side):
+    """Median seconds of an iteration whose step computes nothing."""
+    data = tf.data.Dataset.from_tensors(random_batch(batch, side)).repeat()
+    return statistics.median(seconds_of_iterations(Idle(), data, IDLE_ITERATIONS))
+
+
+def run_norm(name, batch, side):
+    """Median seconds of a norm of `NORMS`, forward and backward, float32."""
+    norm = NORMS[name]()
+    pictures = tf.random.uniform((batch, side, side, NORM_CHANNELS))
+    norm.build(pictures.shape)
+
+    @tf.function
+    def gradients():
+        with tf.GradientTape() as tape:
+            tape.watch(pictures)
+            loss = tf.reduce_sum(norm(pictures) ** 2)
+        return tape.gradient(loss, [*norm.trainable_variables, pictures])
+
+    seconds = []
+    for _ in range(UNTIMED + NORMED):
+        start = time.perf_counter()
+        gradients()[0].numpy()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[UNTIMED:])
+
+
+def draw_batches(pipe, folder, batch, side, repeats, guided=False):
     """A process: draws batches from the folders `source` and `target` in a folder."""
     before = peak_memory()
     start = time.perf_counter()
     streams = [PatchStream(folder / name, side, 0, name) for name in ("source", "target")]
-    batches = iter(training_data(*streams, batch))
+    guide = Guide.fit(*(stream.readable for stream in streams)) if guided else None
+    batches = iter(training_data(*streams, batch, guide))
     next(batches)
     first_batch = time.perf_counter() - start
     for _ in range(repeats):
@@ -653,18 +819,46 @@ def lines(rows):
     latest = {}
     for row in rows:
         latest[tuple(row[name] for name in ("losses", "way", "batch", "patch"))] = row
-    yield "| losses | way | batch, patch | patches/s | times tf1 | share | GB | first batch |"
-    yield "|---|---|---|---:|---:|---:|---:|---:|"
+    parts = {row["way"]: row for row in latest.values() if row["milliseconds"]}
+    yield "| losses | way | batch, patch | patches/s | times tf1 | share | slowest | GB | first |"
+    yield "|---|---|---|---:|---:|---:|---:|---:|---:|"
     for row in latest.values():
+        if row["milliseconds"]:
+            continue
         cells = [
             *(row["losses"] or "–", row["way"], f"{row['batch']}, {row['patch']}"),
-            *(row[name] for name in ("patches_per_second", "times_tf1", "peak_share")),
+            *(row[name] for name in ("patches_per_second", "times_tf1", "peak_share", "slowest")),
             *(row["peak_memory"], f"{row['first_batch']} s" if row["first_batch"] else ""),
         ]
         yield f"| {' | '.join(cells)} |"
     ours = [row for row in latest.values() if row["way"] == "bfloat16"]
+    if parts and ours:
+        yield from part_lines(parts, ours)
     if ours:
         yield from all_reduce_lines(ours)
+
+
+def part_lines(parts, rows):
+    """Lines of Markdown: what the loop costs beside the steps, and a norm beside another."""
+    milliseconds = float(parts[LOOP_ALONE]["milliseconds"])
+    shares = [
+        f"{milliseconds / 1e3 * float(row['patches_per_second']) / int(row['batch']):.2%} at batch "
+        f"{row['batch']}"
+        for row in rows
+    ]
+    yield ""
+    yield (
+        f"The loop alone, which hands over a batch and reads {len(LOSSES)} losses, takes "
+        f"{milliseconds:.2f} ms an iteration: of the bfloat16 steps above {', '.join(shares)}. "
+        "Several steps in a call would save no more."
+    )
+    norms = [f"{parts[name]['milliseconds']} ms ({name})" for name in NORMS]
+    batch, side = (parts[LOOP_ALONE][name] for name in ("batch", "patch"))
+    yield ""
+    yield (
+        f"A norm of {NORM_CHANNELS} channels, forward and backward, batch {batch}, patches of "
+        f"{side}: {', '.join(norms)}."
+    )
 
 
 def all_reduce_lines(rows):

@@ -1,5 +1,7 @@
 """benchmarks/training.py: every way computes the same, and the arithmetic is counted right."""
 
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -153,13 +155,45 @@ class TestLines:
             {**self.ROW, "way": "float32", "patches_per_second": "2.00"},
         ]
         lines = list(training.lines(rows))
-        assert lines[2:] == ["| WESPE | float32 | 10, 100 | 2.00 |  |  |  |  |"]
+        assert lines[2:] == ["| WESPE | float32 | 10, 100 | 2.00 |  |  |  |  |  |"]
+
+    def test_share_of_the_loop_alone(self):
+        rows = [
+            {**self.ROW, "way": "bfloat16", "patches_per_second": "20", "all_reduced": "1"},
+            {**self.ROW, "losses": "", "way": training.LOOP_ALONE, "milliseconds": "2.00"},
+        ]
+        norms = {"instance norm": "3.00", "GroupNormalization": "4.00"}
+        rows += [{**self.ROW, "way": way, "milliseconds": taken} for way, taken in norms.items()]
+        lines = list(training.lines(rows))
+        # Of a step of 500 ms; and the loop is none of the ways.
+        told = "takes 2.00 ms an iteration: of the bfloat16 steps above 0.40% at batch 10."
+        assert len([line for line in lines if told in line]) == 1
+        assert "of 100: 3.00 ms (instance norm), 4.00 ms (GroupNormalization)." in "".join(lines)
+        assert not [line for line in lines if line.startswith("|") and "loop" in line]
 
     def test_time_to_exchange_gradients(self):
         row = {"way": "bfloat16", "patches_per_second": "20", "all_reduced": str(10**8)}
         lines = list(training.lines([{**self.ROW, **row}]))
         # 2·100 MB at 1.25 GB/s are 160 ms, of a step of 500 ms.
         assert "| 10 Gbit/s Ethernet | 160.0 | 32.00% |" in lines
+
+
+def test_iterations_are_timed_without_those_that_trace():
+    def step(data):
+        time.sleep(0.2 if tf.inside_function() else 0)
+        return {"generator": tf.zeros(())}
+
+    model = training.Idle()
+    model.train_step = step
+    data = tf.data.Dataset.from_tensors(training.random_batch(BATCH, SIDE)).repeat()
+    seconds = training.seconds_of_iterations(model, data, 5)
+    assert len(seconds) == 5 and 0 < max(seconds) < 0.2
+
+
+def test_norms_compute_the_same(rng):
+    pictures = rng.random((BATCH, 9, 8, 6)).astype(np.float32)
+    first, second = (make()(pictures) for make in training.NORMS.values())
+    np.testing.assert_allclose(first, second, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -167,3 +167,21 @@ class TestEnhance:
         assert enhanced.dtype == np.uint8 and enhanced.shape == paired.source.shape
         for answer, crop in list(zip(enhanced, paired.source))[::16]:
             np.testing.assert_array_equal(answer, enhance(generator, crop))
+
+    def test_traces_the_generator_once(self, paired, monkeypatch):
+        generator = Generator(width=4, blocks=1, init="identity")
+        generator.build((None, None, None, 3))
+        traced, call = [], Generator.call
+
+        def noted(self, *args, **kwargs):
+            traced.append(self)
+            return call(self, *args, **kwargs)
+
+        monkeypatch.setattr(Generator, "call", noted)
+        before = paired.enhance(generator)
+        for variable in generator.trainable_variables:
+            variable.assign(0 * variable)
+        after = paired.enhance(generator)
+        assert traced == [generator]
+        # And sees what has been learnt in between.
+        assert (after != before).any()

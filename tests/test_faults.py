@@ -5,6 +5,7 @@ with another reason ("File too large").
 """
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -15,14 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.test_training import TINY, make_data, read_log, read_summary, tiny
-from wespe_tf import training
-from wespe_tf.callbacks import Recorder
+from tests.test_training import TINY, checkpoints_of, make_data, read_log, read_summary, tiny
+from wespe_tf import images, training
+from wespe_tf.callbacks import COLUMNS, Recorder
 from wespe_tf.data.pipeline import PatchStream
 from wespe_tf.errors import UserError
 from wespe_tf.images import write_picture
-from wespe_tf.runs import Checkpoints, RunFolder
-from wespe_tf.schedule import Simultaneous
+from wespe_tf.runs import Checkpoints, Log, RunFolder
+from wespe_tf.schedule import BOTH, Simultaneous
 from wespe_tf.training import build_model, check_data
 
 
@@ -44,10 +45,20 @@ def run(tmp_path, monkeypatch):
         yield run
 
 
+@pytest.fixture
+def recorder(run, monkeypatch):
+    """A `Recorder` that does not evaluate, on a log in memory."""
+    monkeypatch.setattr(Recorder, "_evaluate", Recorder._write_row)
+    log = SimpleNamespace(open=lambda: None, write=lambda row: None, close=lambda: None)
+    recorder = Recorder(run, log, None, None, Simultaneous(), "")
+    recorder.set_model(SimpleNamespace(turn=BOTH))
+    return recorder
+
+
 class TestFullDisk:
     def test_checkpoint(self, run):
         model = build_model(tiny("w_guide=0"))
-        checkpoints = Checkpoints(run.path, model, Simultaneous(), 3)
+        checkpoints = checkpoints_of(run, model)
         checkpoints.save(1)
         kept = [value.copy() for value in model.generator.get_weights()]
         model.generator.set_weights([value + 1 for value in kept])
@@ -56,8 +67,7 @@ class TestFullDisk:
         message = str(caught.value)
         assert message.startswith("models/mine/checkpoints: cannot be written (")
         assert "File too large" in message and "\n" not in message
-        again = Checkpoints(run.path, model, Simultaneous(), 3)
-        assert again.restore() == 1
+        assert checkpoints_of(run, model).restore() == 1
         for pair in zip(model.generator.get_weights(), kept):
             np.testing.assert_array_equal(*pair)
 
@@ -81,16 +91,25 @@ class TestFullDisk:
         assert (tmp_path / "losses.png").read_bytes() == before
         assert [path.name for path in tmp_path.iterdir()] == ["losses.png"]
 
-    def test_log(self, run, monkeypatch):
-        monkeypatch.setattr(Recorder, "_evaluate", Recorder._write_row)
-        recorder = Recorder(run, None, None, Simultaneous(), "")
-        recorder.on_train_begin()
-        recorder.row = {"iteration": 1}
+    def test_log(self, run):
+        log = Log(run.path / "log.csv", COLUMNS)
+        log.open()
+        log.write({"iteration": 0})
         with full_disk(), pytest.raises(UserError) as caught:
-            recorder._write_row()
+            log.write({"iteration": 1})
         assert str(caught.value) == "models/mine/log.csv: cannot be written (File too large)"
-        recorder.on_train_end()
+        log.close()
         assert [row["iteration"] for row in read_log(run.path)] == ["0"]
+
+    @pytest.mark.parametrize("size", [0, 300])
+    def test_tensorboard(self, run, recorder, size):
+        """From the beginning, and while it writes: events are collected, and written by `close`."""
+        with full_disk(size), pytest.raises(UserError) as caught:
+            recorder.on_train_begin()
+            for number in range(9):
+                recorder.on_train_batch_end(number, {"generator": 1.0})
+            recorder.on_train_end()
+        assert str(caught.value) == "models/mine/tensorboard: cannot be written (File too large)"
 
     @pytest.mark.slow
     def test_of_a_run_that_goes_on_afterwards(self, tmp_path, make_photo, monkeypatch, capsys):
@@ -98,9 +117,9 @@ class TestFullDisk:
         monkeypatch.chdir(tmp_path)
         save = Checkpoints.save
 
-        def on_a_full_disk(self, iteration):
+        def on_a_full_disk(self, iteration, best):
             with full_disk(10_000) if iteration == 4 else contextlib.nullcontext():
-                save(self, iteration)
+                save(self, iteration, best)
 
         with monkeypatch.context() as patch:
             patch.setattr(Checkpoints, "save", on_a_full_disk)
@@ -132,6 +151,20 @@ class TestData:
         assert check_data(run, streams()) == found
         assert capsys.readouterr().out == ""
 
+    def test_that_the_disk_cannot_read(self, streams, tmp_path, monkeypatch, caplog):
+        """Of all photos of a folder: named one by one, then the folder's setting."""
+        source = streams().source
+
+        def fail(path, *_, **__):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+        monkeypatch.setattr(images.iio, "imopen", fail)
+        with pytest.raises(UserError) as caught:
+            source[0]
+        assert str(caught.value) == f"source_dir: no picture in {tmp_path / 'source'} can be read"
+        assert len(caplog.records) == 3
+        assert "0.png: not a readable picture ([Errno 5] Input/output error" in caplog.text
+
     @pytest.mark.parametrize("change", ["vanish", "appear", "grow"])
     def test_that_change_are_named(self, run, streams, tmp_path, capsys, change):
         found = check_data(run, streams())
@@ -154,6 +187,22 @@ class TestData:
         (run.path / "data.json").write_text(text)
         with pytest.raises(UserError, match="data.json: expected the digests of source and target"):
             check_data(run, streams())
+
+
+def test_a_weight_that_is_none(run, monkeypatch):
+    """Noticed before the generator or a checkpoint is written."""
+    model = build_model(tiny("w_guide=0"))
+    recorder = Recorder(run, Log(run.path / "log.csv", COLUMNS), None, None, Simultaneous(), "")
+    recorder.set_model(model)
+    recorder.iteration = 20
+    model.color_discriminator.trainable_variables[-1].assign([np.nan, 0])
+    files = sorted(run.path.iterdir())
+    with pytest.raises(UserError) as caught:
+        recorder._evaluate()
+    assert str(caught.value).startswith(
+        "iteration 20: a weight is not finite; the last checkpoint is kept. Try a smaller "
+    )
+    assert sorted(run.path.iterdir()) == files
 
 
 @pytest.mark.slow

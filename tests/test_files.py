@@ -26,7 +26,7 @@ class TestWriteAtomically:
             os.umask(previous)
         assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
 
-    @pytest.mark.parametrize("call", ["replace", "fchmod"])
+    @pytest.mark.parametrize("call", ["replace", "fchmod", "fsync"])
     def test_failure_keeps_the_earlier_file_and_leaves_nothing_else(
         self, tmp_path, monkeypatch, call
     ):
@@ -40,6 +40,13 @@ class TestWriteAtomically:
             write_atomically(tmp_path / "file", b"new")
         assert (tmp_path / "file").read_bytes() == b"old"
         assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+    def test_the_bytes_are_on_the_disk_before_the_name(self, tmp_path, monkeypatch):
+        calls = []
+        for name in ("fsync", "replace"):
+            monkeypatch.setattr(os, name, lambda *_, name=name: calls.append(name))
+        write_atomically(tmp_path / "file", b"new")
+        assert calls == ["fsync", "replace"]
 
     def test_interruption_leaves_nothing(self, tmp_path, monkeypatch):
         def interrupt(*args):

@@ -15,13 +15,18 @@ import pytest
 import tensorflow as tf
 
 from tests.models.test_wespe import SIDE, make_wespe
+from tests.test_training import checkpoints_of
 from wespe_tf import training
+from wespe_tf.callbacks import COLUMNS, LOSSES
+from wespe_tf.config import TrainConfig, load, to_yaml
 from wespe_tf.data.pipeline import PatchStream, training_data
 from wespe_tf.distribution import is_chief, make_strategy
 from wespe_tf.errors import UserError
 from wespe_tf.loop import fit
 from wespe_tf.models.wespe import WESPE
+from wespe_tf.runs import Log, RunFolder
 from wespe_tf.schedule import BOTH, DISCRIMINATORS, GENERATORS, Alternating, DynamicBalance
+from wespe_tf.training import build_model
 
 
 @pytest.fixture
@@ -71,13 +76,23 @@ class TestFit:
 
     def test_last_epoch_may_be_shorter_and_the_first_ones_done(self, data):
         notes = Notes()
-        fit(make_wespe(), data, 7, 2, [notes], first=4, verbose=0)
+        assert fit(make_wespe(), data, 7, 2, [notes], first=4, verbose=0) is False
         assert notes.events == ["begin", 0, 1, "epoch 2", 0, "epoch 3", "end"]
 
     def test_stops_when_a_callback_asks(self, data):
         notes = Notes(stop_after=2)
-        fit(make_wespe(), data, 9, 3, [notes], verbose=0)
+        assert fit(make_wespe(), data, 9, 3, [notes], verbose=0) is True
         assert notes.events == ["begin", 0, 1, "epoch 0", "end"]
+
+    def test_a_loss_that_is_none_ends_the_run(self, data):
+        model, notes = make_wespe(), Notes()
+        model.inverse_generator.trainable_variables[-1].assign(3 * [np.nan])
+        with pytest.raises(UserError) as caught:
+            fit(model, data, 7, 7, [notes], first=4, verbose=0)
+        assert str(caught.value).startswith(
+            "iteration 5: the loss content is nan; the last checkpoint is kept. Try a smaller "
+        )
+        assert notes.logs == []
 
     @pytest.mark.slow
     @pytest.mark.parametrize("side", ["generator", "discriminator"])
@@ -158,6 +173,35 @@ class TestShares:
                 np.testing.assert_array_equal(found, wanted[step][side])
 
 
+class TestCheckDistribution:
+    """Settings that several devices refuse."""
+
+    @pytest.mark.parametrize(
+        "arguments, devices, message",
+        [
+            (["batch_size=3"], 2, "batch_size=3: expected a multiple of the 2 devices"),
+            (
+                ["precision=float16", "batch_size=4"],
+                2,
+                "precision=float16: expected bfloat16 or float32 on 2 devices, which cannot share "
+                "a loss scale",
+            ),
+            (
+                ["distribute=multi_worker"],
+                1,
+                "distribute=multi_worker: expected run=NAME, the same for all workers",
+            ),
+        ],
+    )
+    def test_refused(self, arguments, devices, message):
+        with pytest.raises(UserError) as caught:
+            training.check_distribution(load(TrainConfig, arguments), devices)
+        assert str(caught.value) == message
+
+    def test_float16_on_one_device(self):
+        training.check_distribution(load(TrainConfig, ["precision=float16"]), 1)
+
+
 class TestMakeStrategy:
     def test_default_is_one_device_that_writes(self):
         strategy = make_strategy("none")
@@ -186,7 +230,7 @@ class TestMakeStrategy:
 
 SETTINGS = [
     *("generator_width=8", "generator_blocks=1", "discriminator_width=0.1", "patch_size=32"),
-    *("border=4", "batch_size=4", "num_train_iters=4", "warm_start_iters=2", "eval_step=4"),
+    *("border=4", "batch_size=4", "num_train_iters=20", "warm_start_iters=2", "eval_step=10"),
     *("learning_rate=1e-5", "discriminator_learning_rate=1e-5"),
 ]
 
@@ -201,20 +245,27 @@ def free_ports(count):
     return ports
 
 
-def start_workers(folder, ports, *settings):
-    """Processes of `train.py` on one machine, one for each port."""
+def start_workers(folders, *settings, of_the_last=()):
+    """Processes of `train.py` on one machine, one for each of their working folders."""
     script = Path(__file__).resolve().parent.parent / "train.py"
+    cluster = {"worker": [f"localhost:{port}" for port in free_ports(len(folders))]}
     workers = []
-    for index in range(len(ports)):
-        cluster = {"worker": [f"localhost:{port}" for port in ports]}
+    for index, folder in enumerate(folders):
         task = {"type": "worker", "index": index}
         environment = os.environ | {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
         command = [sys.executable, str(script), *settings, "distribute=multi_worker", "run=mine"]
-        log = open(folder / f"worker{index}.log", "w")
-        workers.append(
-            subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-        )
+        if index == len(folders) - 1:
+            command += of_the_last
+        with open(folder / f"worker{index}.log", "w") as log:
+            workers.append(
+                subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+            )
     return workers
+
+
+def last_line(log):
+    """Of what a worker said."""
+    return log.read_text().splitlines()[-1]
 
 
 @pytest.fixture
@@ -236,14 +287,15 @@ def assert_same_losses(folder, other, rtol=1e-4):
     logs = [read_log(f) for f in (folder, other)]
     count = min(map(len, logs))
     assert count >= 4
-    for name in ("generator", "content", "color", "texture", "tv", "guide", "color_disc"):
+    for name in LOSSES:
         pair = (log[name][1:count] for log in logs)
         np.testing.assert_allclose(*pair, rtol=rtol, err_msg=name)
 
 
 @pytest.mark.slow
 def test_two_devices_have_the_losses_of_one(tmp_path, new_run, monkeypatch):
-    """Discriminators with spectral norm, whose vectors every device has for itself."""
+    """With everything that looks at the whole batch; and spectral norm, whose vectors every
+    device has for itself."""
     program = (
         "import sys, tensorflow as tf\n"
         "device = tf.config.list_physical_devices('CPU')[0]\n"
@@ -252,7 +304,10 @@ def test_two_devices_have_the_losses_of_one(tmp_path, new_run, monkeypatch):
         "from wespe_tf.training import main\n"
         "main(sys.argv[1:])\n"
     )
-    settings = [*new_run, "color_norm=spectral", "texture_norm=spectral", "run=mine", "eval_step=2"]
+    settings = [*new_run, "run=mine", "num_train_iters=4", "eval_step=2"]
+    settings += ["color_norm=spectral", "texture_norm=batch", "generator_norm=batch"]
+    settings += ["content_features=vgg19", "vgg_weights=random", "content_layer=relu1_1"]
+    settings += ["content_normalise=true", "content_extra_division=true", "w_content=100"]
     folder = tmp_path / "two"
     folder.mkdir()
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
@@ -281,29 +336,62 @@ class TestTwoWorkers:
         two, one = tmp_path / "two", tmp_path / "one"
         two.mkdir()
         one.mkdir()
-        workers = start_workers(two, free_ports(2), *new_run)
+        workers = start_workers([two, two], *new_run)
         monkeypatch.chdir(one)
         training.main([*new_run, "run=mine"])
         for worker in workers:
             assert worker.wait(300) == 0, (two / "worker0.log").read_text()
         assert_same_losses(two, one)
+        assert len(read_log(two)) == 21
         assert "validation" not in (two / "worker1.log").read_text()
 
-    def test_one_that_dies_ends_the_others_and_fewer_go_on(self, tmp_path, new_run):
+    def test_one_that_dies_ends_the_others_and_any_number_goes_on(self, tmp_path, new_run):
+        one, two = [tmp_path], [tmp_path, tmp_path]
         endless = [*new_run, "num_train_iters=100000"]
-        first, second = start_workers(tmp_path, free_ports(2), *endless)
-        self.wait_for_rows(tmp_path, 6, first)
+        self.train_until(one, 3, *endless)
+        first, second = start_workers(two, "resume=true")
+        self.wait_for_rows(tmp_path, 8, first)
         second.kill()
         assert first.wait(120) == 2
-        last = (tmp_path / "worker0.log").read_text().splitlines()[-1]
-        assert last.startswith("error: distribute=multi_worker: another worker has stopped")
-
+        assert last_line(tmp_path / "worker0.log").startswith(
+            "error: distribute=multi_worker: another worker has stopped"
+        )
         rows = len(read_log(tmp_path)) + 4
-        self.train_alone(tmp_path, rows, "resume=true")
+        self.train_until(two, rows, "resume=true")
+        rows = len(read_log(tmp_path)) + 4
+        self.train_until(one, rows, "resume=true")
         alone = tmp_path / "alone"
         alone.mkdir()
-        self.train_alone(alone, rows, *endless)
+        self.train_until([alone], rows, *endless)
         assert_same_losses(tmp_path, alone, rtol=1e-3)
+
+    def test_one_that_cannot_begin_ends_the_others(self, tmp_path, new_run):
+        workers = start_workers(2 * [tmp_path], *new_run, of_the_last=["source_dir=gone"])
+        assert [worker.wait(120) for worker in workers] == [2, 2]
+        assert last_line(tmp_path / "worker1.log") == "error: source_dir: no folder gone"
+        assert last_line(tmp_path / "worker0.log").startswith(
+            "error: distribute=multi_worker: another worker has stopped"
+        )
+        assert not (tmp_path / "models").exists()
+
+    def test_that_find_other_checkpoints_are_refused(self, tmp_path, new_run):
+        """As on machines that share no folder."""
+        mine, other = tmp_path / "mine", tmp_path / "other"
+        config = load(TrainConfig, [*new_run, "run=mine"])
+        for folder in (mine, other):
+            (folder / "models" / "mine").mkdir(parents=True)
+            (folder / "models" / "mine" / "config.yaml").write_text(to_yaml(config))
+        with RunFolder(mine / "models" / "mine") as run:
+            log = Log(run.path / "log.csv", COLUMNS)
+            log.open()
+            checkpoints_of(run, build_model(config), log=log).save(3)
+        workers = start_workers([mine, other], "resume=true")
+        assert [worker.wait(120) for worker in workers] == [2, 2]
+        for index, folder in enumerate((mine, other)):
+            assert last_line(folder / f"worker{index}.log") == (
+                "error: run=mine: the workers found different checkpoints in models/mine; expected "
+                "a folder that all of them share"
+            )
 
     @staticmethod
     def wait_for_rows(folder, count, process):
@@ -313,9 +401,10 @@ class TestTwoWorkers:
             assert process.poll() is None, (folder / "worker0.log").read_text()
             time.sleep(0.2)
 
-    def train_alone(self, folder, rows, *settings):
-        """Trains with one worker until the log has so many rows, and ends it."""
-        (worker,) = start_workers(folder, free_ports(1), *settings)
-        self.wait_for_rows(folder, rows, worker)
-        worker.terminate()
-        assert worker.wait(120) == 128 + signal.SIGTERM
+    def train_until(self, folders, rows, *settings):
+        """Trains until the log has so many rows; SIGTERM to the last worker ends them all."""
+        workers = start_workers(folders, *settings)
+        self.wait_for_rows(folders[0], rows, workers[0])
+        workers[-1].terminate()
+        for worker in workers:
+            assert worker.wait(120) == 128 + signal.SIGTERM

@@ -1,5 +1,6 @@
 """Runs that end early go on as if they had not."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -11,12 +12,14 @@ import pytest
 import tensorflow as tf
 
 from tests.test_training import TINY, make_data, read_log, read_summary, start, wait_for
-from wespe_tf import training
+from wespe_tf import loop, training
+from wespe_tf.callbacks import LOSSES
 from wespe_tf.errors import UserError
 from wespe_tf.runs import Checkpoints, RunFolder
 
 SETTINGS = [*TINY, "num_train_iters=6", "deterministic=true", "label_smoothing=0.1", "ema=0.5"]
-SETTINGS += ["schedule=balance", "balance_begin=2", "batch_size=2"]
+SETTINGS += ["schedule=balance", "balance_begin=2", "batch_size=2", "warm_start_iters=3"]
+SETTINGS += ["keep_checkpoints=3"]
 
 
 @pytest.fixture(scope="module")
@@ -40,27 +43,37 @@ def data(finished, tmp_path, monkeypatch):
     return arguments
 
 
-def weights(run):
-    """All weights of a run's generator, by file."""
-    names = ("generator.keras", "generator_best.keras")
+def weights(run, *names):
+    """All weights of a run's generators, by file."""
+    names = names or ("generator.keras", "generator_best.keras")
     return [keras.saving.load_model(f"models/{run}/{name}").get_weights() for name in names]
 
 
+def checkpoints(run):
+    """Iterations of a run's checkpoints, in order."""
+    return sorted(int(p.stem[5:]) for p in Path(f"models/{run}/checkpoints").glob("*.index"))
+
+
 def state(run):
-    """Every value of a run's newest checkpoint but the schedule's, by name."""
-    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(f"models/{run}/checkpoints"))
-    shapes = reader.get_variable_to_shape_map()
-    return {name: reader.get_tensor(name) for name in shapes if "OBJECT_GRAPH" not in name}
+    """Every value of a run's newest checkpoint but the log's, which has times, by name."""
+    reader = tf.train.load_checkpoint(f"models/{run}/checkpoints/ckpt-{checkpoints(run)[-1]}")
+    names = [n for n in reader.get_variable_to_shape_map() if not n.startswith(("_CHECK", "log/"))]
+    return {name: reader.get_tensor(name) for name in names}
 
 
-def assert_equal_runs(run, other):
-    for mine, theirs in zip(weights(run), weights(other)):
+def assert_equal_weights(run, other, *names):
+    """Of the generators in files of these names, and of everything in the newest checkpoint."""
+    for mine, theirs in zip(weights(run, *names), weights(other, *names)):
         for pair in zip(mine, theirs):
             np.testing.assert_array_equal(*pair)
     mine, theirs = state(run), state(other)
     assert mine.keys() == theirs.keys()
     for name, value in mine.items():
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+def assert_equal_runs(run, other):
+    assert_equal_weights(run, other)
     logs = [read_log(Path("models") / name) for name in (run, other)]
     for rows in logs:
         for row in rows:
@@ -69,6 +82,18 @@ def assert_equal_runs(run, other):
     mine, theirs = (read_summary(Path("models") / name) for name in (run, other))
     for key in ("iterations", "collapsed", "uniform_since", "iteration_of_least_distance"):
         assert mine[key] == theirs[key]
+
+
+def signal_in(monkeypatch, iteration):
+    """Lets this process have SIGTERM in an iteration, counted from the warm start's first one."""
+    count, check = itertools.count(1), loop._check_finite
+
+    def signalled(*arguments):
+        if next(count) == iteration:
+            signal.raise_signal(signal.SIGTERM)
+        check(*arguments)
+
+    monkeypatch.setattr(loop, "_check_finite", signalled)
 
 
 class Killed(BaseException):
@@ -81,10 +106,10 @@ class TestResume:
     def test_ends_as_if_never_stopped(self, data, monkeypatch, moment):
         save = Checkpoints.save
 
-        def killing(self, iteration):
+        def killing(self, iteration, best):
             if iteration == 4 and moment.startswith("before"):
                 raise Killed
-            save(self, iteration)
+            save(self, iteration, best)
             if iteration == 4:
                 raise Killed
 
@@ -100,6 +125,37 @@ class TestResume:
             training.main([*data, "run=broken"])
         training.main(["resume=true", "run=broken"])
         assert_equal_runs("broken", "whole")
+
+    @pytest.mark.parametrize("iteration", [2, 3], ids=["within", "at its end"])
+    def test_signal_in_the_warm_start(self, data, monkeypatch, iteration):
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            signal_in(patch, iteration)
+            training.main([*data, "run=broken"])
+        assert ended.value.code == 128 + signal.SIGTERM
+        assert checkpoints("broken") == [] and len(weights("broken")) == 2
+        assert read_summary(Path("models/broken"))["iterations"] == 0
+        training.main(["resume=true", "run=broken"])
+        assert_equal_runs("broken", "whole")
+
+    def test_signal_between_evaluations(self, data, monkeypatch):
+        """The log has one evaluation more."""
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            signal_in(patch, 3 + 3)
+            training.main([*data, "run=broken"])
+        assert ended.value.code == 128 + signal.SIGTERM
+        assert read_summary(Path("models/broken"))["iterations"] == 3
+        training.main(["resume=true", "run=broken"])
+        assert_equal_weights("broken", "whole", "generator.keras")
+        names = ("iteration", "turn", "balance", *LOSSES)
+        mine, theirs = (
+            [[row[name] for name in names] for row in read_log(Path("models") / run)]
+            for run in ("broken", "whole")
+        )
+        assert mine == theirs
+
+    def test_keeps_the_newest_and_the_best(self, data):
+        best = read_summary(Path("models/whole"))["iteration_of_least_distance"]
+        assert checkpoints("whole") == sorted({best, 2, 4, 6})
 
     def test_passes_over_a_damaged_checkpoint(self, data, capsys):
         (newest,) = Path("models/whole/checkpoints").glob("ckpt-6.data*")
@@ -120,7 +176,10 @@ class TestResume:
             training.main(["resume=true", "run=whole"])
 
     def test_a_finished_run_stays_as_it_is(self, data):
+        """Whatever became of what its checkpoints hold themselves."""
         before, rows = weights("whole"), read_log(Path("models/whole"))
+        Path("models/whole/log.csv").write_bytes(b"\xff")
+        Path("models/whole/checkpoints/checkpoint").write_bytes(b"")
         training.main(["resume=true", "run=whole"])
         assert read_log(Path("models/whole")) == rows
         for mine, theirs in zip(before, weights("whole")):

@@ -20,7 +20,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.shared import SHARED, needs_shared
-from wespe_tf import training
+from wespe_tf import hardware, training
 from wespe_tf.callbacks import LOSSES
 from wespe_tf.config import TrainConfig, load
 from wespe_tf.data.pipeline import PatchStream
@@ -29,7 +29,7 @@ from wespe_tf.enhance import enhance, load_generator
 from wespe_tf.errors import UserError
 from wespe_tf.evaluation import Validation
 from wespe_tf.metrics import psnr
-from wespe_tf.runs import Checkpoints, RunFolder
+from wespe_tf.runs import Checkpoints, Log, RunFolder
 from wespe_tf.runtimes import choose_runtime
 from wespe_tf.schedule import Simultaneous, make_schedule
 from wespe_tf.tiles import Enhancer
@@ -67,6 +67,14 @@ COLUMNS = {
 
 def tiny(*arguments):
     return load(TrainConfig, [*TINY, *arguments])
+
+
+def checkpoints_of(run, model, schedule=None, log=None):
+    """The `Checkpoints` of a run with a new log, of which two stay."""
+    if log is None:
+        log = Log(run.path / "log.csv", ["iteration"])
+        log.open()
+    return Checkpoints(run.path, model, schedule or Simultaneous(), log, 2)
 
 
 def make_data(root, make_photo):
@@ -213,6 +221,7 @@ class TestRunFolder:
         assert -1 <= summary["correlation"] <= 1
         assert summary["versions"]["keras"] == keras.__version__
         assert summary["hardware"]["cores"] == os.cpu_count()
+        assert summary["hardware"]["processor"] == hardware.processor()
         digests = summary["data"]
         assert len(digests["source"]) == 64 and digests["source"] != digests["target"]
 
@@ -421,6 +430,12 @@ class TestRunNames:
         config = load(TrainConfig, ["preset=my.recipe.yaml"])
         assert RunFolder.open(config).path == Path("models/my.recipe-001")
 
+    def test_settings_of_a_named_run_repeat_it_under_another_name(self):
+        run = RunFolder.open(tiny("run=mine", "seed=7"))
+        again = load(TrainConfig, [f"config={run.path / 'config.yaml'}"])
+        assert again == tiny("seed=7")
+        assert RunFolder.open(again).path == Path("models/quickstart-001")
+
     def test_existing_run_is_refused_and_untouched(self, snapshot):
         run = RunFolder.open(tiny("run=mine"))
         (run.path / "log.csv").write_text("precious")
@@ -468,19 +483,55 @@ class TestSaving:
         assert sorted(p.name for p in run.path.iterdir()) == files
 
     def test_checkpoints_hold_everything_and_only_the_newest_stay(self, run, model):
-        checkpoints = Checkpoints(run.path, model, Simultaneous(), 2)
-        for iteration in (10, 20, 30):
-            checkpoints.save(iteration)
-        names = {p.name for p in (run.path / "checkpoints").glob("*.index")}
-        assert names == {"ckpt-20.index", "ckpt-30.index"}
+        checkpoints = checkpoints_of(run, model)
+        for iteration in (10, 20, 30, 40):
+            checkpoints.save(iteration, best=10)
+        files = {p.name for p in (run.path / "checkpoints").iterdir()}
+        kinds = ("index", "data-00000-of-00001")
+        kept = {f"ckpt-{number}.{kind}" for number in (10, 30, 40) for kind in kinds}
+        assert files == {"checkpoint", *kept}
+        # A run that passed 30 and 40 over leaves them behind.
+        checkpoints.save(20)
+        assert checkpoints.iterations() == [10, 20]
         stored = sum(
             np.prod(shape)
-            for name, shape in tf.train.list_variables(str(run.path / "checkpoints" / "ckpt-30"))
+            for name, shape in tf.train.list_variables(str(run.path / "checkpoints" / "ckpt-20"))
             if "_CHECKPOINTABLE" not in name
         )
         networks = sum(v.value.shape.num_elements() for v in model.weights)
         # Each trainable value comes with Adam's two moments.
         assert stored > 2.5 * networks
+
+    @pytest.mark.parametrize("content", [None, b"", b"\xff no text"])
+    def test_checkpoints_are_enough(self, run, model, content):
+        """TensorFlow's list of them and the log may be lost or damaged."""
+        log, again = (Log(run.path / "log.csv", ["iteration"]) for _ in range(2))
+        log.open()
+        log.write({"iteration": 3})
+        before = log.path.read_bytes()
+        checkpoints_of(run, model, log=log).save(3)
+        for path in (log.path, run.path / "checkpoints" / "checkpoint"):
+            path.unlink() if content is None else path.write_bytes(content)
+        assert checkpoints_of(run, model, log=again).restore() == 3
+        again.open()
+        assert log.path.read_bytes() == before and again.rows() == [{"iteration": "3"}]
+
+    def test_lost_checkpoints_do_not_begin_the_run_anew(self, run, model, capsys):
+        log = Log(run.path / "log.csv", ["iteration"])
+        checkpoints = checkpoints_of(run, model, log=log)
+        for iteration in (None, 0):  # No log yet; no iteration in it.
+            if iteration == 0:
+                log.open()
+                log.write({"iteration": 0})
+            assert training.restore(checkpoints, run, tf.distribute.get_strategy()) is None
+            assert capsys.readouterr().out.endswith("no checkpoint yet; the run begins anew\n")
+        log.write({"iteration": 1})
+        with pytest.raises(UserError) as caught:
+            training.restore(checkpoints, run, tf.distribute.get_strategy())
+        assert str(caught.value) == (
+            "models/mine/checkpoints: no checkpoint, but models/mine/log.csv tells of iterations; "
+            "a new run takes another name"
+        )
 
     def test_a_checkpoint_brings_the_schedule_back(self, run):
         config = tiny("w_guide=0", "schedule=balance", "balance_begin=2")
@@ -488,9 +539,9 @@ class TestSaving:
         for loss in (0.1, 0.2, 0.3):
             first.turn()
             first.observe(loss, loss)
-        Checkpoints(run.path, build_model(config), first, 2).save(3)
+        checkpoints_of(run, build_model(config), first).save(3)
         assert first.state() != second.state()
-        assert Checkpoints(run.path, build_model(config), second, 2).restore() == 3
+        assert checkpoints_of(run, build_model(config), second).restore() == 3
         assert first.state() == second.state()
         assert second.current == "generators behind"
 
@@ -720,6 +771,25 @@ class TestBadInput:
         )
 
 
+class TestCodeState:
+    def test_of_a_repository(self):
+        if not (ROOT / ".git").exists():
+            pytest.skip("no repository")
+        assert re.fullmatch("[0-9a-f]{12,}(-dirty)?", training.code_state())
+
+    def test_of_a_copy_within_another_repository(self, tmp_path, monkeypatch):
+        subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+        copy = tmp_path / "venv" / "wespe_tf" / "training.py"
+        copy.parent.mkdir(parents=True)
+        monkeypatch.setattr(training, "__file__", str(copy))
+        assert training.code_state() is None
+
+
+def test_hardware_has_names():
+    assert re.search("[A-Z]", hardware.processor())
+    assert hardware.gpus() == [] or not hardware.gpus()[0].startswith("/physical_device")
+
+
 @pytest.mark.parametrize("flag", ["--help", "-h", "help"])
 def test_help_prints_every_key_and_does_nothing(flag, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -804,7 +874,8 @@ class TestAsAProcess:
         assert process.returncode == 130, errors[-3000:]
         assert "Traceback" not in errors
         assert "stopping after this iteration" in output
-        assert read_summary(run)["iterations"] <= 1
+        assert read_summary(run)["iterations"] == 0
+        assert "the warm start was stopped; resume=true begins it anew" in output
         load_generator(str(run))
 
     @needs_shared

@@ -1,8 +1,6 @@
 """What happens around the training steps: evaluation, figures, logs, checkpoints, signals."""
 
 import contextlib
-import csv
-import io
 import math
 import signal
 import time
@@ -67,16 +65,18 @@ class Recorder(keras.callbacks.Callback):
 
     Args:
         run: the `RunFolder`.
-        checkpoints: the run's `Checkpoints`.
+        log: the run's `Log`.
+        checkpoints: the run's `Checkpoints`, or None to write none.
         validation: the `Validation`.
         schedule: the run's, see `wespe_tf.schedule`.
         title: of the figures.
         resumed: iteration of the checkpoint that the run goes on from, or None.
     """
 
-    def __init__(self, run, checkpoints, validation, schedule, title, resumed=None):
+    def __init__(self, run, log, checkpoints, validation, schedule, title, resumed=None):
         super().__init__()
         self.run = run
+        self.log = log
         self.checkpoints = checkpoints
         self.validation = validation
         self.schedule = schedule
@@ -89,14 +89,12 @@ class Recorder(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.start = time.monotonic()
         self.row = None
-        self.events = tf.summary.create_file_writer(str(self.run.path / "tensorboard"))
+        with self._events_written():
+            self.events = tf.summary.create_file_writer(str(self.run.path / "tensorboard"))
+        self.log.open()
         if self.resumed is not None:
-            self._recall(self.run.read_log(self.resumed))
-        mode = "w" if self.resumed is None else "a"
-        with self._written():
-            self.log_file = open(self.run.path / "log.csv", f"{mode}b", buffering=0)
-        if self.resumed is None:
-            self._write_line({name: name for name in COLUMNS})
+            self._recall(self.log.rows())
+        else:
             self.row = {"iteration": 0}
             self._evaluate()
 
@@ -122,7 +120,7 @@ class Recorder(keras.callbacks.Callback):
         self.row = {"iteration": self.iteration, **schedule, **losses}
         for name, values in self.history.items():
             values.append(self.row.get(name, math.nan))
-        with self.events.as_default(step=self.iteration):
+        with self._events_written(), self.events.as_default(step=self.iteration):
             for name, value in losses.items():
                 tf.summary.scalar(f"loss/{name}", value)
 
@@ -131,34 +129,26 @@ class Recorder(keras.callbacks.Callback):
         logs.update({k: values[k] for k in ("psnr", "ssim", "distance") if k in values})
 
     def on_train_end(self, logs=None):
-        self.log_file.close()
-        self.events.close()
+        self.log.close()
+        with self._events_written():
+            self.events.close()
 
     def _write_row(self):
         if self.row is None:
             return
         self.row["seconds"] = round(time.monotonic() - self.start, 3)
-        self._write_line(
-            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in self.row.items()}
-        )
+        self.log.write({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in self.row.items()})
         self.row = None
 
-    def _write_line(self, row):
-        text = io.StringIO()
-        csv.DictWriter(text, COLUMNS).writerow(row)
-        left = text.getvalue().encode()
-        with self._written():
-            # Nothing is kept for later: what could not be written would fail again at the end.
-            while left:
-                left = left[self.log_file.write(left) :]
-
     @contextlib.contextmanager
-    def _written(self):
+    def _events_written(self):
         try:
             yield
-        except OSError as error:
-            path = self.run.path / "log.csv"
-            raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+        except tf.errors.OpError as error:
+            # "{{node of the graph}} file; reason", and more lines.
+            reason = error.message.splitlines()[0].rpartition("; ")[2]
+            path = self.run.path / "tensorboard"
+            raise UserError(f"{path}: cannot be written ({reason})") from error
 
     def _evaluate(self):
         generator = self.model.generator
@@ -180,7 +170,9 @@ class Recorder(keras.callbacks.Callback):
                 "the enhanced pictures are nearly uniform"
             )
         self._write_row()
-        self.checkpoints.save(self.iteration)
+        if self.checkpoints is not None:
+            best = min(self.evaluations, key=lambda e: e["distance"])
+            self.checkpoints.save(self.iteration, best["iteration"])
         return values
 
     def _draw(self, enhanced, values):
@@ -198,12 +190,13 @@ class Recorder(keras.callbacks.Callback):
         for name, figure in figures.items():
             path = self.run.path / "figures" / f"{name}.png"
             write_atomically(path, plots.to_png(figure))
-        with self.events.as_default(step=self.iteration):
-            for name, value in values.items():
-                tf.summary.scalar(f"validation/{name}", value)
-            for name, pictures in rows.items():
-                tf.summary.image(name, np.asarray(pictures), max_outputs=SHOWN)
-        self.events.flush()
+        with self._events_written():
+            with self.events.as_default(step=self.iteration):
+                for name, value in values.items():
+                    tf.summary.scalar(f"validation/{name}", value)
+                for name, pictures in rows.items():
+                    tf.summary.image(name, np.asarray(pictures), max_outputs=SHOWN)
+            self.events.flush()
 
 
 class StopOnSignal(keras.callbacks.Callback):

@@ -1,5 +1,6 @@
 """One device, several GPUs or several machines: `tf.distribute` by name."""
 
+import contextlib
 import functools
 import json
 import os
@@ -36,6 +37,34 @@ def is_chief(strategy):
     """Whether this process is the one that writes: the first worker, or the only process."""
     resolver = strategy.cluster_resolver
     return resolver is None or not resolver.cluster_spec() or resolver.task_id == 0
+
+
+def agree(strategy, number):
+    """Whether all workers have the same number; to be asked by all of them."""
+    if strategy.num_replicas_in_sync == 1:
+        return True
+
+    @tf.function
+    def numbers():
+        return strategy.gather(strategy.run(lambda: tf.constant([number])), axis=0)
+
+    return len(set(numbers().numpy().tolist())) == 1
+
+
+@contextlib.contextmanager
+def gone_workers():
+    """Says so where TensorFlow's errors mean that another worker has gone.
+
+    Raises:
+        UserError: in their place.
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        raise UserError(
+            "distribute=multi_worker: another worker has stopped or cannot be reached; start all "
+            "of them again"
+        ) from error
 
 
 def _check_tf_config():

@@ -54,6 +54,7 @@ class Validation:
         self.curve = ToneCurve.match(
             histogram(source_stream.readable), histogram(target_stream.readable)
         )
+        self.enhancer = None
         self.baselines = {}
         if self.paired:
             for name, pictures in (
@@ -65,8 +66,10 @@ class Validation:
 
     def enhance(self, generator):
         """The generator's answer to all source crops, (64, s, s, 3) uint8."""
-        enhancer = Enhancer(generator, choose_runtime("keras"))
-        return np.stack([enhance(enhancer, crop) for crop in self.source])
+        # Kept, as a run evaluates one generator again and again: a new one would be traced anew.
+        if self.enhancer is None or self.enhancer.generator is not generator:
+            self.enhancer = Enhancer(generator, choose_runtime("keras"))
+        return np.stack([enhance(self.enhancer, crop) for crop in self.source])
 
     def evaluate(self, enhanced):
         """Metrics of enhanced crops.

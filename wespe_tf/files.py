@@ -41,6 +41,7 @@ def write_parts(path, parts):
                 file.writelines(parts)
                 file.flush()
                 os.fchmod(file.fileno(), 0o666 & ~_umask())
+                os.fsync(file.fileno())  # Else a power cut may leave the name without the bytes.
                 os.replace(file.name, path)
             except BaseException:
                 os.unlink(file.name)

@@ -31,9 +31,11 @@ def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0, ve
         first: iterations that are done already; epochs end where they would without.
         verbose: as of Keras's `fit`.
 
+    Returns:
+        Whether it was stopped, by a callback of this process or of another one.
+
     Raises:
-        UserError: if data cannot be read, a loss is not finite, a loss scale exhausted or another
-            worker has gone.
+        UserError: if data cannot be read, a loss is not finite or a loss scale exhausted.
     """
     strategy = model.distribute_strategy
     schedule = schedule or Simultaneous()
@@ -50,8 +52,8 @@ def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0, ve
     anyone = _make_vote(strategy)
     batches = iter(data)
     callbacks.on_train_begin()
-    with reading_errors(), _gone_workers(), _ended_line(verbose):
-        logs, stopped = {}, False
+    logs, stopped = {}, False
+    with reading_errors(), _ended_line(verbose):
         for begin in range(first - first % epoch, iterations if first < iterations else 0, epoch):
             number = begin // epoch
             callbacks.on_epoch_begin(number)
@@ -73,6 +75,7 @@ def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0, ve
             if stopped:
                 break
     callbacks.on_train_end(logs)
+    return stopped
 
 
 def _compile(model, strategy):
@@ -145,14 +148,3 @@ def _ended_line(verbose):
         if verbose:
             print()
         raise
-
-
-@contextlib.contextmanager
-def _gone_workers():
-    try:
-        yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
-        raise UserError(
-            "distribute=multi_worker: another worker has stopped or cannot be reached; start all "
-            "of them again"
-        ) from error

@@ -47,7 +47,7 @@ def discriminator_loss(real_logits, fake_logits, head, confidence=1.0):
     return real + adversarial_loss(fake_logits, False, head, confidence)
 
 
-def content_vgg(reconstructed_features, source_features, normalise):
+def content_vgg(reconstructed_features, source_features, normalise, mean=ops.mean):
     """Mean squared difference of the VGG-19 features of F(G(x)) and of x.
 
     Args:
@@ -55,13 +55,15 @@ def content_vgg(reconstructed_features, source_features, normalise):
         source_features: the same shape.
         normalise: whether to divide by the mean square of `source_features`, so that the loss is
             about 1 for unrelated pictures whatever the layer (raw values are 1e4 to 1e6).
+        mean: function of a tensor for that divisor: over the batch of all devices, where there are
+            several.
 
     Returns:
         Scalar.
     """
     loss = ops.mean(ops.square(reconstructed_features - source_features))
     if normalise:
-        loss = loss / ops.mean(ops.square(source_features))
+        loss = loss / mean(ops.square(source_features))
     return loss
 
 

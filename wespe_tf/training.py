@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -13,14 +14,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from . import __version__, metrics
-from .callbacks import Recorder, StopOnSignal
+from . import __version__, hardware, metrics
+from .callbacks import COLUMNS, Recorder, StopOnSignal
 from .config import TrainConfig, help_text, load
 from .data.dped import dped_folders
 from .data.folders import DataFolders
 from .data.pipeline import GuidedStream, PatchStream, training_data
 from .data.sample import build_sample
-from .distribution import is_chief, make_strategy
+from .distribution import agree, gone_workers, is_chief, make_strategy
 from .errors import UserError, run_command
 from .evaluation import Validation
 from .files import write_json
@@ -30,7 +31,7 @@ from .models.build import make_discriminator, make_generator
 from .models.vgg import load_vgg
 from .models.warm_start import WarmStart, filter_last_layer, fit_last_layer
 from .models.wespe import WESPE
-from .runs import Checkpoints, RunFolder, check_name
+from .runs import Checkpoints, Log, RunFolder, check_name
 from .schedule import make_schedule
 from .supervised import train_dped
 
@@ -92,25 +93,37 @@ def train(config):
         `Path` of the run folder.
 
     Raises:
-        UserError: if data, weights or the run folder cannot be had; nothing is written then.
+        UserError: if data, weights or the run folder cannot be had; nothing is written then. If
+            another worker has gone.
     """
-    strategy = make_strategy(config.distribute)
-    set_seed_and_precision(config)
-    if config.batch_size % strategy.num_replicas_in_sync:
+    with gone_workers():
+        strategy = make_strategy(config.distribute)
+        check_distribution(config, strategy.num_replicas_in_sync)
+        set_seed_and_precision(config)
+        photos = Photos.of(config)
+        with strategy.scope():
+            model = build_model(config)
+        with RunFolder.open(config, writes=is_chief(strategy)) as run:
+            ended_by = train_in(run, config, strategy, photos, model)
+    if ended_by is not None:
+        sys.exit(128 + ended_by)
+    return run.path
+
+
+def check_distribution(config, devices):
+    """Raises a `UserError` unless a `TrainConfig` can be trained on so many devices."""
+    if config.batch_size % devices:
         raise UserError(
-            f"batch_size={config.batch_size}: expected a multiple of the "
-            f"{strategy.num_replicas_in_sync} devices"
+            f"batch_size={config.batch_size}: expected a multiple of the {devices} devices"
+        )
+    # Each device would judge by its own gradients whether a step overflows, and leave it out alone.
+    if config.precision == "float16" and devices > 1:
+        raise UserError(
+            f"precision=float16: expected bfloat16 or float32 on {devices} devices, which cannot "
+            "share a loss scale"
         )
     if config.distribute == "multi_worker" and config.run is None:
         raise UserError("distribute=multi_worker: expected run=NAME, the same for all workers")
-    photos = Photos.of(config)
-    with strategy.scope():
-        model = build_model(config)
-    with RunFolder.open(config, writes=is_chief(strategy)) as run:
-        stop = train_in(run, config, strategy, photos, model)
-    if stop.received is not None:
-        sys.exit(128 + stop.received)
-    return run.path
 
 
 @dataclasses.dataclass
@@ -162,7 +175,10 @@ def train_in(run, config, strategy, photos, model):
         model: a compiled and built `WESPE`, made in the strategy's scope.
 
     Returns:
-        The `StopOnSignal` that watched.
+        Number of the signal that ended the run, SIGTERM where another worker had it, or None.
+
+    Raises:
+        UserError: if another worker has other checkpoints.
     """
     source, target = photos.source, photos.target
     print(f"{source.folder}: {len(source.paths)} pictures → {target.folder}: {len(target.paths)}")
@@ -170,24 +186,30 @@ def train_in(run, config, strategy, photos, model):
     start = time.monotonic()
     stop = StopOnSignal()
     schedule = make_schedule(config)
-    checkpoints = Checkpoints(run.path, model, schedule, config.keep_checkpoints)
-    done = checkpoints.restore() if config.resume else None
+    log = Log(run.path / "log.csv", COLUMNS)
+    checkpoints = Checkpoints(run.path, model, schedule, log, config.keep_checkpoints)
+    done = restore(checkpoints, run, strategy) if config.resume else None
     if run.writes:
         check_data(run, photos)
 
     def batches(first):
         return training_data(source, target, config.batch_size, photos.guide, first, strategy)
 
+    stopped = False
     if done is None and config.warm_start_iters:
         print(f"warm start: {config.warm_start_iters} iterations on the guide")
         fit_guide(model, photos.guide, source)
-        warm_start(model, batches(0), strategy, config, stop)
+        stopped = warm_start(model, batches(0), strategy, config, stop)
+    iterations = config.num_train_iters
+    if stopped:
+        print("the warm start was stopped; resume=true begins it anew")
+        iterations, checkpoints = 0, None
     title = f"{run.path.name} (seed {config.seed})"
-    recorder = Recorder(run, checkpoints, photos.validation, schedule, title, done)
-    fit(
+    recorder = Recorder(run, log, checkpoints, photos.validation, schedule, title, done)
+    stopped |= fit(
         model,
         batches(config.warm_start_iters + (done or 0)),
-        config.num_train_iters,
+        iterations,
         config.eval_step,
         [stop, recorder] if run.writes else [stop],
         schedule,
@@ -199,7 +221,37 @@ def train_in(run, config, strategy, photos, model):
         summary = summarise(config, recorder, photos, seconds, check_data(run, photos))
         write_json(run.path / "summary.json", summary)
         print_summary(summary, run)
-    return stop
+    return signal.SIGTERM if stopped and stop.received is None else stop.received
+
+
+def restore(checkpoints, run, strategy):
+    """Restores a run's newest checkpoint in every worker.
+
+    Args:
+        checkpoints: the run's `Checkpoints`.
+        run: `RunFolder`.
+        strategy: of `tf.distribute`.
+
+    Returns:
+        Its iteration; None where there is none.
+
+    Raises:
+        UserError: if another worker has found another one, or if there is none although there were.
+    """
+    done = checkpoints.restore()
+    if not agree(strategy, -1 if done is None else done):
+        raise UserError(
+            f"run={run.path.name}: the workers found different checkpoints in {run.path}; "
+            "expected a folder that all of them share"
+        )
+    if done is None:
+        if checkpoints.log.iterations_on_disk():
+            raise UserError(
+                f"{checkpoints.folder}: no checkpoint, but {checkpoints.log.path} tells of "
+                "iterations; a new run takes another name"
+            )
+        print(f"{run.path}: no checkpoint yet; the run begins anew")
+    return done
 
 
 def set_seed_and_precision(config):
@@ -317,7 +369,11 @@ def fit_guide(model, guide, source):
 
 
 def warm_start(model, data, strategy, config, stop):
-    """Trains G and F of a `WESPE` on the guide of the source patches, and back."""
+    """Trains G and F of a `WESPE` on the guide of the source patches, and back.
+
+    Returns:
+        Whether it was stopped before its end.
+    """
     with strategy.scope():
         warm = WarmStart(model.generator, model.inverse_generator, config.border)
         learning_rate = rising_cosine(config.warm_start_learning_rate, config.warm_start_iters)
@@ -325,7 +381,8 @@ def warm_start(model, data, strategy, config, stop):
         warm.compile(optimizer, jit_compile=False)
         optimizer.build(warm.trainable_variables)
     writes = int(is_chief(strategy))
-    fit(warm, data, config.warm_start_iters, config.warm_start_iters, [stop], verbose=writes)
+    iterations = config.warm_start_iters
+    return fit(warm, data, iterations, iterations, [stop], verbose=writes)
 
 
 def check_data(run, photos):
@@ -410,9 +467,9 @@ def summarise(config, recorder, photos, seconds, data):
             "code": code_state(),
         },
         "hardware": {
-            "processor": platform.processor() or platform.machine(),
+            "processor": hardware.processor(),
             "cores": os.cpu_count(),
-            "gpus": [gpu.name for gpu in tf.config.list_physical_devices("GPU")],
+            "gpus": hardware.gpus(),
         },
         "data": data,
     }
@@ -420,6 +477,9 @@ def summarise(config, recorder, photos, seconds, data):
 
 def code_state():
     """The commit of this code, with `-dirty` where files differ from it; None without Git."""
+    # An installed copy may lie within somebody else's repository.
+    if not (Path(__file__).resolve().parents[1] / ".git").exists():
+        return None
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],

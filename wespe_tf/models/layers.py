@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import scipy.stats
+import tensorflow as tf
 from keras import ops
 
 PACKAGE = "wespe_tf"
@@ -135,7 +136,13 @@ def make_norm(norm, name, epsilon=1e-3, scale_init=1.0, dtype=None):
     gamma = keras.initializers.Constant(scale_init)
     if norm == "batch":
         return keras.layers.BatchNormalization(
-            epsilon=epsilon, momentum=0.9, gamma_initializer=gamma, name=name, dtype=dtype
+            epsilon=epsilon,
+            momentum=0.9,
+            gamma_initializer=gamma,
+            # Over the batch of all devices; on one the plain way keeps more digits.
+            synchronized=tf.distribute.get_strategy().num_replicas_in_sync > 1,
+            name=name,
+            dtype=dtype,
         )
     if norm == "layer":
         return LayerNormalization(epsilon, gamma_initializer=gamma, name=name, dtype=dtype)

@@ -221,9 +221,9 @@ class WESPE(keras.Model):
         else:
             # x depends on no variable, so its features cost no backward pass.
             features = self.vgg(reconstructed), self.vgg(wanted)
-            loss = losses.content_vgg(*features, self.content_normalise)
+            loss = losses.content_vgg(*features, self.content_normalise, mean_of_all)
         if self.content_extra_division:
-            loss = loss / ops.cast(ops.size(wanted), loss.dtype)
+            loss = loss / ops.cast(ops.size(wanted) * devices(), loss.dtype)
         return loss
 
     def guide_loss(self, blurred, guide):
@@ -239,17 +239,16 @@ class WESPE(keras.Model):
         the devices find; so each takes its share of the losses.
         """
         pictures = self.unpack(data)
-        devices = tf.distribute.get_strategy().num_replicas_in_sync
         scaled = []
         with tf.GradientTape(persistent=True) as tape:
             values = self.compute_losses(*pictures, training=True, turn=self.turn)
             if self.turn != DISCRIMINATORS:
                 optimizer = self.generator_optimizer
-                loss = optimizer.scale_loss(values["generator"] / devices)
+                loss = optimizer.scale_loss(values["generator"] / devices())
                 scaled.append((loss, self.generator_variables, optimizer))
             if self.turn != GENERATORS:
                 optimizer = self.discriminator_optimizer
-                loss = (values["color_disc"] + values["texture_disc"]) / devices
+                loss = (values["color_disc"] + values["texture_disc"]) / devices()
                 loss = optimizer.scale_loss(loss)
                 scaled.append((loss, self.discriminator_variables, optimizer))
         if self.unfreeze_discriminators and self.turn != DISCRIMINATORS:
@@ -266,3 +265,16 @@ class WESPE(keras.Model):
     def unpack(self, data):
         """Pictures as uint8 → as [0, 1] in the losses' dtype."""
         return tuple(ops.cast(pictures, self.loss_dtype) / 255.0 for pictures in data)
+
+
+def devices():
+    """How many devices share a batch."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def mean_of_all(values):
+    """Mean of a tensor of which every device has an equal part; within a step."""
+    mean = ops.mean(values)
+    if devices() == 1:
+        return mean
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, mean)
