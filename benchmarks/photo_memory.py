@@ -22,11 +22,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.photos import processor, resized
+from benchmarks.photos import resized
 from wespe_tf.config import help_text, load, setting
 from wespe_tf.data.folders import find_pictures
 from wespe_tf.enhance import find_model
 from wespe_tf.errors import UserError, run_command
+from wespe_tf.hardware import processor
 from wespe_tf.photos import read_photo
 from wespe_tf.reproduce import append_row, read_rows, replace_tables
 

@@ -15,7 +15,6 @@ lines `<!-- tables -->`, is written anew.
 import dataclasses
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from wespe_tf.config import help_text, load, setting
 from wespe_tf.data.folders import find_pictures
 from wespe_tf.enhance import find_model, load_generator
 from wespe_tf.errors import UserError, run_command
+from wespe_tf.hardware import processor
 from wespe_tf.photos import read_photo
 from wespe_tf.reference import is_checkpoint
 from wespe_tf.reproduce import append_row, read_rows, replace_tables
@@ -222,16 +222,6 @@ def multiply(precision):
 
 
 # What is shown.
-
-
-def processor():
-    """Name of the processor."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        if names:
-            return names[0].split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def lines(rows):
