@@ -54,7 +54,8 @@ def load_checkpoint(prefix):
 
     _, first = variables.get("generator/W1", (None, None))
     if first is None:
-        names = ", ".join(sorted(variables)[:3])[:100] or "nothing"
+        # A damaged name may hold line ends.
+        names = ", ".join(repr(name)[1:-1] for name in sorted(variables)[:3])[:100] or "nothing"
         raise UserError(f"{prefix}: no variable generator/W1: it holds {names}, …")
     if len(first) != 4 or 0 in first[:3] or first[3] < 4:
         raise UserError(f"{prefix}: generator/W1 has shape {first}, expected (9, 9, 3, 64)")
