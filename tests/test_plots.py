@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wespe_tf import plots
 from wespe_tf.callbacks import LOSSES
 from wespe_tf.errors import UserError
 from wespe_tf.plots import (
@@ -89,6 +90,15 @@ class TestLossFigure:
         line = curves(figure.axes[0])["D color"]
         np.testing.assert_array_equal(line.get_xdata(), history["iteration"][1::2])
         np.testing.assert_array_equal(line.get_ydata(), history["color_disc"][1::2])
+
+    def test_of_a_long_run_means_of_neighbours_are_drawn(self, history, patches, monkeypatch):
+        monkeypatch.setattr(plots, "MOST_POINTS", 8)
+        figure = loss_figure(history, patches, patches, "a run")
+        line = curves(figure.axes[0])["D color"]
+        losses = np.array(history["color_disc"])
+        wanted = [losses[k : k + 3].mean() for k in range(0, 20, 3)]
+        np.testing.assert_allclose(line.get_ydata(), wanted)
+        np.testing.assert_allclose(line.get_xdata(), [2, 5, 8, 11, 14, 17, 19.5])
 
     def test_changes_of_the_balance_and_collapse_are_marked(self, history, patches):
         history["balance"] = ["start"] * 7 + ["generators behind"] * 5 + ["start"] * 8

@@ -1,6 +1,7 @@
 """What happens around the training steps: evaluation, figures, logs, checkpoints, signals."""
 
 import contextlib
+import gc
 import math
 import signal
 import time
@@ -136,7 +137,7 @@ class Recorder(keras.callbacks.Callback):
     def _write_row(self):
         if self.row is None:
             return
-        self.row["seconds"] = round(time.monotonic() - self.start, 3)
+        self.row["seconds"] = f"{time.monotonic() - self.start:.3f}"
         self.log.write({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in self.row.items()})
         self.row = None
 
@@ -173,6 +174,9 @@ class Recorder(keras.callbacks.Callback):
         if self.checkpoints is not None:
             best = min(self.evaluations, key=lambda e: e["distance"])
             self.checkpoints.save(self.iteration, best["iteration"])
+        # Figures and saved networks hold themselves: Python frees them only when it looks for such,
+        # and by then there would be many.
+        gc.collect()
         return values
 
     def _draw(self, enhanced, values):

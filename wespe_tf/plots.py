@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+# Of a curve: more than a figure is wide would only take memory.
+MOST_POINTS = 2000
 DISCRIMINATOR_CURVES = {"color_disc": "D color", "texture_disc": "D texture"}
 GENERATOR_CURVES = {
     "generator": "generator, weighted sum",
@@ -116,9 +118,14 @@ def sample_figure(rows, title):
 
 
 def _draw_curve(axes, iteration, values, label, color=None):
-    """A loss over the iterations that computed it."""
+    """A loss over the iterations that computed it; of a long run means of neighbours."""
     known = np.isfinite(values)
-    axes.plot(iteration[known], values[known], lw=0.8, label=label, color=color)
+    count = np.count_nonzero(known)
+    neighbours = np.arange(count) // max(1, -(-count // MOST_POINTS))
+    x, y = (
+        np.bincount(neighbours, of[known]) / np.bincount(neighbours) for of in (iteration, values)
+    )
+    axes.plot(x, y, lw=0.8, label=label, color=color)
 
 
 def _legend_above(axes):
