@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import re
 import subprocess
@@ -689,6 +690,7 @@ class TestModels:
             {"config.json": lambda data: data.replace(b'"blocks": 1', b'"blocks": 2')},
             {"config.json": lambda data: data.replace(b'"width": 8', b'"depth": 8')},
             {"config.json": lambda data: data.replace(b'"identity"', b'"unknown"')},
+            {"config.json": lambda data: json.dumps({**json.loads(data), "config": 7})},
             {"config.json": lambda data: data.replace(b'"width": 8', b'"width": "wide"')},
         ],
         ids=[
@@ -699,6 +701,7 @@ class TestModels:
             "deeper than its weights",
             "unknown argument",
             "unknown option",
+            "no options",
             "option of another type",
         ],
     )

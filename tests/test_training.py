@@ -482,6 +482,17 @@ class TestSaving:
         assert (run.path / "generator.keras").read_bytes() == before
         assert sorted(p.name for p in run.path.iterdir()) == files
 
+    def test_every_time_the_weights_are_those_of_now_without_new_variables(self, run, model):
+        run.save_generator(model.generator)
+        made = run.plain
+        weights = model.generator.get_weights()
+        model.generator.set_weights([w + 1 for w in weights])
+        run.save_generator(model.generator)
+        assert run.plain is made
+        saved = load_generator(run.path / "generator.keras").get_weights()
+        for found, before in zip(saved, weights, strict=True):
+            np.testing.assert_array_equal(found, before + 1)
+
     def test_checkpoints_hold_everything_and_only_the_newest_stay(self, run, model):
         checkpoints = checkpoints_of(run, model)
         for iteration in (10, 20, 30, 40):

@@ -493,6 +493,8 @@ def _generator(options, arrays):
 
     Nothing else in the file counts: Keras's own loading would look up what it names.
     """
+    if not isinstance(options, dict):
+        raise ValueError("its options are none")
     options = {k: v for k, v in options.items() if k not in ("name", "trainable", "dtype")}
     unknown = set(options) - set(inspect.signature(Generator).parameters)
     if unknown:

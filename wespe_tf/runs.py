@@ -45,6 +45,7 @@ class RunFolder:
     def __init__(self, path, writes=True):
         self.path = Path(path)
         self.writes = writes
+        self.copied = None
         self.lock = filelock.FileLock(self.path / ".lock")
         if writes:
             try:
@@ -87,13 +88,16 @@ class RunFolder:
 
     def save_generator(self, generator, name="generator.keras"):
         """Writes a generator in float32, whole or not at all."""
-        plain = Generator.from_config({**generator.get_config(), "dtype": "float32"})
-        plain.build((None, None, None, 3))
-        plain.set_weights(generator.get_weights())
+        if self.copied is not generator:
+            # Once: TensorFlow keeps something of every variable that was ever made.
+            self.copied = generator
+            self.plain = Generator.from_config({**generator.get_config(), "dtype": "float32"})
+            self.plain.build((None, None, None, 3))
+        self.plain.set_weights(generator.get_weights())
         path = self.path / name
         try:
             with tempfile.TemporaryDirectory(dir=self.path, prefix=".saving-") as folder:
-                plain.save(os.path.join(folder, name))
+                self.plain.save(os.path.join(folder, name))
                 os.replace(os.path.join(folder, name), path)
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error})") from error
