@@ -258,6 +258,12 @@ class TestBadFiles:
             path.write_bytes(whole[:length])
             refused("relu1_2", path)
 
+    def test_a_field_whose_name_has_a_line_end(self, tmp_path):
+        path = tmp_path / "vgg.mat"
+        write_mat(path, drawn_weights(1), current_layout)
+        path.write_bytes(path.read_bytes().replace(b"weights\0", b"wei\nhts\0"))
+        assert refused("relu1_1", path) == "no conv1_1, which content_layer=relu1_1 needs"
+
     def test_damaged_mat_never_ends_in_another_error(self, tmp_path, rng):
         path = tmp_path / "vgg.mat"
         write_mat(path, drawn_weights(1), beta16_layout, compressed=True)

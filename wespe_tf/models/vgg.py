@@ -215,8 +215,8 @@ def _matconvnet_layers(arrays):
     """
     layers = {}
     for path, array in arrays.items():
-        # A list of one is no list in a MATLAB file.
-        number, field = re.fullmatch(r"layers(?:/(\d+))?(?:/(.*))?", path).groups()
+        # A list of one is no list in a MATLAB file, and a damaged name may hold line ends.
+        number, field = re.fullmatch(r"layers(?:/(\d+))?(?:/(.*))?", path, re.DOTALL).groups()
         layers.setdefault(int(number or 0), {})[field] = array
     convs = {}
     names = iter(LAYERS)
