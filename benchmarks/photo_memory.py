@@ -3,11 +3,11 @@
     python -m benchmarks.photo_memory data=FOLDER [model=MODEL] [megapixels=3,12,48] [key=value …]
 
 The first photo of the folder is made as large as it takes, and enhanced with default settings: JPEG
-in, both PNG files out. Peak memory is that of the command's process from its start to its end. Then
-follow many photos in one command, of which the middle one is cut in half: that one must be named,
-with exit status 1, and the others done. After each photo the memory that the process has resident
-is noted; after the first eighth, early and late are the medians of the first and the last third.
-Results are appended to a CSV file; the table in a document is written anew. Linux only.
+in, both PNG files out. Peak memory is that of the command's process until its last photo is
+written. Then follow many photos in one command, of which the middle one is cut in half: that one
+must be named, with exit status 1, and the others done. After each photo the memory that the process
+has resident is noted; after the first eighth, early and late are the medians of the first and the
+last third. Results are appended to a CSV file; the table in a document is written anew. Linux only.
 """
 
 import dataclasses
@@ -61,7 +61,7 @@ def main(arguments):
     config = load(Settings, arguments)
     if not config.data:
         raise UserError("data=: missing; expected a folder of photos")
-    if not Path("/proc/self/statm").exists():
+    if not Path("/proc/self/status").exists():
         raise UserError("this measures on Linux only")
     model = find_model(config.model, config.models_orig_dir)
     photo = Image.fromarray(read_photo(find_pictures(config.data, "data")[0]).pixels)
@@ -124,7 +124,7 @@ def run(arguments):
         GB; `errors`, the last line of them.
     """
     command = [sys.executable, "-u", *arguments]
-    start, resident = time.monotonic(), []
+    start, resident, peak = time.monotonic(), [], 0.0
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
@@ -133,24 +133,26 @@ def run(arguments):
     ):
         for line in process.stdout:
             if line.split(": ")[0].endswith(".jpg"):  # a photo and its numbers
-                resident.append(memory(process.pid))
-        # Of this process alone; what this script itself held when it began it is less.
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+                resident.append(memory(process.pid, "VmRSS"))
+                # Not the ru_maxrss of its end, which counts what this script held at its beginning.
+                peak = max(peak, memory(process.pid, "VmHWM"))
+        status = process.wait()
         errors.seek(0)
         return {
-            "status": process.returncode,
+            "status": status,
             "seconds": time.monotonic() - start,
-            "peak": usage.ru_maxrss * 1024 / 1e9,
-            "resident": resident,
+            "peak": peak,
+            "resident": [gigabytes for gigabytes in resident if gigabytes],
             "errors": (errors.read().splitlines() or [""])[-1],
         }
 
 
-def memory(process):
-    """GB that a process has resident."""
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e9
+def memory(process, name):
+    """GB that are resident, `VmRSS`, or were at most, `VmHWM`; 0 once the process has ended."""
+    for entry in Path(f"/proc/{process}/status").read_text().splitlines():
+        if entry.startswith(name):
+            return int(entry.split()[1]) * 1024 / 1e9
+    return 0.0
 
 
 def early_and_late(resident):

@@ -48,9 +48,11 @@ class TestMemory:
         assert photo_memory.early_and_late(resident) == ("1.000", "2.000")
 
     def test_of_this_process(self):
-        before = photo_memory.memory("self")
+        before = photo_memory.memory("self", "VmRSS")
         held = np.ones(12_500_000)
-        assert photo_memory.memory("self") - before == pytest.approx(held.nbytes / 1e9, abs=0.03)
+        after = photo_memory.memory("self", "VmRSS")
+        assert after - before == pytest.approx(held.nbytes / 1e9, abs=0.03)
+        assert photo_memory.memory("self", "VmHWM") >= after
 
     @pytest.mark.slow
     def test_several_photos_in_one_command(self, make_photo):

@@ -6,6 +6,7 @@ with another reason ("File too large").
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import resource
@@ -18,7 +19,7 @@ from PIL import Image
 
 from tests.test_training import TINY, checkpoints_of, make_data, read_log, read_summary, tiny
 from wespe_tf import images, training
-from wespe_tf.callbacks import COLUMNS, Recorder
+from wespe_tf.callbacks import COLUMNS, LOSSES, Recorder
 from wespe_tf.data.pipeline import PatchStream
 from wespe_tf.errors import UserError
 from wespe_tf.images import write_picture
@@ -38,6 +39,12 @@ def full_disk(size=100):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def resident():
+    """Bytes that this process has resident once Python has freed what it can."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -53,6 +60,23 @@ def recorder(run, monkeypatch):
     recorder = Recorder(run, log, None, None, Simultaneous(), "")
     recorder.set_model(SimpleNamespace(turn=BOTH))
     return recorder
+
+
+class TestManyIterations:
+    def test_keep_no_memory_but_the_history(self, recorder, rng):
+        """Whatever keeps the numbers of an iteration takes several kB of each."""
+        recorder.on_train_begin()
+
+        def grown_by(iterations):
+            before = resident()
+            for number in range(iterations):
+                losses = rng.random(len(LOSSES)).tolist()
+                recorder.on_train_batch_end(number, dict(zip(LOSSES, losses)))
+            return resident() - before
+
+        grown_by(200)
+        assert grown_by(1500) < 1500 * 2000
+        recorder.on_train_end()
 
 
 class TestFullDisk:

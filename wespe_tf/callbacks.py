@@ -121,9 +121,8 @@ class Recorder(keras.callbacks.Callback):
         self.row = {"iteration": self.iteration, **schedule, **losses}
         for name, values in self.history.items():
             values.append(self.row.get(name, math.nan))
-        with self._events_written(), self.events.as_default(step=self.iteration):
-            for name, value in losses.items():
-                tf.summary.scalar(f"loss/{name}", value)
+        with self._events_written():
+            self._write_scalars("loss", losses)
 
     def on_epoch_end(self, epoch, logs=None):
         values = self._evaluate()
@@ -140,6 +139,12 @@ class Recorder(keras.callbacks.Callback):
         self.row["seconds"] = f"{time.monotonic() - self.start:.3f}"
         self.log.write({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in self.row.items()})
         self.row = None
+
+    def _write_scalars(self, group, values):
+        # NumPy's numbers: TensorFlow keeps every Python number that it converts, 7 kB an iteration.
+        with self.events.as_default(step=np.int64(self.iteration)):
+            for name, value in values.items():
+                tf.summary.scalar(f"{group}/{name}", np.float32(value))
 
     @contextlib.contextmanager
     def _events_written(self):
@@ -195,9 +200,8 @@ class Recorder(keras.callbacks.Callback):
             path = self.run.path / "figures" / f"{name}.png"
             write_atomically(path, plots.to_png(figure))
         with self._events_written():
-            with self.events.as_default(step=self.iteration):
-                for name, value in values.items():
-                    tf.summary.scalar(f"validation/{name}", value)
+            self._write_scalars("validation", values)
+            with self.events.as_default(step=np.int64(self.iteration)):
                 for name, pictures in rows.items():
                     tf.summary.image(name, np.asarray(pictures), max_outputs=SHOWN)
             self.events.flush()
