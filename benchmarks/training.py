@@ -10,11 +10,10 @@ same batch as
     float32    this project's loop and step
     bfloat16   the same with `precision=bfloat16`
 
-Every way is a process of its own; all of one batch size are there at once and train one iteration
-in turn, `repeats` times, of which the median counts. So the machine needs memory for all of them:
-about 20 GB at batch 30. They must have the same losses, or nothing is written. With `reference=`
-the same is done with the DPED losses: the authors' unchanged code, run by `compare_reference.py`,
-against the graph here.
+Every way is a process of its own and trains one iteration in turn with `tf1`, `repeats` times, of
+which the median counts. So the machine needs memory for two of them: about 20 GB at batch 30. They
+must have the same losses, or nothing is written. With `reference=` the same is done with the DPED
+losses: the authors' unchanged code, run by `compare_reference.py`, against the graph here.
 
 The share is of this machine's fastest matrix multiplication in the way's precision, and counts the
 arithmetic that an iteration cannot do without: `operations`. Pipelines are asked for batches with
@@ -149,28 +148,30 @@ def main(arguments):
 
 
 def measure_steps(config, scratch, batch, peaks, note):
-    """Notes a row for every way to train on WESPE's losses."""
+    """Notes rows for every way to train on WESPE's losses: it, and tf1 in turn with it."""
     ways = {
         name: (train, scratch, batch, config.patch_size, config.repeats + UNTIMED, *more)
         for name, (train, *more) in WAYS.items()
     }
-    timings, reports = race(ways, config.repeats)
-    check_losses({name: report["losses"] for name, report in reports.items()})
-    seconds = {name: statistics.median(found) for name, found in timings.items()}
     networks = load_weights(scratch)
     work = batch * operations(networks, config.patch_size)
-    for name in ways:
-        peak = peaks["bfloat16" if name == "bfloat16" else "float32"]
-        note(
-            losses="WESPE",
-            way=name,
-            batch=batch,
-            patches_per_second=f"{batch / seconds[name]:.2f}",
-            times_tf1=f"{seconds['tf1'] / seconds[name]:.2f}",
-            peak_share=f"{work / seconds[name] / peak:.2f}",
-            peak_memory=f"{reports[name]['peak_memory']:.2f}",
-            all_reduced=4 * parameters(networks),
-        )
+    first, *others = ways
+    for other in others:
+        timings, reports = race({name: ways[name] for name in (first, other)}, config.repeats)
+        check_losses({name: report["losses"] for name, report in reports.items()})
+        seconds = {name: statistics.median(found) for name, found in timings.items()}
+        for name in seconds:
+            peak = peaks["bfloat16" if name == "bfloat16" else "float32"]
+            note(
+                losses="WESPE",
+                way=name,
+                batch=batch,
+                patches_per_second=f"{batch / seconds[name]:.2f}",
+                times_tf1=f"{seconds[first] / seconds[name]:.2f}",
+                peak_share=f"{work / seconds[name] / peak:.2f}",
+                peak_memory=f"{reports[name]['peak_memory']:.2f}",
+                all_reduced=4 * parameters(networks),
+            )
 
 
 def measure_dped(config, scratch, note):
@@ -405,8 +406,13 @@ class Worker:
         self.process.join()
 
     def ask(self):
-        """Lets it take a turn; what it tells of it."""
-        self.pipe.send("go")
+        """Lets it take a turn; what it tells of it.
+
+        Raises:
+            UserError: if it has ended.
+        """
+        with contextlib.suppress(BrokenPipeError):
+            self.pipe.send("go")
         return self.receive()
 
     def receive(self):
