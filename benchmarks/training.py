@@ -625,7 +625,7 @@ def run_idle(batch, side):
 
 def run_norm(name, batch, side):
     """Median seconds of a norm of `NORMS`, forward and backward, float32."""
-    norm = NORMS[name]()
+    norm = keras.Sequential([NORMS[name]()])
     pictures = tf.random.uniform((batch, side, side, NORM_CHANNELS))
     norm.build(pictures.shape)
 
@@ -633,7 +633,7 @@ def run_norm(name, batch, side):
     def gradients():
         with tf.GradientTape() as tape:
             tape.watch(pictures)
-            loss = tf.reduce_sum(norm(pictures) ** 2)
+            loss = tf.reduce_sum(norm(pictures, training=True) ** 2)
         return tape.gradient(loss, [*norm.trainable_variables, pictures])
 
     seconds = []

@@ -100,6 +100,29 @@ class TestInstanceNormalization:
         assert y.dtype == np.float64
         np.testing.assert_allclose(y, normalised(features, (1, 2), 1e-3, 1, 0), atol=1e-12)
 
+    @pytest.mark.parametrize(
+        "dtype, close", [("float64", 1e-12), ("float32", 1e-5), ("mixed_bfloat16", 0.02)]
+    )
+    def test_gradients_in_training_are_those_that_are_derived(
+        self, policy, features, rng, dtype, close
+    ):
+        policy(dtype)
+        layer = InstanceNormalization()
+        layer.build(features.shape)
+        layer.set_weights(rng.normal(size=(2, 5)))
+        x = tf.cast(features, layer.compute_dtype)
+        upstream = tf.cast(rng.normal(size=features.shape), layer.compute_dtype)
+        found = []
+        for training in (True, False):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=training)
+            gradients = tape.gradient(y, [x, *layer.trainable_variables], upstream)
+            assert [g.dtype for g in gradients] == [x.dtype, *2 * [layer.variable_dtype]]
+            found.append([array(tf.cast(g, tf.float64)) for g in gradients])
+        for ours, derived in zip(*found):
+            np.testing.assert_allclose(ours, derived, atol=close * np.abs(derived).max())
+
     def test_no_tensor_has_more_than_four_dimensions(self, features):
         call = tf.function(InstanceNormalization().__call__)
         graph = call.get_concrete_function(tf.TensorSpec(features.shape, tf.float32)).graph
