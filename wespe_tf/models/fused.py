@@ -16,10 +16,11 @@ from .layers import InstanceNormalization
 class FusedNormalization(InstanceNormalization):
     """Instance norm written as OpenVINO recognises it, and computes it in one operation."""
 
-    def call(self, inputs):
+    def call(self, inputs, relu=False):
         centered = inputs - ops.mean(inputs, axis=(1, 2), keepdims=True)
         variance = ops.mean(ops.square(centered), axis=(1, 2), keepdims=True)
-        return centered / ops.sqrt(variance + self.epsilon) * self.scale + self.shift
+        outputs = centered / ops.sqrt(variance + self.epsilon) * self.scale + self.shift
+        return ops.relu(outputs) if relu else outputs
 
 
 class SplitHead(keras.layers.Layer):

@@ -6,7 +6,13 @@ import numbers
 import keras
 from keras import ops
 
-from .layers import PACKAGE, make_initialisers, make_norm, statistics_dtype
+from .layers import (
+    PACKAGE,
+    InstanceNormalization,
+    make_initialisers,
+    make_norm,
+    statistics_dtype,
+)
 
 INITIALISATIONS = ("identity", "truncated_normal", "kaiming_uniform", "glorot", "torch_default")
 
@@ -185,8 +191,8 @@ class Generator(keras.Model):
         """What the last convolution sees, (N, H, W, width), for pictures as `call` takes them."""
         x = ops.relu(self.head(inputs))
         for conv1, norm1, conv2, norm2 in self.residuals:
-            branch = ops.relu(_normalise(norm1, conv1(x), training))
-            x = x + ops.relu(_normalise(norm2, conv2(branch), training))
+            branch = _norm_relu(norm1, conv1(x), training)
+            x = x + _norm_relu(norm2, conv2(branch), training)
         for conv in self.tail:
             x = ops.relu(conv(x))
         return x
@@ -210,9 +216,11 @@ class Generator(keras.Model):
         }
 
 
-def _normalise(norm, x, training):
-    if norm is None:
-        return x
+def _norm_relu(norm, x, training):
+    if isinstance(norm, InstanceNormalization):
+        return norm(x, relu=True)
     if isinstance(norm, keras.layers.BatchNormalization):
-        return norm(x, training=training)
-    return norm(x)
+        x = norm(x, training=training)
+    elif norm is not None:
+        x = norm(x)
+    return ops.relu(x)

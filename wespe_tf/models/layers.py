@@ -42,7 +42,8 @@ class InstanceNormalization(keras.layers.Layer):
     over height and width. Unlike `keras.layers.GroupNormalization(groups=-1)`, which gives the
     same numbers, no tensor has more than four dimensions, which phone accelerators require.
     Statistics are taken in float32 (float64 under a float64 policy). For the backward pass nothing
-    is kept but the input and two numbers for each channel of each picture. Source: DPED code.
+    is kept but the input and two numbers for each channel of each picture, with `relu` too. Source:
+    DPED code.
 
     Args:
         epsilon: added to the variance; DPED code has 1e-3.
@@ -50,6 +51,7 @@ class InstanceNormalization(keras.layers.Layer):
 
     Call arguments:
         inputs: (N, H, W, C) tensor.
+        relu: whether a ReLU follows.
 
     Returns:
         Tensor of the input's shape and dtype.
@@ -67,38 +69,45 @@ class InstanceNormalization(keras.layers.Layer):
         )
         self.shift = self.add_weight(shape=channels, initializer="zeros", name="shift")
 
-    def call(self, inputs, training=False):
+    def call(self, inputs, training=False, relu=False):
         dtype = statistics_dtype(self.compute_dtype)
         scale, shift = ops.cast(self.scale, dtype), ops.cast(self.shift, dtype)
         if training:
-            return self._with_gradient(inputs, scale, shift)
-        return self._normalised(inputs, scale, shift)[0]
+            return self._with_gradient(inputs, scale, shift, relu)
+        return self._normalised(inputs, scale, shift, relu)[0]
 
-    def _normalised(self, inputs, scale, shift):
+    def _normalised(self, inputs, scale, shift, relu):
         """The output; the mean and the inverse deviation, (N, 1, 1, C)."""
         x = ops.cast(inputs, scale.dtype)
         mean = picture_mean(x)
         inverse = ops.rsqrt(picture_mean(ops.square(x - mean)) + self.epsilon)
         gain = scale * inverse
-        return ops.cast(x * gain + (shift - mean * gain), inputs.dtype), mean, inverse
+        outputs = ops.cast(x * gain + (shift - mean * gain), inputs.dtype)
+        return ops.relu(outputs) if relu else outputs, mean, inverse
 
-    def _with_gradient(self, inputs, scale, shift):
+    def _with_gradient(self, inputs, scale, shift, relu):
         """The output, with the gradients by their formulas.
 
         Derived from the operations above they would keep a float32 copy of the input and of its
-        distance from the mean, in bfloat16 two thirds of all memory that training takes.
+        distance from the mean, in bfloat16 two thirds of all memory that training takes; and what
+        the ReLU lets through, which the input tells as well.
         """
 
         @ops.custom_gradient
         def normalise(inputs, scale, shift):
-            outputs, mean, inverse = self._normalised(inputs, scale, shift)
+            outputs, mean, inverse = self._normalised(inputs, scale, shift, relu)
 
             def gradients(*arguments, upstream=None):
-                upstream = ops.cast(arguments[-1] if upstream is None else upstream, scale.dtype)
-                apart = ops.cast(inputs, scale.dtype) - mean
+                upstream = arguments[-1] if upstream is None else upstream
+                # Or a graph computes what it can for all norms ahead, and keeps it meanwhile.
+                with tf.control_dependencies([upstream]):
+                    apart = ops.cast(inputs, scale.dtype) - mean
+                gain = scale * inverse
+                if relu:
+                    upstream = ops.where(apart * gain + shift > 0, upstream, 0)
+                upstream = ops.cast(upstream, scale.dtype)
                 level = picture_mean(upstream)
                 slope = picture_mean(upstream * apart) * inverse
-                gain = scale * inverse
                 by_input = gain * upstream - (gain * slope * inverse) * apart - gain * level
                 pixels = ops.cast(ops.size(inputs[0, ..., 0]), scale.dtype)
                 by_scale, by_shift = (pixels * ops.sum(m, axis=(0, 1, 2)) for m in (slope, level))
