@@ -2,11 +2,12 @@
 
     python benchmarks/kill.py [kills=20] [seed=0] [output=FOLDER] [key=value …]
 
-Half of the kills (SIGKILL) come at a random moment of the run, warm start included, the others as
-soon as a random one of its checkpoints begins to be written. Every run is then resumed until it
-ends, and must have the weights, the optimizers' moments, the generators' files and the log of a run
-that was never stopped, bit for bit. Appends a row for each to a CSV file and writes the table of a
-document anew. Exits with status 1 if one has other weights.
+Half of the kills (SIGKILL) come within 0.3 seconds after a random iteration is in the log (0: after
+the log is there, in the warm start), the others as soon as a random one of its checkpoints begins
+to be written. Every run is then resumed until it ends, and must have the weights, the optimizers'
+moments, the generators' files and the log of a run that was never stopped, bit for bit. Appends a
+row for each to a CSV file and writes the table of a document anew. Exits with status 1 if one has
+other weights.
 """
 
 import dataclasses
@@ -65,13 +66,11 @@ def main(arguments):
     output.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(config.seed)
     settings = [*SETTINGS, *make_photos(output / "photos", rng)]
-    begin = time.monotonic()
     if start(output, "whole", settings).wait():
         raise UserError(f"{output / 'whole.log'}: the run that is not killed failed")
-    duration = time.monotonic() - begin
     good = 0
     for number in range(config.kills):
-        row = kill_one(number, output, settings, rng, duration)
+        row = kill_one(number, output, settings, rng)
         append_row(table, COLUMNS, {"seed": config.seed, **row})
         print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
         good += row["identical"]
@@ -99,7 +98,7 @@ def start(output, run, arguments):
         return subprocess.Popen(command, cwd=output, stdout=log, stderr=log)
 
 
-def kill_one(number, output, settings, rng, duration):
+def kill_one(number, output, settings, rng):
     """Kills a run, resumes it and returns the row of what came of it."""
     run = f"kill{number}"
     folder = output / "models" / run
@@ -109,8 +108,9 @@ def kill_one(number, output, settings, rng, duration):
         planned, wanted = "checkpoint", 5 * int(rng.integers(1, 12))
         wait_until(process, lambda: writing(folder, wanted))
     else:
-        planned, wanted = "random", rng.uniform(0.3, 1.0) * duration
-        wait_until(process, lambda: time.monotonic() - begin > wanted)
+        planned, wanted = "random", int(rng.integers(0, 60))
+        wait_until(process, lambda: logged(folder) >= wanted)
+        time.sleep(rng.uniform(0, 0.3))
     process.send_signal(signal.SIGKILL)
     process.wait()
     seconds = time.monotonic() - begin
@@ -136,7 +136,7 @@ def moment_of(folder, planned, wanted, kept):
     Args:
         folder: of the run.
         planned: `"random"` or `"checkpoint"`.
-        wanted: the iteration of that checkpoint.
+        wanted: the iteration of that checkpoint, or the last one awaited in the log.
         kept: the one of the newest checkpoint that was complete, or None.
     """
     if not folder.exists():
@@ -146,6 +146,12 @@ def moment_of(folder, planned, wanted, kept):
     if planned == "checkpoint" and kept is not None and kept >= wanted:
         return "written"
     return planned
+
+
+def logged(folder):
+    """How many iterations are in the log, -1 where there is none."""
+    log = folder / "log.csv"
+    return log.read_bytes().count(b"\n") - 1 if log.exists() else -1
 
 
 def writing(folder, iteration):
