@@ -1,5 +1,10 @@
 """Photos in tiles give what one pass gives; the runtimes give what Keras gives."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -11,6 +16,8 @@ from wespe_tf.errors import UserError
 from wespe_tf.models.staged import norms, reach
 from wespe_tf.runtimes import Runtime, choose_runtime
 from wespe_tf.tiles import Enhancer, Plan, windows
+
+ROOT = Path(__file__).resolve().parent.parent
 
 NORMS = ("instance", "batch", "layer", "none")
 
@@ -172,6 +179,29 @@ class TestRuntimes:
         for mode in ("whole", "fast", "exact"):
             expected = keras_enhancer(photo, Plan(mode, 32))
             assert np.abs(ours(photo, Plan(mode, 32)).astype(int) - expected).max() <= 6
+
+    @pytest.mark.slow
+    def test_openvino_reports_to_nobody(self, tmp_path):
+        """Its telemetry forks a process, and leaves an identity in the home folder."""
+        program = (
+            "import multiprocessing, os, sys\n"
+            "from wespe_tf import Generator\n"
+            "from wespe_tf.runtimes import choose_runtime\n"
+            "generator = Generator(width=4, blocks=1)\n"
+            "generator.build((None, None, None, 3))\n"
+            "runtime = choose_runtime('openvino', 'float32')\n"
+            "runtime.ready(runtime.prepare(generator), [(1, None, None, 3)])\n"
+            "print(sys.modules['openvino_telemetry'], multiprocessing.active_children())\n"
+        )
+        environment = {k: v for k, v in os.environ.items() if k not in ("CI", "TF_BUILD")}
+        environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "KERAS_HOME": "keras"}
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == "None []"
+        assert not (tmp_path / "intel").exists()
 
     def test_keras_has_no_bfloat16(self):
         with pytest.raises(UserError, match="runtime=keras: computes in float32"):

@@ -6,6 +6,7 @@ everywhere.
 
 import dataclasses
 import functools
+import sys
 import tempfile
 from collections.abc import Callable
 
@@ -63,9 +64,7 @@ def choose_runtime(name="auto", precision="auto"):
         if precision == "bfloat16":
             raise UserError("runtime=keras: computes in float32; runtime=openvino has bfloat16")
         return Runtime("keras", "float32", KERAS_FOOTPRINT, KerasNetwork)
-    import openvino  # Takes a moment, and nothing else here needs it.
-
-    core = openvino.Core()
+    core = import_openvino().Core()
     if precision != "float32":
         able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bfloat16" and not able:
@@ -78,6 +77,18 @@ def choose_runtime(name="auto", precision="auto"):
         functools.partial(OpenVINONetwork, core=core, precision=precision),
         functools.partial(prepare, splits=precision == "bfloat16"),
     )
+
+
+def import_openvino():
+    """The package, which takes a moment and which nothing else here needs.
+
+    Without its telemetry: that reports to OpenVINO's makers from a process that it forks, which
+    TensorFlow does not survive; such a process may stay for ever, and keep its parent from ending.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)
+    import openvino
+
+    return openvino
 
 
 # Measured on photos, compiled networks included; between two layers a value takes 4 or 2 bytes.
