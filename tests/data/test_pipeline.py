@@ -434,7 +434,7 @@ before = peak()
 streams = [PatchStream(folder, 100, 0, "dir") for folder in sys.argv[1:]]
 Validation(*streams, *sys.argv[1:])
 guide = Guide.fit(*(stream.readable for stream in streams))
-for batch in training_data(*streams, 30, guide).take(20):
+for batch in training_data(*streams, 30, guide).take(12):
     pass
 print(peak() - before)
 """
