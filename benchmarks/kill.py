@@ -2,12 +2,12 @@
 
     python benchmarks/kill.py [kills=20] [seed=0] [output=FOLDER] [key=value …]
 
-Half of the kills (SIGKILL) come within 0.3 seconds after a random iteration is in the log (0: after
-the log is there, in the warm start), the others as soon as a random one of its checkpoints begins
-to be written. Every run is then resumed until it ends, and must have the weights, the optimizers'
-moments, the generators' files and the log of a run that was never stopped, bit for bit. Appends a
-row for each to a CSV file and writes the table of a document anew. Exits with status 1 if one has
-other weights.
+Half of the kills (SIGKILL) come within 0.3 seconds after a random number of iterations are in the
+log, which begins behind the warm start, the others as soon as a random one of its checkpoints
+begins to be written. Every run is then resumed until it ends, and must have the weights, the
+optimizers' moments, the generators' files and the log of a run that was never stopped, bit for bit.
+Appends a row for each to a CSV file and writes the table of a document anew. Exits with status 1 if
+one has other weights.
 """
 
 import dataclasses
@@ -109,7 +109,8 @@ def kill_one(number, output, settings, rng):
         wait_until(process, lambda: writing(folder, wanted))
     else:
         planned, wanted = "random", int(rng.integers(0, 60))
-        wait_until(process, lambda: logged(folder) >= wanted)
+        log = folder / "log.csv"
+        wait_until(process, lambda: log.exists() and len(read_rows(log)) >= wanted)
         time.sleep(rng.uniform(0, 0.3))
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -136,7 +137,7 @@ def moment_of(folder, planned, wanted, kept):
     Args:
         folder: of the run.
         planned: `"random"` or `"checkpoint"`.
-        wanted: the iteration of that checkpoint, or the last one awaited in the log.
+        wanted: the iteration of that checkpoint, or how many were awaited in the log.
         kept: the one of the newest checkpoint that was complete, or None.
     """
     if not folder.exists():
@@ -146,12 +147,6 @@ def moment_of(folder, planned, wanted, kept):
     if planned == "checkpoint" and kept is not None and kept >= wanted:
         return "written"
     return planned
-
-
-def logged(folder):
-    """How many iterations are in the log, -1 where there is none."""
-    log = folder / "log.csv"
-    return log.read_bytes().count(b"\n") - 1 if log.exists() else -1
 
 
 def writing(folder, iteration):

@@ -5,6 +5,8 @@ each side, and one `Session.run` for each of them, which computes anew what it n
 are the functions of `tests/plain.py`.
 """
 
+import abc
+
 import numpy as np
 import tensorflow as tf
 
@@ -17,7 +19,7 @@ VGG_CONVOLUTIONS = (2, 2, 4, 4, 4)
 VGG_MEAN_RGB = (123.68, 116.779, 103.939)
 
 
-class PlainGraph:
+class PlainGraph(abc.ABC):
     """A graph, its session, and an iteration of training.
 
     Args:
@@ -56,9 +58,9 @@ class PlainGraph:
             self.session = v1.Session()
             self.session.run(v1.global_variables_initializer())
 
+    @abc.abstractmethod
     def build(self, networks):
         """The losses, a dictionary of scalars, and a list of (loss, networks that it trains)."""
-        raise NotImplementedError
 
     def iterate(self, *feeds):
         """Trains with one `Session.run` for each of the steps.

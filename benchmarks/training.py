@@ -11,7 +11,7 @@ same batch as
     bfloat16   the same with `precision=bfloat16`
 
 Every way is a process of its own and trains one iteration in turn with `tf1`, `repeats` times, of
-which the median counts. So the machine needs memory for two of them: about 20 GB at batch 30. They
+which the median counts. So the machine needs memory for two of them: about 15 GB at batch 30. They
 must have the same losses, or nothing is written. With `reference=` the same is done with the DPED
 losses: the authors' unchanged code, run by `compare_reference.py`, against the graph here.
 

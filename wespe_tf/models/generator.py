@@ -6,13 +6,7 @@ import numbers
 import keras
 from keras import ops
 
-from .layers import (
-    PACKAGE,
-    InstanceNormalization,
-    make_initialisers,
-    make_norm,
-    statistics_dtype,
-)
+from .layers import PACKAGE, InstanceNormalization, make_initialisers, make_norm, statistics_dtype
 
 INITIALISATIONS = ("identity", "truncated_normal", "kaiming_uniform", "glorot", "torch_default")
 
