@@ -349,8 +349,9 @@ class TestTwoWorkers:
         one, two = [tmp_path], [tmp_path, tmp_path]
         endless = [*new_run, "num_train_iters=100000"]
         self.train_until(one, 3, *endless)
+        rows = len(read_log(tmp_path)) + 4
         first, second = start_workers(two, "resume=true")
-        self.wait_for_rows(tmp_path, 8, first)
+        self.wait_for_rows(tmp_path, rows, first)
         second.kill()
         assert first.wait(120) == 2
         assert last_line(tmp_path / "worker0.log").startswith(
@@ -373,6 +374,18 @@ class TestTwoWorkers:
             "error: distribute=multi_worker: another worker has stopped"
         )
         assert not (tmp_path / "models").exists()
+
+    def test_one_that_waits_in_vain_can_be_interrupted(self, tmp_path, new_run, monkeypatch):
+        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+        worker, other = start_workers(2 * [tmp_path], *new_run)
+        other.kill()
+        log = tmp_path / "worker0.log"
+        while "Waiting for 1/2 tasks to connect" not in log.read_text():
+            assert worker.poll() is None, log.read_text()
+            time.sleep(0.2)
+        assert "distribute=multi_worker: waiting until all workers are there" in log.read_text()
+        worker.send_signal(signal.SIGINT)
+        assert worker.wait(60) == -signal.SIGINT
 
     def test_that_find_other_checkpoints_are_refused(self, tmp_path, new_run):
         """As on machines that share no folder."""

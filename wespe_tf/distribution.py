@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import os
+import signal
 
 import tensorflow as tf
 
@@ -30,7 +31,19 @@ def _make_once(name):
     """A strategy of this process; a second one would number its collectives as the first did."""
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    with _ended_by_interrupt():
+        print("distribute=multi_worker: waiting until all workers are there", flush=True)
+        return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+@contextlib.contextmanager
+def _ended_by_interrupt():
+    """Lets SIGINT end the process at once: TensorFlow waits outside of Python, which cannot."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def is_chief(strategy):
