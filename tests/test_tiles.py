@@ -181,6 +181,16 @@ class TestRuntimes:
             assert np.abs(ours(photo, Plan(mode, 32)).astype(int) - expected).max() <= 6
 
     @pytest.mark.slow
+    def test_openvino_adds_up_large_photos_as_keras_does(self, make_photo):
+        """In float32, where neither fused norms nor means of means would come as near."""
+        photo = make_photo(1000, 1500)[None].astype(np.float32) / 255
+        model = make_generator("instance")
+        runtime = choose_runtime("openvino", "float32")
+        ours = runtime.ready(runtime.prepare(model), [(1, None, None, 3)])(photo)
+        off = 10 * np.log10(np.square(ours - array(model(photo))).mean())
+        assert off < -100, off
+
+    @pytest.mark.slow
     def test_openvino_reports_to_nobody(self, tmp_path):
         """Its telemetry forks a process, and leaves an identity in the home folder."""
         program = (

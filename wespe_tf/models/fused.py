@@ -1,4 +1,4 @@
-"""A generator as OpenVINO should get it: norms that it fuses, numbers that bfloat16 holds.
+"""A generator as OpenVINO should get it: norms that suit it, numbers that bfloat16 holds.
 
 What nearly passes a picture through rounds its colors where they go in, and rounds the weights that
 carry them; with eight bits of mantissa that shows. Both can be had exactly, at no price.
@@ -13,8 +13,21 @@ from .generator import Generator
 from .layers import InstanceNormalization
 
 
+class RowwiseNormalization(InstanceNormalization):
+    """Instance norm whose means OpenVINO takes row by row; two means it would make into one."""
+
+    @staticmethod
+    def picture_mean(x):
+        width = ops.cast(ops.shape(x)[2], x.dtype)
+        return ops.mean(ops.sum(x, axis=2, keepdims=True), axis=1, keepdims=True) / width
+
+
 class FusedNormalization(InstanceNormalization):
-    """Instance norm written as OpenVINO recognises it, and computes it in one operation."""
+    """Instance norm written as OpenVINO recognises it, and computes it in one operation.
+
+    It adds up the pixels one after another, which on a photo costs more than bfloat16 has digits
+    for, but shows in float32.
+    """
 
     def call(self, inputs, relu=False):
         centered = inputs - ops.mean(inputs, axis=(1, 2), keepdims=True)
@@ -77,12 +90,13 @@ def split(pictures):
 def prepare(generator, splits):
     """A generator that computes the same, with less to do and less to round.
 
-    Channels of the last hidden layers are scaled so that bfloat16 holds the weight by which a
-    channel goes on to itself, usually much the largest; the next layer takes the scale back.
+    Instance norms are fused where pictures are split, and row by row where they are not. Channels
+    of the last hidden layers are scaled so that bfloat16 holds the weight by which a channel goes
+    on to itself, usually much the largest; the next layer takes the scale back.
 
     Args:
         generator: a built `Generator`.
-        splits: whether its pictures will be `split`.
+        splits: whether its pictures will be `split`, as for bfloat16.
 
     Returns:
         A built `Generator` in float32; for inference only.
@@ -91,9 +105,10 @@ def prepare(generator, splits):
     if splits:
         copy.head = SplitHead(copy.head)
     if generator.norm == "instance":
+        norm = FusedNormalization if splits else RowwiseNormalization
         copy.residuals = [
             [
-                FusedNormalization.from_config(layer.get_config()) if k % 2 else layer
+                norm.from_config(layer.get_config()) if k % 2 else layer
                 for k, layer in enumerate(block)
             ]
             for block in copy.residuals

@@ -57,6 +57,8 @@ class InstanceNormalization(keras.layers.Layer):
         Tensor of the input's shape and dtype.
     """
 
+    picture_mean = staticmethod(picture_mean)
+
     def __init__(self, epsilon=1e-3, scale_init=1.0, **kwargs):
         super().__init__(**kwargs)
         self.epsilon = epsilon
@@ -79,8 +81,8 @@ class InstanceNormalization(keras.layers.Layer):
     def _normalised(self, inputs, scale, shift, relu):
         """The output; the mean and the inverse deviation, (N, 1, 1, C)."""
         x = ops.cast(inputs, scale.dtype)
-        mean = picture_mean(x)
-        inverse = ops.rsqrt(picture_mean(ops.square(x - mean)) + self.epsilon)
+        mean = self.picture_mean(x)
+        inverse = ops.rsqrt(self.picture_mean(ops.square(x - mean)) + self.epsilon)
         gain = scale * inverse
         outputs = ops.cast(x * gain + (shift - mean * gain), inputs.dtype)
         return ops.relu(outputs) if relu else outputs, mean, inverse
@@ -106,8 +108,8 @@ class InstanceNormalization(keras.layers.Layer):
                 if relu:
                     upstream = ops.where(apart * gain + shift > 0, upstream, 0)
                 upstream = ops.cast(upstream, scale.dtype)
-                level = picture_mean(upstream)
-                slope = picture_mean(upstream * apart) * inverse
+                level = self.picture_mean(upstream)
+                slope = self.picture_mean(upstream * apart) * inverse
                 by_input = gain * upstream - (gain * slope * inverse) * apart - gain * level
                 pixels = ops.cast(ops.size(inputs[0, ..., 0]), scale.dtype)
                 by_scale, by_shift = (pixels * ops.sum(m, axis=(0, 1, 2)) for m in (slope, level))
