@@ -4,6 +4,8 @@ import dataclasses
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wespe_tf.config import TestConfig as EnhanceConfig
 from wespe_tf.config import TrainConfig, help_text, load, preset_names, to_yaml
@@ -300,6 +302,42 @@ class TestMistakes:
         lines = ["a0: &a0 [x, x]", *(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]" for k in range(1, 40))]
         path.write_text("\n".join([*lines, "batch_size: *a39"]))
         assert message(f"config={path}").endswith("a0: expected one value")
+
+
+class TestAnything:
+    """Whatever is given: settings whose file repeats them, or one line."""
+
+    scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates()
+    values = st.recursive(
+        scalars, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(), v, max_size=3)
+    )
+    keys = st.sampled_from([*FIELDS, "based_on"]) | st.text()
+
+    @staticmethod
+    def loaded_or_refused(path, *arguments):
+        try:
+            config = train_config(*arguments)
+        except UserError as error:
+            assert len(str(error).splitlines()) == 1
+            assert len(str(error)) <= 1000
+        else:
+            path.write_text(to_yaml(config), encoding="utf-8")
+            assert train_config(f"config={path}") == config
+
+    @pytest.fixture(scope="class")
+    def path(self, tmp_path_factory):
+        return tmp_path_factory.mktemp("anything") / "mine.yaml"
+
+    @settings(deadline=None, derandomize=True)
+    @given(content=st.dictionaries(keys, values, max_size=4) | values)
+    def test_in_a_file(self, path, content):
+        path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+        self.loaded_or_refused(path, f"config={path}")
+
+    @settings(deadline=None, derandomize=True)
+    @given(arguments=st.lists(st.builds("{}={}".format, keys, scalars) | st.text(), max_size=4))
+    def test_in_the_command(self, path, arguments):
+        self.loaded_or_refused(path, *arguments)
 
 
 class TestRoundTrip:

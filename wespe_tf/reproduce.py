@@ -1,7 +1,7 @@
 """The report's experiments, one command: presets × seeds → a CSV file, figures, REPRODUCTION.md.
 
-python -m wespe_tf.reproduce [experiments=report,repairs,heads,sweep] [seeds=0] [output=FOLDER]
-                             [csv=FILE] [document=FILE] [setting=value …]
+python -m wespe_tf.reproduce [experiments=report,repairs,heads,report_sweep] [seeds=0]
+                             [output=FOLDER] [csv=FILE] [document=FILE] [setting=value …]
 
 An experiment is one of the named lists or one name of them. Every other key is a setting of
 train.py and holds for all runs: the photos (by default the embedded sample), vgg_weights, scale.
@@ -78,10 +78,10 @@ SWEEP = {
         ]
         for step in ("1e-4", "2e-4")
     },
-    **{f"report_fig5 batch {size}": [f"batch_size={size}"] for size in (2, 8)},
+    **{f"report_fig5 batch {size}": [f"batch_size={size}"] for size in (2, 8, 44)},
 }
 SWEEP = {name: REPORT["report_fig5"] + change for name, change in SWEEP.items()}
-LISTS = {"report": REPORT, "repairs": REPAIRS, "heads": HEADS, "sweep": SWEEP}
+LISTS = {"report": REPORT, "repairs": REPAIRS, "heads": HEADS, "report_sweep": SWEEP}
 # Of the lists' tables, and their columns.
 TITLES = (
     "The report's experiments",
