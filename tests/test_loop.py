@@ -377,9 +377,9 @@ class TestTwoWorkers:
         monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
         worker, other = start_workers(2 * [tmp_path], *new_run)
         other.kill()
-        log = tmp_path / "worker0.log"
+        log, end = tmp_path / "worker0.log", time.monotonic() + 120
         while "Waiting for 1/2 tasks to connect" not in log.read_text():
-            assert worker.poll() is None, log.read_text()
+            assert worker.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.2)
         assert "distribute=multi_worker: waiting until all workers are there" in log.read_text()
         worker.send_signal(signal.SIGINT)
