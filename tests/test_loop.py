@@ -358,6 +358,8 @@ class TestTwoWorkers:
             "error: distribute=multi_worker: another worker has stopped"
         )
         rows = len(read_log(tmp_path)) + 4
+        self.train_until(two, rows, "resume=true")
+        rows = len(read_log(tmp_path)) + 4
         self.train_until(one, rows, "resume=true")
         alone = tmp_path / "alone"
         alone.mkdir()
