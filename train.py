@@ -1,6 +1,6 @@
 """Trains WESPE: python train.py [preset=NAME] [key=value …]; --help lists every setting."""
 
-from wespe_tf.training import command
+from wespe_tf.training.cli import command
 
 if __name__ == "__main__":
     command()

@@ -57,8 +57,8 @@ VGG_BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 
 def main(arguments):
     """Compares; `arguments` are `key=value`."""
-    from wespe_tf.config import help_text, load
-    from wespe_tf.images import to_uint8
+    from wespe_tf.config.loading import help_text, load
+    from wespe_tf.images.picture import to_uint8
 
     schema = settings()
     if {"-h", "--help", "help"} & set(arguments):
@@ -84,8 +84,8 @@ def main(arguments):
 
 def settings():
     """The dataclass of this script's settings."""
-    from wespe_tf.config import setting
-    from wespe_tf.enhance import NATIVE_SIZES
+    from wespe_tf.config.schema import setting
+    from wespe_tf.enhance.dped_photos import NATIVE_SIZES
 
     models = tuple(f"{phone}_orig" for phone in NATIVE_SIZES)
     return make_dataclass(
@@ -165,7 +165,7 @@ def make_patches(scratch, model, pairs):
         model: a phone's.
         pairs: list of (phone's, camera's) (H, W, 3) uint8 arrays.
     """
-    from wespe_tf.images import write_picture
+    from wespe_tf.images.picture import write_picture
 
     phone = model.removesuffix("_orig")
     folders = [scratch / "dped" / phone / part for part in ("training_data", "test_data/patches")]
@@ -312,7 +312,7 @@ def run_our_photos(checkpoint, count):
 
     What it leaves in `RECORD`: `seconds` of the network for each of `<k>_ours.npy`.
     """
-    from wespe_tf.reference import load_checkpoint
+    from wespe_tf.weights.tf1_checkpoint import load_checkpoint
 
     generator = load_checkpoint(checkpoint)
     seconds = []
@@ -337,8 +337,10 @@ def run_our_training(*arguments):
     import keras
     import tensorflow as tf
 
-    from wespe_tf.config import TrainConfig, load
-    from wespe_tf.supervised import PairedPatches, Sampler, build_dped, training_batches
+    from wespe_tf.config.loading import load
+    from wespe_tf.config.schema import TrainConfig
+    from wespe_tf.data.pairs import PairedPatches, Sampler, training_batches
+    from wespe_tf.training.dped import build_dped
 
     config = load(TrainConfig, ["preset=dped", *arguments])
     data = PairedPatches(config.dped_dir, config.model, config.patch_size)
@@ -385,7 +387,7 @@ def assign_values(model, values):
         values: arrays by the authors' names. Their discriminator's variables are numbered as they
             were made: of a convolution kernel, bias and then its norm's shift and scale.
     """
-    from wespe_tf.reference import checkpoint_variables
+    from wespe_tf.weights.tf1_checkpoint import checkpoint_variables
 
     for name, variable in checkpoint_variables(model.generator):
         variable.assign(values[name])
@@ -408,7 +410,7 @@ def compare_photos(scratch, reference, output, model, photos):
     Returns:
         The report's lines on it.
     """
-    from wespe_tf.images import to_uint8, write_picture
+    from wespe_tf.images.picture import to_uint8, write_picture
 
     theirs = run_process(
         scratch,
@@ -468,7 +470,7 @@ def unround(pixels):
 
 def difference(one, other):
     """Largest and mean absolute difference of float pictures, share of equal 8-bit pixels."""
-    from wespe_tf.images import to_uint8
+    from wespe_tf.images.picture import to_uint8
 
     apart = np.abs(one.astype(np.float64) - other)
     same = np.all(to_uint8(one) == to_uint8(other), axis=-1)

@@ -34,9 +34,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wespe_tf.config import TrainConfig, help_text, load, setting, to_yaml
+from wespe_tf.config.loading import help_text, load, to_yaml
+from wespe_tf.config.schema import TrainConfig, setting
 from wespe_tf.errors import UserError, run_command
-from wespe_tf.reproduce import append_row, read_rows, replace_tables
+from wespe_tf.tables import append_row, read_rows, replace_tables
 
 HERE = Path(__file__).resolve().parent
 USAGE = "usage: python benchmarks/fuzz.py [families=NAME,…] [key=value …]"
@@ -465,7 +466,7 @@ def image_files(scratch):
     import tifffile
     from PIL import Image, ImageCms
 
-    from wespe_tf.photos import Photo, write_photo
+    from wespe_tf.images.photo import Photo, write_photo
 
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8))
@@ -496,8 +497,8 @@ def image_files(scratch):
 
 
 def read_image(path):
-    from wespe_tf.images import picture_size, read_picture
-    from wespe_tf.photos import read_photo
+    from wespe_tf.images.photo import read_photo
+    from wespe_tf.images.picture import picture_size, read_picture
 
     _each(lambda: picture_size(path), lambda: read_picture(path), lambda: read_photo(path))
 
@@ -575,7 +576,7 @@ def h5_files(scratch):
 
 
 def read_vgg(path):
-    from wespe_tf.models.vgg import load_vgg
+    from wespe_tf.weights.vgg import load_vgg
 
     load_vgg("relu1_1", str(path))
 
@@ -600,7 +601,7 @@ def keras_files(scratch):
 
 
 def read_keras(path):
-    from wespe_tf.enhance import load_generator
+    from wespe_tf.weights.generator import load_generator
 
     load_generator(str(path))
 
@@ -610,7 +611,7 @@ INDEX, DATA = ".index", ".data-00000-of-00001"
 
 def checkpoint_files(scratch):
     """Index and data of a TensorFlow 1 checkpoint, together."""
-    from wespe_tf.reference import checkpoint_variables
+    from wespe_tf.weights.tf1_checkpoint import checkpoint_variables
 
     generator = tiny_generator()
     import tensorflow as tf
@@ -627,7 +628,7 @@ def checkpoint_files(scratch):
 
 
 def read_checkpoint(path):
-    from wespe_tf.reference import load_checkpoint
+    from wespe_tf.weights.tf1_checkpoint import load_checkpoint
 
     load_checkpoint(str(path))
 

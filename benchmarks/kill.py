@@ -23,10 +23,11 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from wespe_tf.config import help_text, load, setting
+from wespe_tf.config.loading import help_text, load
+from wespe_tf.config.schema import setting
 from wespe_tf.errors import UserError, run_command
 from wespe_tf.models.generator import Generator  # noqa: F401 (Keras looks it up)
-from wespe_tf.reproduce import append_row, read_rows, replace_tables
+from wespe_tf.tables import append_row, read_rows, replace_tables
 
 SETTINGS = [
     *("preset=recommended", "deterministic=true", "label_smoothing=0.1", "schedule=balance"),

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.ndimage
 
 from wespe_tf.errors import UserError, run_command
-from wespe_tf.metrics import ms_ssim
+from wespe_tf.metrics.ms_ssim import ms_ssim
 
 COUNT, BATCH, REPEATS = 1000, 50, 3
 

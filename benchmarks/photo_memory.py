@@ -23,13 +23,14 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.photos import resized
-from wespe_tf.config import help_text, load, setting
+from wespe_tf.config.loading import help_text, load
+from wespe_tf.config.schema import setting
 from wespe_tf.data.folders import find_pictures
-from wespe_tf.enhance import find_model
 from wespe_tf.errors import UserError, run_command
-from wespe_tf.hardware import processor
-from wespe_tf.photos import read_photo
-from wespe_tf.reproduce import append_row, read_rows, replace_tables
+from wespe_tf.images.photo import read_photo
+from wespe_tf.tables import append_row, read_rows, replace_tables
+from wespe_tf.training.summary import processor
+from wespe_tf.weights.generator import find_model
 
 HERE = Path(__file__).resolve().parent
 USAGE = "usage: python -m benchmarks.photo_memory data=FOLDER [key=value …]"

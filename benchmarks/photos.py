@@ -26,16 +26,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wespe_tf.config import help_text, load, setting
+from wespe_tf.config.loading import help_text, load
+from wespe_tf.config.schema import setting
 from wespe_tf.data.folders import find_pictures
-from wespe_tf.enhance import find_model, load_generator
+from wespe_tf.enhance.runtimes import choose_runtime
+from wespe_tf.enhance.tiles import Enhancer
 from wespe_tf.errors import UserError, run_command
-from wespe_tf.hardware import processor
-from wespe_tf.photos import read_photo
-from wespe_tf.reference import is_checkpoint
-from wespe_tf.reproduce import append_row, read_rows, replace_tables
-from wespe_tf.runtimes import choose_runtime
-from wespe_tf.tiles import Enhancer
+from wespe_tf.images.photo import read_photo
+from wespe_tf.tables import append_row, read_rows, replace_tables
+from wespe_tf.training.summary import processor
+from wespe_tf.weights.generator import find_model, load_generator
+from wespe_tf.weights.tf1_checkpoint import is_checkpoint
 
 HERE = Path(__file__).resolve().parent
 USAGE = "usage: python benchmarks/photos.py data=FOLDER [key=value …]"

@@ -2,7 +2,7 @@
 
 Written as the authors wrote DPED: placeholders, all losses in one graph, one `AdamOptimizer` for
 each side, and one `Session.run` for each of them, which computes anew what it needs. The networks
-are the functions of `tests/plain.py`.
+are the functions of `benchmarks/plain.py`.
 """
 
 import abc
@@ -10,7 +10,7 @@ import abc
 import numpy as np
 import tensorflow as tf
 
-from tests import plain
+from benchmarks import plain
 from wespe_tf.models.layers import blur_profile
 
 v1 = tf.compat.v1

@@ -24,21 +24,22 @@ import numpy as np
 from PIL import Image
 from scipy.stats import spearmanr
 
-from wespe_tf import metrics
-from wespe_tf.config import TrainConfig, help_text, load, setting
+from wespe_tf.config.loading import help_text, load
+from wespe_tf.config.schema import TrainConfig, setting
 from wespe_tf.data.folders import find_pairs, find_pictures
-from wespe_tf.data.pipeline import PatchStream
-from wespe_tf.enhance import load_generator
+from wespe_tf.data.patches import PatchStream
+from wespe_tf.enhance.runtimes import choose_runtime
+from wespe_tf.enhance.tiles import Enhancer
 from wespe_tf.errors import UserError, run_command
-from wespe_tf.guide import Guide
-from wespe_tf.images import read_picture, to_uint8, write_picture
-from wespe_tf.models.build import make_generator
-from wespe_tf.plots import to_png
-from wespe_tf.reproduce import append_row, read_rows, replace_tables
-from wespe_tf.runtimes import choose_runtime
-from wespe_tf.tiles import Enhancer
-from wespe_tf.tone import ToneCurve, histogram
-from wespe_tf.transfer import luminance_histogram
+from wespe_tf.guide.color_transfer import luminance_histogram
+from wespe_tf.guide.guide import Guide
+from wespe_tf.guide.tone_curve import ToneCurve, histogram
+from wespe_tf.images.picture import read_picture, to_uint8, write_picture
+from wespe_tf.metrics import quality as metrics
+from wespe_tf.tables import append_row, read_rows, replace_tables
+from wespe_tf.training.build import make_generator
+from wespe_tf.training.figures import to_png
+from wespe_tf.weights.generator import load_generator
 
 HERE = Path(__file__).resolve().parent
 USAGE = "usage: python benchmarks/recipe.py data=FOLDER [key=value …]"

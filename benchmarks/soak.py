@@ -27,12 +27,13 @@ from kill import make_photos, start
 from matplotlib.figure import Figure
 from PIL import Image
 
-from wespe_tf.callbacks import LOSSES
-from wespe_tf.config import help_text, load, setting
+from wespe_tf.config.loading import help_text, load
+from wespe_tf.config.schema import setting
 from wespe_tf.errors import UserError, run_command
 from wespe_tf.files import write_atomically
-from wespe_tf.plots import to_png
-from wespe_tf.reproduce import append_row, read_rows, replace_tables
+from wespe_tf.tables import append_row, read_rows, replace_tables
+from wespe_tf.training.figures import to_png
+from wespe_tf.training.recorder import LOSSES
 
 HERE = Path(__file__).resolve().parent
 USAGE = "usage: python benchmarks/soak.py [key=value …]"

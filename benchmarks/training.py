@@ -51,20 +51,23 @@ import tensorflow as tf
 from PIL import Image
 
 from benchmarks import compare_reference as compare
+from benchmarks import plain
 from benchmarks.photos import multiply
 from benchmarks.plain_graph import PlainDPED, PlainWESPE
-from tests import plain
-from wespe_tf import loop
-from wespe_tf.callbacks import LOSSES
-from wespe_tf.config import TrainConfig, help_text, load, setting
-from wespe_tf.data.pipeline import PatchStream, training_data
-from wespe_tf.distribution import make_strategy
+from wespe_tf.config.loading import help_text, load
+from wespe_tf.config.schema import TrainConfig, setting
+from wespe_tf.data.batches import training_data
+from wespe_tf.data.patches import PatchStream
 from wespe_tf.errors import UserError, run_command
-from wespe_tf.guide import Guide
-from wespe_tf.hardware import gpus, processor
+from wespe_tf.guide.guide import Guide
 from wespe_tf.models.layers import InstanceNormalization
-from wespe_tf.reproduce import append_row, read_rows, replace_tables
-from wespe_tf.training import build_model, set_seed_and_precision
+from wespe_tf.tables import append_row, read_rows, replace_tables
+from wespe_tf.training import loop
+from wespe_tf.training.build import build_model
+from wespe_tf.training.distribution import make_strategy
+from wespe_tf.training.recorder import LOSSES
+from wespe_tf.training.summary import gpus, processor
+from wespe_tf.training.train import set_seed_and_precision
 
 HERE = Path(__file__).resolve().parent
 USAGE = "usage: python -m benchmarks.training [key=value …]"

@@ -7,17 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wespe_tf import plots
-from wespe_tf.callbacks import LOSSES
 from wespe_tf.errors import UserError
-from wespe_tf.plots import (
-    GENERATOR_CURVES,
-    loss_figure,
-    main,
-    row_of,
-    sample_figure,
-    to_png,
-)
+from wespe_tf.plots import main
+from wespe_tf.training import figures
+from wespe_tf.training.figures import GENERATOR_CURVES, loss_figure, row_of, sample_figure, to_png
+from wespe_tf.training.recorder import LOSSES
 
 
 @pytest.fixture
@@ -92,7 +86,7 @@ class TestLossFigure:
         np.testing.assert_array_equal(line.get_ydata(), history["color_disc"][1::2])
 
     def test_of_a_long_run_means_of_neighbours_are_drawn(self, history, patches, monkeypatch):
-        monkeypatch.setattr(plots, "MOST_POINTS", 8)
+        monkeypatch.setattr(figures, "MOST_POINTS", 8)
         figure = loss_figure(history, patches, patches, "a run")
         line = curves(figure.axes[0])["D color"]
         losses = np.array(history["color_disc"])

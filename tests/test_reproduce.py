@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from wespe_tf import reproduce
-from wespe_tf.config import TrainConfig, load
+from wespe_tf.config.loading import load
+from wespe_tf.config.schema import TrainConfig
 from wespe_tf.errors import UserError
 
 ALL = {name: changes for named in reproduce.LISTS.values() for name, changes in named.items()}

@@ -9,6 +9,18 @@ from pathlib import Path
 from .errors import UserError
 
 
+def make_folder(path):
+    """Makes the folder of the setting `output`, with those above it.
+
+    Raises:
+        UserError: naming it, if it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output={path}: cannot be made ({error.strerror})") from error
+
+
 def write_atomically(path, *content):
     """Writes bytes under a temporary name, then renames.
 

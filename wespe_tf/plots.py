@@ -6,154 +6,21 @@ draws a data set as the report's figure 1: a row of the phone's patches over a r
 camera's, pairs where there are validation pairs.
 """
 
-import io
 from pathlib import Path
 
-import numpy as np
-from matplotlib.figure import Figure
-
-# Of a curve: more than a figure is wide would only take memory.
-MOST_POINTS = 2000
-DISCRIMINATOR_CURVES = {"color_disc": "D color", "texture_disc": "D texture"}
-GENERATOR_CURVES = {
-    "generator": "generator, weighted sum",
-    "content": "content",
-    "color": "color",
-    "texture": "texture",
-    "tv": "tv",
-    "guide": "guide",
-}
-
-
-def row_of(pictures, gap=2):
-    """Pictures side by side on white.
-
-    Args:
-        pictures: (N, H, W, 3) uint8 array.
-        gap: pixels between them.
-
-    Returns:
-        (H, N·(W + gap) − gap, 3) uint8 array.
-    """
-    padded = np.pad(pictures, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
-    return np.concatenate(list(padded), axis=1)[:, :-gap]
-
-
-def to_png(figure):
-    """A figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
-
-
-def loss_figure(history, target, enhanced, title, collapse=None):
-    """The report's figure: discriminators' and generator's losses over two rows of patches.
-
-    Args:
-        history: dictionary of equally long sequences: `iteration`, the losses by the names under
-            which `WESPE.train_step` returns them, NaN where one was not computed, and `balance`,
-            the schedule's state, whose changes are marked.
-        target: (N, H, W, 3) uint8 target patches.
-        enhanced: (N, H, W, 3) uint8 generated ones.
-        title: of the figure.
-        collapse: iteration from which the enhanced pictures are uniform, or None.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
-    """
-    figure = Figure(figsize=(10, 9), layout="constrained")
-    figure.suptitle(title)
-    grid = figure.add_gridspec(4, 1, height_ratios=[3, 3, 1.3, 1.3])
-    iteration = np.asarray(history["iteration"])
-    top, bottom = (figure.add_subplot(grid[k]) for k in (0, 1))
-    bottom.sharex(top)
-
-    curves = {label: np.asarray(history[name]) for name, label in DISCRIMINATOR_CURVES.items()}
-    curves["mean"] = np.mean(list(curves.values()), axis=0)
-    for label, values in curves.items():
-        _draw_curve(top, iteration, values, label, color="black" if label == "mean" else None)
-    top.axhline(2 * np.log(2), color="gray", ls=":", lw=1, label="random guess, 2·ln 2")
-    top.set_ylabel("discriminators' losses")
-    top.set_ylim(bottom=0)
-
-    for name, label in GENERATOR_CURVES.items():
-        values = np.asarray(history[name], float)
-        if np.nansum(np.abs(values)) > 0:
-            _draw_curve(bottom, iteration, values, label)
-    bottom.set_yscale("log")
-    bottom.set_xlabel("iteration")
-    bottom.set_ylabel("generator's losses, unweighted")
-
-    states = history["balance"]
-    changes = [k for k in range(1, len(states)) if states[k] != states[k - 1]]
-    for axes in (top, bottom):
-        for number, k in enumerate(changes):
-            label = "balance changes" if number == 0 else None
-            axes.axvline(iteration[k], color="tab:cyan", lw=0.5, alpha=0.5, label=label)
-        if collapse is not None:
-            axes.axvline(collapse, color="red", ls="--", lw=1.2, label="uniform from here on")
-        _legend_above(axes)
-
-    for place, name, pictures in ((2, "target", target), (3, "enhanced", enhanced)):
-        _show_row(figure.add_subplot(grid[place]), name, pictures)
-    return figure
-
-
-def sample_figure(rows, title):
-    """Rows of patches, each with its name.
-
-    Args:
-        rows: dictionary of (N, H, W, 3) uint8 arrays.
-        title: of the figure.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
-    """
-    figure = Figure(figsize=(12, 1.6 * len(rows) + 0.4), layout="constrained")
-    figure.suptitle(title)
-    places = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
-    for axes, (name, pictures) in zip(places, rows.items()):
-        _show_row(axes, name, pictures)
-    return figure
-
-
-def _draw_curve(axes, iteration, values, label, color=None):
-    """A loss over the iterations that computed it; of a long run means of neighbours."""
-    known = np.isfinite(values)
-    count = np.count_nonzero(known)
-    neighbours = np.arange(count) // max(1, -(-count // MOST_POINTS))
-    x, y = (
-        np.bincount(neighbours, of[known]) / np.bincount(neighbours) for of in (iteration, values)
-    )
-    axes.plot(x, y, lw=0.8, label=label, color=color)
-
-
-def _legend_above(axes):
-    """The legend in one row over the axes, where it hides no curve."""
-    count = len(axes.get_legend_handles_labels()[0])
-    axes.legend(
-        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=count, fontsize=8, frameon=False
-    )
-
-
-def _show_row(axes, name, pictures):
-    axes.imshow(row_of(pictures))
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_ylabel(name)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+from .training.figures import sample_figure, to_png
 
 
 def main(arguments):
     """Runs `python -m wespe_tf.plots`."""
     # Only here: those modules draw with this one.
-    from .config import TrainConfig, load
+    from .config.loading import load
+    from .config.schema import TrainConfig
+    from .data.crops import fixed_crops
     from .data.folders import find_pairs, find_pictures
-    from .data.pipeline import fixed_crops
+    from .data.sources import data_folders
     from .errors import UserError
     from .files import write_atomically
-    from .training import data_folders
 
     if arguments[:1] != ["dataset"]:
         raise UserError("expected: python -m wespe_tf.plots dataset [output=FILE] [key=value …]")

@@ -9,7 +9,6 @@ Rows that the CSV file has are not computed again, whatever the other settings; 
 does not end the list. `overview.png` in the output folder shows all runs that are there.
 """
 
-import csv
 import io
 import json
 import math
@@ -22,10 +21,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from .config import PHOTOS, TrainConfig, load
+from .config.loading import PHOTOS, load
+from .config.schema import TrainConfig
 from .errors import UserError, run_command
 from .files import write_atomically
-from .plots import to_png
+from .tables import append_row, read_rows, replace_tables
+from .training.figures import to_png
 
 SAMPLE = "sample"
 REPORT = {
@@ -224,24 +225,6 @@ def run_experiment(name, changes, seed, settings, output, table):
     print(", ".join(f"{k} {v}" for k, v in row.items()), flush=True)
 
 
-def read_rows(table):
-    """Rows of a CSV file as dictionaries; none where there is no file."""
-    if not table.exists():
-        return []
-    with open(table, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def append_row(table, columns, row):
-    """Appends a dictionary to a CSV file, which gets a line of column names if it is new."""
-    new = not table.exists()
-    with open(table, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def tables(rows):
     """Lines of Markdown: one table for each of the lists.
 
@@ -280,20 +263,6 @@ def _differences(experiments):
                 f"PSNR of {name} less that of one class, over {len(seeds)} seeds: "
                 f"{np.mean(changes):+.2f} ± {np.std(changes, ddof=1):.2f} dB."
             )
-
-
-def replace_tables(document, lines, name="tables"):
-    """Puts lines of Markdown between a document's two lines `<!-- NAME -->`.
-
-    Raises:
-        UserError: if the document lacks them.
-    """
-    mark = f"<!-- {name} -->"
-    parts = document.read_text(encoding="utf-8").split(mark) if document.exists() else []
-    if len(parts) != 3:
-        raise UserError(f"document={document}: expected a file with two lines {mark}")
-    text = "\n".join(lines)
-    write_atomically(document, f"{parts[0]}{mark}\n{text}\n\n{mark}{parts[2]}".encode())
 
 
 def find_figure(runs, experiment, seed):

@@ -15,11 +15,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from wespe_tf.data import pipeline
-from wespe_tf.data.pipeline import PatchStream, PhotoCache, fixed_crops, training_data
+from wespe_tf.data import crops, patches
+from wespe_tf.data.batches import training_data
+from wespe_tf.data.crops import fixed_crops
+from wespe_tf.data.patches import PatchStream, PhotoCache
 from wespe_tf.errors import UserError
-from wespe_tf.guide import Guide
-from wespe_tf.transfer import luminance_histogram
+from wespe_tf.guide.color_transfer import luminance_histogram
+from wespe_tf.guide.guide import Guide
 
 ROOT = Path(__file__).parents[2]
 
@@ -184,8 +186,8 @@ class TestWindow:
         folder = ramps(*[(120, 120)] * 4)
         stream = PatchStream(folder, 8, 0, "source_dir", cache_bytes=3 * 120**2)
         drawn = collections.Counter(origin(p)[0] for p in take(stream, stream.epoch_size))
-        assert set(drawn.values()) == {pipeline.CROPS_PER_VISIT}
-        assert pipeline.CROPS_PER_VISIT < (120 // 8) ** 2
+        assert set(drawn.values()) == {patches.CROPS_PER_VISIT}
+        assert patches.CROPS_PER_VISIT < (120 // 8) ** 2
 
 
 class TestPhotoCache:
@@ -249,8 +251,8 @@ class TestUnusableFiles:
     def test_are_noticed_late_in_sets_too_large_to_measure(self, folder, warnings, monkeypatch):
         for number in range(1, 63):
             os.link(folder / "0.png", folder / f"{number}.png")
-        monkeypatch.setattr(pipeline, "MEASURED_FILES", 64)
-        monkeypatch.setattr(pipeline.PatchStream, "_size", lambda self, path: (30, 30))
+        monkeypatch.setattr(patches, "MEASURED_FILES", 64)
+        monkeypatch.setattr(patches.PatchStream, "_size", lambda self, path: (30, 30))
         stream = PatchStream(folder, 16, 0, "source_dir")
         assert warnings() == []
         assert {origin(patch)[0] for patch in take(stream, stream.epoch_size)} == {0}
@@ -421,9 +423,10 @@ class TestGuides:
 
 MEMORY = """
 import sys
-from wespe_tf.data.pipeline import PatchStream, training_data
-from wespe_tf.evaluation import Validation
-from wespe_tf.guide import Guide
+from wespe_tf.data.patches import PatchStream
+from wespe_tf.data.batches import training_data
+from wespe_tf.training.validation import Validation
+from wespe_tf.guide.guide import Guide
 
 def peak():
     lines = open("/proc/self/status").read().splitlines()
@@ -506,7 +509,7 @@ class TestFixedCrops:
 
     def test_photos_are_held_one_pair_at_a_time(self, pairs, monkeypatch):
         alive, most = weakref.WeakSet(), []
-        read = pipeline.read_picture
+        read = crops.read_picture
 
         class Photo(np.ndarray):
             """An array that weak sets can hold; its cut-outs keep it alive."""
@@ -521,7 +524,7 @@ class TestFixedCrops:
             most.append(len(alive))
             return photo
 
-        monkeypatch.setattr(pipeline, "read_picture", counted)
+        monkeypatch.setattr(crops, "read_picture", counted)
         fixed_crops(pairs, 30, 20)
         assert len(most) == 6
         assert max(most) <= 4

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import plain
+from benchmarks import plain
 from wespe_tf.models.discriminator import HEADS, NORMS, ORDERS, Discriminator
 from wespe_tf.models.layers import KERNEL_INITIALISERS
 

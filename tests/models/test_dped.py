@@ -6,14 +6,14 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from tests import plain
+from benchmarks import plain
 from tests.shared import SHARED, needs_shared
 from wespe_tf.models import dped
 from wespe_tf.models.discriminator import Discriminator
 from wespe_tf.models.dped import DPED, authors_adam
 from wespe_tf.models.generator import Generator
 from wespe_tf.models.vgg import VGGFeatures
-from wespe_tf.reference import load_checkpoint
+from wespe_tf.weights.tf1_checkpoint import load_checkpoint
 
 SIZE = 36
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import plain
+from benchmarks import plain
 from tests.shared import SHARED, needs_shared
 from wespe_tf.data.sample import build_sample
-from wespe_tf.images import read_picture, to_uint8
-from wespe_tf.metrics import psnr
+from wespe_tf.images.picture import read_picture, to_uint8
+from wespe_tf.metrics.quality import psnr
 from wespe_tf.models.generator import INITIALISATIONS, Generator
 from wespe_tf.models.layers import NORMS
 

@@ -8,7 +8,8 @@ import scipy.io
 
 from tests.shared import SHARED, needs_shared
 from wespe_tf.errors import UserError
-from wespe_tf.models.vgg import CHANNELS, CONVOLUTIONS, LAYERS, VGGFeatures, load_vgg
+from wespe_tf.models.vgg import CHANNELS, CONVOLUTIONS, LAYERS, VGGFeatures
+from wespe_tf.weights.vgg import load_vgg
 
 CONVS = [name.replace("relu", "conv") for name in LAYERS]
 WIDTHS = [3] + [c for c, count in zip(CHANNELS, CONVOLUTIONS) for _ in range(count)]

@@ -6,15 +6,14 @@ import pytest
 import scipy.linalg
 import tensorflow as tf
 
-from tests import plain
-from wespe_tf.callbacks import averaged_weights
+from benchmarks import plain
+from wespe_tf.guide.noise_filter import NoiseFilter, short_kernel
 from wespe_tf.models.discriminator import Discriminator
 from wespe_tf.models.generator import Generator
-from wespe_tf.models.vgg import load_vgg
-from wespe_tf.models.warm_start import WarmStart, filter_last_layer, fit_last_layer
-from wespe_tf.models.wespe import WESPE
-from wespe_tf.schedule import BOTH, DISCRIMINATORS, GENERATORS
-from wespe_tf.spectrum import NoiseFilter, short_kernel
+from wespe_tf.models.wespe import BOTH, DISCRIMINATORS, GENERATORS, WESPE
+from wespe_tf.training.recorder import averaged_weights
+from wespe_tf.training.warm_start import WarmStart, filter_last_layer, fit_last_layer
+from wespe_tf.weights.vgg import load_vgg
 
 SIDE = 24
 WEIGHTS = {"content": 1.3, "color": 0.4, "texture": 0.7, "tv": 2.5, "guide": 0}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from ..images import SUFFIXES
+from ..images.picture import SUFFIXES
 
 
 @dataclass(frozen=True)

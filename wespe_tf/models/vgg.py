@@ -1,13 +1,8 @@
 """VGG-19 up to one of its ReLUs, frozen: the space in which content is compared."""
 
-import os
-import re
-
 import keras
 from keras import ops
 
-from ..errors import UserError
-from ..untrusted import ChildFailed, read_arrays
 from .layers import statistics_dtype
 
 CONVOLUTIONS = (2, 2, 4, 4, 4)
@@ -17,8 +12,6 @@ LAYERS = tuple(
 )
 STYLES = ("keras", "matconvnet", "report")
 MEAN_RGB = (123.68, 116.779, 103.939)
-# Bytes; no convolution of VGG-19 is as large, but files also hold its dense layers.
-LARGEST = 2**24
 
 
 class VGGFeatures(keras.Model):
@@ -94,154 +87,3 @@ class VGGFeatures(keras.Model):
             for conv in convs:
                 x = conv(x)
         return ops.cast(x, statistics_dtype(self.compute_dtype))
-
-
-def load_vgg(layer, weights, as_report=False):
-    """A `VGGFeatures` with weights from Keras, from a file, or drawn at random.
-
-    Args:
-        layer: `"relu1_1"` … `"relu5_4"`.
-        weights: `"imagenet"` (Keras's download and cache), `"random"` (He normal, drawn from
-            Keras's global seed) or the path of a file, which may lack layers above `layer`:
-            `.h5` as Keras publishes it, `.npz` with `block1_conv1.kernel`,
-            `block1_conv1.bias`, …, or the `.mat` of MatConvNet that DPED code uses,
-            `imagenet-vgg-verydeep-19.mat`, in any of the layouts it has had. The `.mat` gives
-            a model of style `"matconvnet"`, everything else one of style `"keras"`.
-        as_report: whether pictures are prepared as in report-code: style `"report"`.
-
-    Returns:
-        The built model.
-
-    Raises:
-        UserError: where the weights cannot be had, with the ways there are; on a file that lacks
-            a layer or has one of another shape.
-    """
-    is_matconvnet = weights.lower().endswith(".mat")
-    if as_report and is_matconvnet:
-        raise UserError(f"vgg_weights={weights}: vgg_preprocessing=report needs Keras's weights")
-    style = "report" if as_report else "matconvnet" if is_matconvnet else "keras"
-    vgg = VGGFeatures(layer, style, name="vgg")
-    vgg.build(None)
-    if weights == "random":
-        return vgg
-    find = _imagenet_weights() if weights == "imagenet" else _weights_in_file(weights)
-    values = []
-    for conv in vgg.conv_layers():
-        name = _matconvnet_name(conv.name) if is_matconvnet else conv.name
-        found = find(name)
-        if found is None:
-            raise UserError(f"vgg_weights={weights}: no {name}, which content_layer={layer} needs")
-        expected = tuple(conv.kernel.shape)
-        if found[0].shape != expected or found[1].shape != expected[-1:]:
-            raise UserError(
-                f"vgg_weights={weights}: {name} has kernel {found[0].shape} and bias "
-                f"{found[1].shape}, expected {expected} and {expected[-1:]}"
-            )
-        values.append(found)
-    for conv, found in zip(vgg.conv_layers(), values):
-        conv.set_weights(found)
-    return vgg
-
-
-def _imagenet_weights():
-    try:
-        model = keras.applications.VGG19(include_top=False, weights="imagenet")
-    except Exception as error:  # Keras wraps every network failure in a bare Exception.
-        raise UserError(
-            "vgg_weights=imagenet: the download failed "
-            f"({str(error).splitlines()[0][:120]}); give a file (vgg_weights=PATH.h5, PATH.npz "
-            "or PATH.mat), or content_features=pixels, which needs no weights, or "
-            "vgg_weights=random"
-        ) from error
-    return lambda name: model.get_layer(name).get_weights()
-
-
-def _weights_in_file(path):
-    """A function from a layer's name to its [kernel, bias], or None."""
-    if not os.path.isfile(path):
-        raise UserError(
-            f"vgg_weights={path}: no such file; expected imagenet, random, or the path of an "
-            ".h5, .npz or .mat file"
-        )
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix not in FORMATS:
-        raise UserError(f"vgg_weights={path}: expected an .h5, .npz or .mat file")
-    kind, find_in = FORMATS[suffix]
-    try:
-        arrays = read_arrays(path, kind, LARGEST)
-    except ChildFailed as error:
-        raise UserError(f"vgg_weights={path}: not a readable {suffix} file ({error})") from error
-    if kind == "mat" and not arrays:
-        raise UserError(f"vgg_weights={path}: not a MatConvNet network: no variable `layers`")
-    return find_in(arrays)
-
-
-def _named_arrays(arrays):
-    """Finds `block1_conv1.kernel` and `block1_conv1.bias`."""
-
-    def find(name):
-        names = f"{name}.kernel", f"{name}.bias"
-        return [arrays[n] for n in names] if all(n in arrays for n in names) else None
-
-    return find
-
-
-def _keras_groups(arrays):
-    """Finds the layer groups of Keras's file: one 4-D kernel and one 1-D bias, however named."""
-    layers = {}
-    for name, array in arrays.items():
-        layer = next((part for part in name.split("/") if part.startswith("block")), None)
-        if layer is not None and array.ndim in (1, 4):
-            layers.setdefault(layer, {})[array.ndim] = array
-
-    def find(name):
-        found = layers.get(name, {})
-        return [found[4], found[1]] if len(found) == 2 else None
-
-    return find
-
-
-def _matconvnet_name(name):
-    """`block3_conv4` of Keras → `conv3_4` of MatConvNet."""
-    return name.replace("_conv", "_").replace("block", "conv")
-
-
-def _matconvnet_layers(arrays):
-    """Finds layers in MatConvNet's list of structs by the names of their fields.
-
-    A convolution holds `weights`, a cell of kernel and bias; before 2015 it held `filters` and
-    `biases`. The order of the fields differs between the files, and early ones name no layers:
-    then the order of the convolutions counts. Kernels are stored (width, height, in, out).
-    """
-    layers = {}
-    for path, array in arrays.items():
-        # A list of one is no list in a MATLAB file, and a damaged name may hold line ends.
-        number, field = re.fullmatch(r"layers(?:/(\d+))?(?:/(.*))?", path, re.DOTALL).groups()
-        layers.setdefault(int(number or 0), {})[field] = array
-    convs = {}
-    names = iter(LAYERS)
-    for layer in layers.values():
-        pair = _kernel_and_bias(layer)
-        if pair is not None:
-            in_order = next(names, "").replace("relu", "conv")
-            convs[str(layer.get("name", "")) or in_order] = pair
-    return convs.get
-
-
-def _kernel_and_bias(layer):
-    """[kernel (height, width, in, out), bias (out,)] of a layer's fields, None if it has none."""
-    for fields in (("weights/0", "weights/1"), ("filters", "biases")):
-        if all(field in layer and layer[field].dtype.kind in "iuf" for field in fields):
-            kernel, bias = (layer[field] for field in fields)
-            if kernel.ndim == 4:
-                return [kernel.transpose(1, 0, 2, 3), bias.reshape(-1)]
-    return None
-
-
-# How files are read, and found in, by suffix.
-FORMATS = {
-    ".npz": ("npz", _named_arrays),
-    ".h5": ("hdf5", _keras_groups),
-    ".hdf5": ("hdf5", _keras_groups),
-    ".mat": ("mat", _matconvnet_layers),
-}

@@ -5,8 +5,10 @@ import tensorflow as tf
 from keras import ops
 
 from .. import losses
-from ..schedule import BOTH, DISCRIMINATORS, GENERATORS
 from .layers import GaussianBlur, Grayscale, statistics_dtype
+
+# Who trains in an iteration.
+BOTH, GENERATORS, DISCRIMINATORS = TURNS = ("both", "generators", "discriminators")
 
 
 class WESPE(keras.Model):

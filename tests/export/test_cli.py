@@ -1,0 +1,303 @@
+"""The command `export_tflite.py`: files for phones, verified."""
+
+import contextlib
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
+
+from tests.shared import SHARED, needs_shared
+from wespe_tf import Discriminator, Generator
+from wespe_tf.enhance import cli as enhance
+from wespe_tf.enhance.runtimes import choose_runtime
+from wespe_tf.enhance.tiles import Enhancer
+from wespe_tf.export import cli as module
+from wespe_tf.export import photos, verification
+from wespe_tf.export.conversion import FORMATS
+from wespe_tf.export.graph import Graph
+from wespe_tf.weights.generator import load_generator
+
+MEASURED = ("format", "bytes", "psnr", "difference", "seconds", "multiply_adds", "operators", "gpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, make_folder):
+    """A tiny generator `mine`, photos to calibrate and other photos to verify."""
+    keras.utils.set_random_seed(1)
+    model = Generator(width=8, blocks=1, init="identity")
+    model.build((None, None, None, 3))
+    kernel = model.to_rgb.kernel
+    kernel.assign(kernel + np.random.default_rng(0).normal(0, 2e-3, kernel.shape))
+    root = tmp_path_factory.mktemp("export")
+    (root / "models" / "mine").mkdir(parents=True)
+    model.save(root / "models" / "mine" / "generator.keras")
+    make_folder(root / "calibration", 2, (50, 64), seed=1)
+    make_folder(root / "val", 2, (60, 70), seed=2)
+    make_folder(root / "good", 2, (60, 70), seed=3)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(module, "SIZES", ((48, 64), (37, 51)))
+
+
+def export(monkeypatch, *arguments):
+    own = ("model=mine", "calibration_dir=calibration", "val_dir=val")
+    monkeypatch.setattr(sys, "argv", ["export_tflite.py", *own, *arguments])
+    module.command()
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Function that runs the command and returns its printed lines."""
+
+    def call(*arguments):
+        export(monkeypatch, *arguments)
+        return capsys.readouterr().out.splitlines()
+
+    return call
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """Function that runs the command, which fails, and returns its one line of error."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            export(monkeypatch, *arguments)
+        assert ended.value.code == 2
+        lines = capsys.readouterr().err.splitlines()
+        (line,) = [line for line in lines if line.startswith("error: ")]
+        return line.removeprefix("error: ")
+
+    return call
+
+
+def names(folder):
+    return {path.name for path in Path(folder).iterdir()}
+
+
+class TestFiles:
+    @pytest.fixture(scope="class")
+    def printed(self, folder):
+        """What exporting all formats, of any size, prints; the files are in `all`."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setattr(module, "SIZES", ((48, 64), (37, 51)))
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                export(patch, "output=all")
+        return printed.getvalue()
+
+    def test_every_format_a_description_and_the_table(self, printed):
+        assert names("all") == {
+            *(f"mine_{form}{suffix}" for form in FORMATS for suffix in (".tflite", ".json")),
+            "mine_export.md",
+            "mine_export.json",
+        }
+        sizes = [Path(f"all/mine_{form}.tflite").stat().st_size for form in FORMATS]
+        assert sizes[0] > sizes[1] and sizes[0] > sizes[2]
+        assert Path("all/mine_export.md").read_text() in printed
+
+    def test_the_table_says_what_was_measured(self, printed):
+        report = json.loads(Path("all/mine_export.json").read_text())
+        assert [entry["format"] for entry in report["files"]] == list(FORMATS)
+        for entry in report["files"]:
+            assert all(entry[key] for key in MEASURED), entry
+            assert entry["psnr"] >= verification.BOUNDS[entry["format"]]
+            assert entry["failures"] == []
+            assert "GPU" in entry["gpu"]
+            assert f"| {entry['format']} | " in printed
+            assert entry["multiply_adds"] == 1e6 * (2 * 81 * 3 * 8 + 4 * 9 * 8 * 8)
+
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_files_compute_what_they_are_said_to(self, printed, form, make_photo):
+        """Measured again here, with another photo of another size."""
+        described = json.loads(Path(f"all/mine_{form}.json").read_text())
+        assert described["input"]["shape"] == [1, None, None, 3]
+        interpreter = Interpreter(f"all/mine_{form}.tflite")
+        picture = make_photo(45, 59, 9).astype(np.float32)[None] / 255
+        (details,) = interpreter.get_input_details()
+        assert details["name"] == described["input"]["name"] == "photo"
+        interpreter.resize_tensor_input(details["index"], picture.shape)
+        interpreter.allocate_tensors()
+        call = interpreter.get_signature_runner(described["signature"])
+        found = call(photo=picture)[described["output"]["name"]]
+        expected = keras.ops.convert_to_numpy(load_generator("mine")(picture))
+        psnr = -10 * np.log10(np.mean((found - expected) ** 2))
+        assert psnr >= verification.BOUNDS[form]
+
+    def test_int8_computes_in_8_bits(self, printed):
+        interpreter = Interpreter("all/mine_int8.tflite")
+        kinds = [tensor["dtype"] for tensor in interpreter.get_tensor_details()]
+        weights = [t for t in interpreter.get_tensor_details() if tuple(t["shape"]) == (8, 3, 3, 8)]
+        # The last two kernels are equal: without what passes through, nothing is left of them.
+        assert kinds.count(np.int8) >= 8 and len(weights) == 3
+        for tensor in weights:
+            assert tensor["dtype"] == np.int8
+            assert len(tensor["quantization_parameters"]["scales"]) == 8
+
+    def test_photos_enhanced_with_a_file(self, printed, monkeypatch, capsys, make_photo):
+        photo = make_photo(45, 59, 9)
+        Image.fromarray(photo).save("photo.png")
+        arguments = ["model=all/mine_float32.tflite", "input=photo.png", "output=out"]
+        monkeypatch.setattr(sys, "argv", ["test_model.py", "runtime=tflite", *arguments])
+        enhance.command()
+        assert "photo.png: 59×45   whole   tflite   " in capsys.readouterr().out
+        with Image.open("out/photo_enhanced.png") as picture:
+            found = np.asarray(picture).astype(int)
+        expected = Enhancer(load_generator("mine"), choose_runtime("keras"), reflect=False)(photo)
+        assert np.abs(found - expected).max() <= 1 and (found != expected).mean() < 0.01
+
+    def test_what_is_there_is_kept(self, printed, run, refused):
+        shutil.copytree("all", "kept")
+        before = Path("kept/mine_float32.tflite").stat().st_mtime_ns
+        line = refused("output=kept", "formats=float32")
+        assert line == (
+            "kept/mine_export.md: is there already and kept; overwrite=true replaces it"
+        )
+        assert Path("kept/mine_float32.tflite").stat().st_mtime_ns == before
+        run("output=kept", "formats=float32", "overwrite=true")
+        assert Path("kept/mine_float32.tflite").stat().st_mtime_ns > before
+
+
+class TestApp:
+    def test_the_steps_of_the_listings(self, run, make_photo):
+        """docs/PHONES.md's Kotlin and Swift: a bitmap's bytes in, a bitmap's bytes out."""
+        run("output=app", "formats=float16", "io=uint8", "height=48", "width=64")
+        described = json.loads(Path("app/mine_float16.json").read_text())
+        _, height, width, _ = described["input"]["shape"]
+        bitmap = make_photo(height, width, 4)
+        interpreter = Interpreter("app/mine_float16.tflite")
+        interpreter.allocate_tensors()
+        index = interpreter.get_input_details()[0]["index"]
+        interpreter.set_tensor(
+            index,
+            np.frombuffer(bitmap.tobytes(), np.uint8)[None].reshape(described["input"]["shape"]),
+        )
+        interpreter.invoke()
+        found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        assert found.dtype == np.uint8
+        expected = Enhancer(load_generator("mine"), choose_runtime("keras"), reflect=False)(bitmap)
+        assert np.abs(found[0].astype(int) - expected).max() <= 1
+        assert Image.frombytes("RGB", (width, height), found.tobytes()).size == (64, 48)
+        entry = json.loads(Path("app/mine_export.json").read_text())["files"][0]
+        assert entry["rounded"] >= 0.999
+
+
+class TestNorm:
+    def test_frozen_norms_and_what_they_cost(self, run, make_photo):
+        lines = run("output=frozen", "formats=float32", "export_norm=frozen", "val_target_dir=good")
+        cost = json.loads(Path("frozen/mine_export.json").read_text())["frozen_norm"]
+        assert cost["cost"] == pytest.approx(cost["psnr_live"] - cost["psnr_frozen"])
+        assert f"it costs {cost['cost']:.2f} dB" in "\n".join(lines)
+        described = json.loads(Path("frozen/mine_float32.json").read_text())
+        assert described["tiles_exact"] is True and described["margin"] == 12
+
+    def test_the_sample_by_default(self, run, monkeypatch):
+        monkeypatch.setattr(photos, "MOST_VAL_PHOTOS", 2)
+        monkeypatch.setattr(sys, "argv", ["x", "model=mine", "output=default", "formats=int8"])
+        module.command()
+        assert "mine_int8.tflite" in names("default")
+
+
+class TestVerification:
+    def test_below_its_bound_an_export_fails_with_the_table(self, refused, monkeypatch, capsys):
+        monkeypatch.setitem(verification.BOUNDS, "float16", 200.0)
+        with pytest.raises(SystemExit):
+            export(monkeypatch, "output=low", "formats=float32,float16")
+        printed = capsys.readouterr()
+        assert "| float16 | " in printed.out
+        assert "error: float16: PSNR " in printed.err and "expected at least 200" in printed.err
+        assert names("low") == set()
+
+    def test_force_writes_all_the_same(self, run, monkeypatch):
+        monkeypatch.setitem(verification.BOUNDS, "float16", 200.0)
+        run("output=forced", "formats=float16", "force=true")
+        (entry,) = json.loads(Path("forced/mine_export.json").read_text())["files"]
+        assert len(entry["failures"]) == 1 and "mine_float16.tflite" in names("forced")
+
+    def test_numbers_that_are_none_fail(self):
+        bad = np.full((2, 2, 3), np.nan)
+        result = verification.Verification("float32", 1, float("nan"), 0, None, 1, 1, 1, {}, "", [])
+        assert np.isnan(verification.reference_psnr([bad], [bad]))
+        graph = Graph({}, 5, ["SHAPE"], 1)
+        assert verification._failures(result, graph, fixed=True) == [
+            "PSNR nan dB, expected at least 90",
+            "a tensor of rank 5, expected at most 4",
+            "SHAPE has a dynamic shape, expected a fixed graph",
+        ]
+
+
+class TestBadInput:
+    def test_not_a_generator(self, refused):
+        discriminator = Discriminator(width_multiplier=0.1)
+        discriminator.build((None, 32, 32, 3))
+        discriminator.save("judge.keras")
+        line = refused("model=judge.keras", "output=bad")
+        assert line.startswith("model=judge.keras: holds 'wespe_tf>Discriminator', expected")
+        Path("other.tflite").write_bytes(b"x")
+        assert "not a readable .keras file" in refused("model=other.tflite", "output=bad")
+        assert not Path("bad").exists()
+
+    def test_no_calibration_photos(self, refused):
+        Path("empty").mkdir(exist_ok=True)
+        line = refused("calibration_dir=empty", "formats=int8", "output=bad")
+        assert line.startswith("calibration_dir: no pictures (")
+        line = refused("calibration_dir=gone", "export_norm=frozen", "output=bad")
+        assert line == "calibration_dir: no folder gone"
+        assert not Path("bad").exists()
+
+    def test_photos_that_calibrate_verify_nothing(self, refused):
+        line = refused("val_dir=calibration", "formats=int8", "output=bad")
+        assert line == "val_dir: calibration/0.png is calibration/0.png, which calibrates"
+
+    @pytest.mark.parametrize(
+        "shape, said",
+        [
+            (["height=48"], "height=48 width=0: expected both, or neither for any size"),
+            (["height=-3"], "height=-3: expected at least 0"),
+            (
+                ["height=90000", "width=90000"],
+                "the graph's tensors cannot take more than 268435455",
+            ),
+        ],
+    )
+    def test_shapes_that_no_graph_can_take(self, refused, shape, said):
+        assert said in refused(*shape, "output=bad")
+        assert not Path("bad").exists()
+
+    def test_formats(self, refused):
+        line = refused("formats=float32,int4", "output=bad")
+        assert line == "formats=float32,int4: expected some of float32,float16,dynamic,int8"
+
+    def test_output_that_cannot_be_made(self, refused):
+        Path("taken").write_text("a file")
+        assert refused("output=taken").startswith("output=taken: cannot be made (")
+
+    def test_targets_without_photos(self, refused):
+        line = refused("val_dir=none", "val_target_dir=good", "output=bad")
+        assert line == "val_target_dir: goes with val_dir"
+
+
+@pytest.mark.slow
+@needs_shared
+def test_the_authors_model_on_photos_not_used_to_calibrate(run, monkeypatch):
+    bench = SHARED / "phone_bench"
+    run(
+        f"model={SHARED / 'checkpoints' / 'dped' / 'iphone_orig'}",
+        f"calibration_dir={bench / 'source'}",
+        f"val_dir={bench / 'val_phone'}",
+        "output=authors",
+        *("height=192", "width=256"),
+    )
+    sizes = {f: Path(f"authors/iphone_orig_{f}.tflite").stat().st_size for f in FORMATS}
+    assert sizes["float16"] <= 0.85e6 and sizes["int8"] <= 0.5e6

@@ -1,0 +1,107 @@
+"""What is exported computes what the generator does."""
+
+import keras
+import numpy as np
+import pytest
+
+from wespe_tf import Generator
+from wespe_tf.export.portable import Beside, Portable, frozen_affines, passes_through, portable
+from wespe_tf.models.layers import LayerNormalization
+from wespe_tf.models.staged import Staged, norms
+
+
+def array(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def make_generator(norm="instance", init="identity", blocks=2):
+    """A generator with drawn norms and last layer, so that all of it counts."""
+    model = Generator(width=6, blocks=blocks, norm=norm, init=init)
+    model.build((None, None, None, 3))
+    rng = np.random.default_rng(0)
+    for layer in norms(model):
+        for variable in [] if layer is None else layer.weights:
+            variable.assign(rng.uniform(0.2, 0.6, variable.shape))
+    kernel = model.to_rgb.kernel
+    kernel.assign(kernel + rng.normal(0, 3e-3, kernel.shape))
+    return model
+
+
+@pytest.fixture
+def photos(make_photo):
+    return [make_photo(*size, 3)[None].astype(np.float32) / 255 for size in ((30, 41), (24, 20))]
+
+
+@pytest.mark.parametrize("init", ["identity", "glorot"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "layer", "none"])
+def test_computes_the_same(photos, norm, init):
+    model = make_generator(norm, init)
+    ready = portable(model)
+    assert all(isinstance(conv, Beside) == (init == "identity") for conv in ready.tail)
+    np.testing.assert_allclose(array(ready(photos[0])), array(model(photos[0])), atol=2e-6)
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "layer", "none"])
+def test_folds_affines_into_the_convolutions(photos, norm, rng):
+    model = make_generator(norm)
+    affines = rng.uniform(0.2, 0.6, (4, 2, 6)).astype(np.float32)
+    ready = portable(model, affines)
+    assert norms(ready) == [None] * 4
+    ones = np.ones((1, 30, 41, 1), np.float32)
+    expected = Staged(model)([photos[0], affines[None], ones])
+    np.testing.assert_allclose(array(ready(photos[0])), array(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "layer", "none"])
+def test_frozen_on_one_photo_is_live_on_it(photos, norm):
+    model = make_generator(norm)
+    frozen = portable(model, frozen_affines(model, photos[:1]))
+    np.testing.assert_allclose(array(frozen(photos[0])), array(model(photos[0])), atol=1e-5)
+
+
+def test_frozen_statistics_are_those_of_all_pixels(photos):
+    """Of the first norm, whose input does not depend on others."""
+    model = make_generator()
+    conv, norm = model.residuals[0][:2]
+    inputs = [array(conv(keras.ops.relu(model.head(photo)))).reshape(-1, 6) for photo in photos]
+    pixels = np.concatenate(inputs).astype(np.float64)
+    gain = array(norm.scale) / np.sqrt(pixels.var(axis=0) + norm.epsilon)
+    expected = [gain, array(norm.shift) - pixels.mean(axis=0) * gain]
+    np.testing.assert_allclose(frozen_affines(model, photos)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_without_blocks_there_is_nothing_to_freeze(photos):
+    model = make_generator(blocks=0)
+    frozen = portable(model, frozen_affines(model, photos))
+    np.testing.assert_allclose(array(frozen(photos[0])), array(model(photos[0])), atol=2e-6)
+
+
+def test_passing_channels_leave_a_kernel_of_small_weights(rng):
+    kernel = rng.uniform(-0.01, 0.01, (3, 3, 5, 5)).astype(np.float32)
+    assert not passes_through(kernel)
+    kernel[1, 1] += np.eye(5, dtype=np.float32)
+    assert passes_through(kernel)
+    conv = keras.layers.Conv2D(5, 3, padding="same")
+    layer = Beside(conv)
+    layer.build((None, None, None, 5))
+    layer.set_weights([kernel, rng.normal(size=5).astype(np.float32)])
+    assert np.abs(array(conv.kernel)).max() < 0.02
+    np.testing.assert_allclose(array(layer.gain), 1, atol=0.02)
+
+
+def test_uint8_is_scaled_clipped_and_rounded_in_the_graph(make_photo):
+    model = make_generator()
+    photo = make_photo(30, 41)
+    model.to_rgb.bias.assign([2.0, 0.0, -3.0])
+    enhanced = array(Portable(model, "uint8")(photo[None])["enhanced"])[0]
+    floats = array(model(photo[None].astype(np.float32) / 255))[0]
+    assert enhanced.dtype == np.uint8 and floats.max() > 1 and floats.min() < 0
+    np.testing.assert_array_equal(enhanced, np.rint(255 * np.clip(floats, 0, 1)))
+
+
+def test_layer_norm_is_keras_group_norm_of_one_group(photos):
+    ours, theirs = LayerNormalization(1e-3), keras.layers.GroupNormalization(1, epsilon=1e-3)
+    for layer in (ours, theirs):
+        layer.build(photos[0].shape)
+        layer.set_weights([np.array([0.5, 1, 2]), np.array([1, 0, -1])])
+    np.testing.assert_allclose(array(ours(photos[0])), array(theirs(photos[0])), atol=2e-6)

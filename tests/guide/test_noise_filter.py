@@ -1,0 +1,149 @@
+"""The noise filter between two domains."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from scipy.signal import convolve2d
+
+from wespe_tf.guide.color_transfer import ColorTransfer, luminance_histogram
+from wespe_tf.guide.guide import Guide
+from wespe_tf.guide.noise_filter import RGB, YCBCR, NoiseFilter, power_spectrum, short_kernel
+from wespe_tf.images.picture import to_uint8
+
+FLAT = np.ones(256)
+NO_TRANSFER = ColorTransfer(FLAT, FLAT, 0.0, 0.0, np.eye(3), np.zeros(3))
+
+
+@pytest.fixture
+def domains(tmp_path):
+    """Function: paths of smooth pictures, and of others as smooth, changed by a function."""
+
+    def make(change, count=6):
+        rng = np.random.default_rng(0)
+        sides = []
+        for name, function in (("source", change), ("target", lambda picture, rng: picture)):
+            paths = []
+            for number in range(count):
+                smooth = gaussian_filter(rng.normal(size=(96, 128, 3)), (1.5, 1.5, 0)) * 0.5 + 0.5
+                # Sensors leave a little noise even in a good picture.
+                good = smooth + rng.normal(scale=0.004, size=smooth.shape)
+                paths.append(str(tmp_path / f"{name}{number}.png"))
+                picture = np.clip(function(good, rng), 0, 1)
+                Image.fromarray(to_uint8(picture)).save(paths[-1])
+            sides.append(paths)
+        return sides
+
+    return make
+
+
+def noisy(picture, rng):
+    return picture + rng.normal(scale=0.05, size=picture.shape)
+
+
+def read(path):
+    return np.asarray(Image.open(path)) / 255.0
+
+
+class TestPowerSpectrum:
+    def test_of_white_noise_is_flat_with_its_variance(self, rng):
+        """Parseval: power of a windowed tile = variance · number of pixels · mean of window²."""
+        photo = np.clip(np.rint(128 + rng.normal(scale=20, size=(512, 512, 3))), 0, 255)
+        found = power_spectrum(photo.astype(np.uint8), lambda pixels: pixels / 255.0)
+        window = np.outer(np.hanning(16), np.hanning(16))
+        variance = (20 / 255) ** 2 * np.square(YCBCR).sum(axis=1)
+        assert found.shape == (16, 16, 3)
+        # The mean that is taken off lowers the two lowest frequencies.
+        expected = np.broadcast_to(variance * np.sum(window**2), (12, 12, 3))
+        np.testing.assert_allclose(found[3:15, 3:15], expected, rtol=0.2)
+        np.testing.assert_allclose(found[3:15, 3:15].mean(axis=(0, 1)), expected[0, 0], rtol=0.02)
+
+    def test_of_a_wave_peaks_at_its_frequency(self):
+        columns = np.arange(64)
+        wave = 128 + 100 * np.sin(2 * np.pi * columns * 4 / 16)
+        photo = np.rint(np.broadcast_to(wave[None, :, None], (32, 64, 3))).astype(np.uint8)
+        luma = power_spectrum(photo, lambda pixels: pixels / 255.0)[..., 0]
+        assert np.unravel_index(luma[:9, :9].argmax(), (9, 9)) == (0, 4)
+
+
+class TestShortKernel:
+    def test_of_no_gain_is_the_identity(self):
+        kernel = short_kernel(np.ones((16, 16, 3)))
+        expected = np.zeros((9, 9, 3))
+        expected[4, 4] = 1
+        np.testing.assert_allclose(kernel, expected, atol=1e-12)
+
+    def test_has_nearly_the_gains(self):
+        waves = np.cos(2 * np.pi * np.fft.fftfreq(16))
+        gains = np.repeat((0.6 + 0.2 * waves[:, None] + 0.2 * waves)[..., None], 3, axis=2)
+        kernel = np.pad(short_kernel(gains), ((3, 4), (3, 4), (0, 0)))
+        response = np.abs(np.fft.fft2(kernel, axes=(0, 1)))
+        np.testing.assert_allclose(response, gains, atol=0.05)
+
+
+class TestNoiseFilter:
+    def test_filters_luma_and_color_differences(self, rng):
+        """Against SciPy's two-dimensional convolution in that color space."""
+        kernel = rng.random((9, 9, 3))
+        kernel /= kernel.sum(axis=(0, 1))
+        picture = rng.random((20, 30, 3)).astype(np.float32)
+        ycbcr = np.pad(picture, ((4, 4), (4, 4), (0, 0)), mode="reflect") @ YCBCR.T
+        expected = [convolve2d(ycbcr[..., c], kernel[..., c], mode="valid") for c in range(3)]
+        found = NoiseFilter(kernel)(picture)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, np.stack(expected, axis=-1) @ RGB.T, atol=1e-6)
+
+    def test_of_rgb_is_the_same_filter(self, rng):
+        kernel = rng.random((9, 9, 3))
+        picture = rng.random((20, 20, 3))
+        one = NoiseFilter(kernel).of_rgb()
+        expected = NoiseFilter(kernel)(picture)[4:-4, 4:-4]
+        found = np.stack(
+            [
+                sum(convolve2d(picture[..., i], one[:, :, i, o], mode="valid") for i in range(3))
+                for o in range(3)
+            ],
+            axis=-1,
+        )
+        np.testing.assert_allclose(found, expected, atol=1e-9)
+
+    def test_takes_noise_away_that_the_target_lacks(self, domains):
+        sources, targets = domains(noisy)
+        noise_filter = NoiseFilter.fit(sources, targets, NO_TRANSFER)
+        rng = np.random.default_rng(1)
+        smooth = gaussian_filter(rng.normal(size=(96, 128, 3)), (1.5, 1.5, 0)) * 0.5 + 0.5
+        seen = noisy(smooth, rng)
+        before, after = (np.mean((p - smooth) ** 2) for p in (seen, noise_filter(seen)))
+        assert after < 0.3 * before
+
+    def test_leaves_equal_domains_alone(self, domains):
+        sources, targets = domains(lambda picture, rng: picture)
+        kernel = NoiseFilter.fit(sources, targets, NO_TRANSFER).kernel
+        np.testing.assert_allclose(kernel[4, 4], 1.0, atol=0.05)
+
+    def test_does_not_sharpen(self, domains):
+        def blurred(picture, rng):
+            return gaussian_filter(picture, (1, 1, 0))
+
+        sources, targets = domains(blurred)
+        kernel = NoiseFilter.fit(sources, targets, NO_TRANSFER).kernel
+        np.testing.assert_allclose(kernel[4, 4], 1.0, atol=0.05)
+
+    def test_leaves_contrast_to_the_transfer(self, domains):
+        """Twice the amplitude at all frequencies is contrast, not noise."""
+        sources, targets = domains(lambda picture, rng: 2 * picture - 0.5)
+        kernel = NoiseFilter.fit(sources, targets, NO_TRANSFER).kernel
+        np.testing.assert_allclose(kernel[4, 4], 1.0, atol=0.05)
+
+
+class TestGuide:
+    def test_filters_behind_the_transfer(self, domains):
+        sources, targets = domains(noisy)
+        guide = Guide.fit(sources, targets)
+        photo = np.asarray(Image.open(sources[0]))
+        curve = guide.curve(luminance_histogram(photo))
+        np.testing.assert_allclose(curve, guide.transfer.curve(luminance_histogram(photo)))
+        transferred = guide.transfer(photo, curve)
+        found = guide(photo, curve)
+        np.testing.assert_array_equal(found, guide.noise_filter(transferred))
+        assert np.std(np.diff(found, axis=1)) < 0.7 * np.std(np.diff(transferred, axis=1))

@@ -1,0 +1,190 @@
+"""Settings from presets, files and the command line: read, checked and printed."""
+
+import dataclasses
+import difflib
+import importlib.resources
+import math
+import os
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..errors import UserError
+from .schema import TrainConfig
+
+# What PyYAML raises; numbers, dates and tags of no use end in errors of Python's own.
+YAML_ERRORS = (ValueError, LookupError, AttributeError, RecursionError, yaml.YAMLError)
+# Settings that name photos to train on.
+PHOTOS = {"source_dir", "target_dir", "model"}
+
+
+def load(schema, arguments):
+    """Settings from command-line arguments.
+
+    Later arguments win over the preset, and the preset over the schema's defaults.
+
+    Args:
+        schema: `TrainConfig` or another dataclass of `setting` fields.
+        arguments: list of `key=value`; `preset=NAME` loads `presets/NAME.yaml` (or the `.yaml`
+            file of that path), `config=FILE` the settings that a run folder's `config.yaml` holds.
+            A preset's line `based_on: OTHER` loads that preset before it.
+
+    Returns:
+        A checked instance of `schema`.
+
+    Raises:
+        UserError: on an unknown key, a value of another type or out of range, a missing preset.
+    """
+    fields = {field.name: field for field in dataclasses.fields(schema)}
+    aliases = {f.metadata["alias"]: name for name, f in fields.items() if f.metadata["alias"]}
+    given = dict(_split(argument) for argument in arguments)
+    given = {aliases.get(key, key): text for key, text in given.items()}
+    config_file = given.pop("config", None)
+    layers = []
+    if config_file is not None:
+        layers.append((config_file, _read_yaml(config_file, "config")))
+    elif "preset" in fields:
+        given.setdefault("preset", "recommended" if PHOTOS & set(given) else "quickstart")
+        layers += _preset_layers(given["preset"])
+    values = {key: _parse(fields, key, text) for key, text in given.items()}
+    if values.get("scale") == "small" and config_file is None:
+        layers.append(("scale=small", _small([layer for _, layer in layers])))
+    layers.append(("", values))
+
+    config = OmegaConf.structured(schema)
+    for origin, layer in layers:
+        where = f"{origin}: " if origin else ""
+        for key, value in layer.items():
+            if key not in fields:
+                raise UserError(f"{where}unknown setting {_short(key)!r}{_nearest(key, fields)}")
+            if isinstance(value, str) and "${" in value:
+                raise UserError(f"{where}{key}={_short(value)}: expected a value without ${{")
+            try:
+                OmegaConf.update(config, key, value)
+                _check(fields[key], config[key], where)
+            except OmegaConfBaseException as error:
+                expected = getattr(fields[key].type, "__name__", fields[key].type)
+                raise UserError(f"{where}{key}={_short(value)}: expected {expected}") from error
+    return OmegaConf.to_object(config)
+
+
+def _small(layers):
+    """What `scale=small` sets over a preset's layers."""
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    full = {key: value for layer in (defaults, *layers) for key, value in layer.items()}
+    at_most = {"num_train_iters": 400, "batch_size": 4, "patch_size": 48, "eval_step": 40}
+    return {
+        **{key: min(full[key], most) for key, most in at_most.items()},
+        "generator_width": full["generator_width"] // 2,
+        "discriminator_width": full["discriminator_width"] / 2,
+        "content_layer": "relu3_4",
+    }
+
+
+def to_yaml(config):
+    """All settings as YAML text that `config=FILE` reads back."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def help_text(schema, usage):
+    """One line for every setting: key, default, unit, meaning, choices."""
+    lines = [usage, ""]
+    for field in dataclasses.fields(schema):
+        meta = field.metadata
+        default = "" if field.default is None else field.default
+        details = [meta["unit"]] if meta["unit"] else []
+        if meta["choices"]:
+            details.append(" | ".join(meta["choices"]))
+        note = f" ({'; '.join(details)})" if details else ""
+        lines.append(f"  {f'{field.name}={default}':<40} {meta['meaning']}{note}")
+    if any(field.name == "preset" for field in dataclasses.fields(schema)):
+        lines += ["", f"presets: {', '.join(preset_names())}; config=FILE repeats a run"]
+    return "\n".join(lines)
+
+
+def preset_names():
+    """Names of the presets that ship with the package, sorted."""
+    folder = importlib.resources.files("wespe_tf") / "presets"
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.suffix == ".yaml")
+
+
+def _preset_layers(preset, above=()):
+    """(where, settings) of a preset, after those that it is based on."""
+    if preset in above:
+        raise UserError(f"preset={preset}: based on itself")
+    values = _read_yaml(_preset_path(preset), "preset")
+    base = values.pop("based_on", None)
+    layers = _preset_layers(str(base), (*above, preset)) if base is not None else []
+    return [*layers, (f"preset {preset}", values)]
+
+
+def _preset_path(preset):
+    if preset in preset_names():
+        return str(importlib.resources.files("wespe_tf") / "presets" / f"{preset}.yaml")
+    if preset.endswith(".yaml") and os.path.isfile(preset):
+        return preset
+    raise UserError(f"preset={_short(preset)}: no such preset{_nearest(preset, preset_names())}")
+
+
+def _split(argument):
+    key, equals, text = argument.lstrip("-").partition("=")
+    if not equals or not key:
+        raise UserError(f"{_short(argument)!r}: expected key=value; --help lists the keys")
+    return key, text
+
+
+def _parse(fields, key, text):
+    """The value of a command-line text; text settings stay as they are written."""
+    if key in fields and fields[key].type in (str, str | None):
+        return None if text.lower() in ("null", "none") and fields[key].default is None else text
+    try:
+        return float(text) if "e" in text.lower() else yaml.safe_load(text)
+    except YAML_ERRORS:
+        return text
+
+
+def _read_yaml(path, key):
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = yaml.safe_load(file)
+    except (OSError, *YAML_ERRORS) as error:
+        raise UserError(f"{key}={path}: not a readable YAML file ({_short(error)})") from error
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise UserError(f"{key}={path}: expected `setting: value` lines")
+    for name, value in values.items():
+        if not isinstance(value, bool | int | float | str | None):
+            raise UserError(f"{key}={path}: {_short(name)}: expected one value")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise UserError(f"{key}={path}: {_short(name)}: expected a number below 2^63")
+    return values
+
+
+def _check(field, value, where):
+    choices, at_least, below, at_most = (
+        field.metadata[k] for k in ("choices", "at_least", "below", "at_most")
+    )
+    if choices and value not in choices:
+        expected = f"expected one of {', '.join(choices)}"
+        raise UserError(
+            f"{where}{field.name}={_short(value)}: {expected}{_nearest(str(value), choices)}"
+        )
+    if at_least is None:
+        return
+    if not (at_least <= value < below and value <= at_most):
+        bounds = f"at least {at_least}"
+        if at_most < math.inf:
+            bounds += f" and at most {at_most}"
+        elif below < math.inf or not math.isfinite(value):
+            bounds += f" and below {below}"
+        raise UserError(f"{where}{field.name}={value}: expected {bounds}")
+
+
+def _short(value):
+    """What something says in one line of at most 150 characters."""
+    return " ".join(str(value).split())[:150]
+
+
+def _nearest(name, names):
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

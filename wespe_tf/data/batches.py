@@ -1,0 +1,113 @@
+"""Two independent, endless streams of uint8 patches, decoded ahead of the training step.
+
+Every patch has a number, and the number alone (with the seed) decides which photo it comes from
+and where it is cut: a stream can start anywhere, and gives the same patches on any machine.
+"""
+
+import contextlib
+import functools
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from ..errors import UserError
+from ..guide.color_transfer import PIXELS, luminance_histogram
+from ..images.picture import to_uint8
+
+
+class GuidedStream:
+    """A stream's patches, each with a first guess at its enhanced version.
+
+    Args:
+        stream: `PatchStream` of the source domain.
+        guide: `Guide` to the target domain, or its `ColorTransfer` alone.
+    """
+
+    def __init__(self, stream, guide):
+        self.stream = stream
+        self.guide = guide
+
+    def __getitem__(self, number):
+        """Patch `number` of the stream and its guide.
+
+        Returns:
+            Two (patch_size, patch_size, 3) uint8 arrays.
+        """
+        patch, path = self.stream.cut(number)
+        return patch, to_uint8(self.guide(patch, self._curve(path)))
+
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 (a stream lives as long as the run)
+    def _curve(self, path):
+        pixels = self.stream.cache.get(path).reshape(-1, 3)
+        # Some of a large photo's pixels tell its histogram, at a fraction of the memory.
+        stride = max(1, len(pixels) // PIXELS) | 1
+        return self.guide.curve(luminance_histogram(pixels[::stride]))
+
+
+def training_data(source, target, batch_size, guide=None, start=0, strategy=None):
+    """Batches of source and target patches, decoded in parallel and ahead.
+
+    Under a strategy every device gets its part of each batch, and every worker decodes only what
+    its devices get: together they see the batches that one device would.
+
+    Args:
+        source: `PatchStream`.
+        target: `PatchStream`.
+        batch_size: patches in a batch of all devices, of each.
+        guide: a `Guide` for every source patch, or None.
+        start: number of the first batch.
+        strategy: of `tf.distribute`, or None.
+
+    Returns:
+        Endless dataset of (source, target) or (source, target, guide), uint8 tensors (N, P, P, 3),
+        N being batch_size over the number of devices.
+    """
+
+    def share(context):
+        return _share_of_data(source, target, batch_size, guide, start, context)
+
+    if strategy is None:
+        return share(tf.distribute.InputContext())
+    return strategy.distribute_datasets_from_function(share)
+
+
+def _share_of_data(source, target, batch_size, guide, start, context):
+    """`training_data` for the devices of one worker."""
+    shape = (source.patch_size, source.patch_size, 3)
+    share = batch_size // context.num_input_pipelines
+    first = share * context.input_pipeline_id
+
+    def batches(load, count):
+        def tensors(number):
+            patches = tf.numpy_function(load, [number], [tf.uint8] * count)
+            return tuple(tf.ensure_shape(patch, shape) for patch in patches)
+
+        numbers = tf.data.Dataset.range(start * share, np.iinfo(np.int64).max)
+        numbers = numbers.map(lambda k: k // share * batch_size + first + k % share)
+        patches = numbers.map(tensors, num_parallel_calls=tf.data.AUTOTUNE)
+        return patches.batch(context.get_per_replica_batch_size(batch_size), drop_remainder=True)
+
+    targets = batches(target.__getitem__, 1)
+    if guide is None:
+        pairs = tf.data.Dataset.zip((batches(source.__getitem__, 1), targets))
+        return pairs.map(lambda x, y: (*x, *y)).prefetch(4)
+    guided = batches(GuidedStream(source, guide).__getitem__, 2)
+    triples = tf.data.Dataset.zip((guided, targets))
+    return triples.map(lambda x, y: (x[0], *y, x[1])).prefetch(4)
+
+
+@contextlib.contextmanager
+def reading_errors():
+    """Lets a `UserError` of a reading function through as itself.
+
+    TensorFlow turns what is raised within a dataset into errors of its own, with the name of the
+    exception and its message in the text.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        told = re.search(r"\b(?:UserError|UnreadablePicture): (.+)", error.message)
+        if told is None:
+            raise
+        raise UserError(told[1]) from error

@@ -1,0 +1,54 @@
+"""Crops that stay the same over a run, for evaluation."""
+
+import numpy as np
+
+from ..errors import UserError
+from ..images.picture import picture_size, read_picture
+
+SMALLEST_CROP = 11
+
+
+def fixed_crops(pairs, count, size, seed=0):
+    """The same random crops of picture pairs every time.
+
+    Args:
+        pairs: list of tuples of paths whose pictures show the same.
+        count: how many crops.
+        size: side of the crops, pixels; less where a picture is smaller.
+        seed: of the choice.
+
+    Returns:
+        Tuple of (count, s, s, 3) uint8 arrays, one for each member of a pair; s ≤ size.
+
+    Raises:
+        UserError: if the pictures of a pair differ in size, or are smaller than SSIM's window.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(0, len(pairs), count)
+    positions = rng.random((count, 2))
+    sizes = {index: _size_of_pair(pairs[index]) for index in sorted(set(chosen.tolist()))}
+    size = min(size, *(side for sides in sizes.values() for side in sides))
+    crops = [None] * count
+    for index, (height, width) in sizes.items():
+        # One pair at a time, and copies of the crops: 64 pairs of large photos are gigabytes.
+        photos = [read_picture(path) for path in pairs[index]]
+        for k in np.flatnonzero(chosen == index):
+            top, left = (int(p * (s - size + 1)) for p, s in zip(positions[k], (height, width)))
+            crops[k] = [p[top : top + size, left : left + size].copy() for p in photos]
+    return tuple(np.stack(side) for side in zip(*crops))
+
+
+def _size_of_pair(paths):
+    """Height and width that the pictures of a pair have in common."""
+    first, *others = (picture_size(path) for path in paths)
+    for path, other in zip(paths[1:], others):
+        if other != first:
+            raise UserError(
+                f"{path}: {other[1]}×{other[0]} pixels, but its partner {paths[0]} has "
+                f"{first[1]}×{first[0]}"
+            )
+    if min(first) < SMALLEST_CROP:
+        raise UserError(
+            f"{paths[0]}: {first[1]}×{first[0]} pixels; validation needs {SMALLEST_CROP} a side"
+        )
+    return first

@@ -1,0 +1,222 @@
+"""Patches of photos: drawn at random, decoded once and kept."""
+
+import collections
+import functools
+import hashlib
+import logging
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+from ..errors import UserError
+from ..guide.tone_curve import some_of
+from ..images.picture import UnreadablePicture, picture_size, read_picture
+from .folders import find_pictures
+
+CACHE_BYTES = 192 * 2**20
+MEASURED_FILES = 2000
+CROPS_PER_VISIT = 32
+
+log = logging.getLogger("wespe_tf")
+
+
+class PhotoCache:
+    """The most recently used photos, decoded, in at most `limit` bytes; thread-safe.
+
+    Args:
+        limit: bytes.
+        read: function from a path to a uint8 array.
+    """
+
+    def __init__(self, limit, read=read_picture):
+        self.limit = limit
+        self.read = read
+        self.size = 0
+        self.photos = collections.OrderedDict()
+        self.lock = threading.Lock()
+
+    def get(self, path):
+        """The photo at `path`; decoded outside the lock, so threads decode in parallel."""
+        with self.lock:
+            if path in self.photos:
+                self.photos.move_to_end(path)
+                return self.photos[path]
+        photo = self.read(path)
+        with self.lock:
+            if path not in self.photos:
+                self.photos[path] = photo
+                self.size += photo.nbytes
+                while self.size > self.limit and len(self.photos) > 1:
+                    _, dropped = self.photos.popitem(last=False)
+                    self.size -= dropped.nbytes
+        return photo
+
+
+class PatchStream:
+    """Random patches of a folder's photos, by number.
+
+    One epoch cuts about as many patches from each photo as fit on it side by side, so that every
+    pixel is as likely as any other. Photos that fit into the cache together are mixed freely;
+    of larger sets as many as fit are mixed, cut 32 times at most, and replaced by the next ones.
+
+    Args:
+        folder: of photos of any size; sub-folders count.
+        patch_size: side of the square patches, pixels.
+        seed: of the order and the positions.
+        key: the setting that `folder` came from, for messages.
+        view_share: share of the patches that are not cut-outs but views of a photo: a square of
+            half its shorter side or more, shrunk to the patch size. They show its exposure, white
+            balance and composition, which a cut-out hides.
+        cache_bytes: bound on the decoded photos held.
+
+    Raises:
+        UserError: if the folder has no picture of at least `patch_size` pixels a side.
+    """
+
+    def __init__(self, folder, patch_size, seed, key, view_share=0.0, cache_bytes=CACHE_BYTES):
+        self.patch_size = patch_size
+        self.seed = seed
+        self.key = key
+        self.view_share = view_share
+        self.folder = folder
+        self.paths = find_pictures(folder, key)
+        self.cache = PhotoCache(cache_bytes)
+        self.unusable = set()
+        self.lock = threading.Lock()
+
+        areas = self._measure()
+        photo_bytes = 3 * np.mean(areas)
+        self.crops = np.maximum(1, np.round(areas / patch_size**2)).astype(int)
+        self.window = max(1, int(cache_bytes // photo_bytes))
+        if self.window < len(self.paths):
+            self.crops = np.minimum(self.crops, CROPS_PER_VISIT)
+        self.epoch_size = int(self.crops.sum())
+
+    def _measure(self):
+        """Areas of all photos, pixels; those too small or broken are dropped.
+
+        Reading the headers of very many files takes long: there, every photo counts as large as
+        the mean of some of them, and a bad one is noticed when it is its turn.
+        """
+        few = len(self.paths) <= MEASURED_FILES
+        step = 1 if few else len(self.paths) // 64
+        measured = self.paths[::step]
+        with ThreadPoolExecutor(8) as pool:
+            sizes = list(pool.map(self._size, measured))
+        usable = [(path, size) for path, size in zip(measured, sizes) if size is not None]
+        if not usable:
+            raise UserError(
+                f"{self.key}: no usable picture in {self.folder}; "
+                f"patch_size={self.patch_size} needs at least that many pixels a side"
+            )
+        areas = np.array([height * width for _, (height, width) in usable], float)
+        if few:
+            self.paths = [path for path, _ in usable]
+            return areas
+        return np.full(len(self.paths), areas.mean())
+
+    def _size(self, path):
+        try:
+            height, width = picture_size(path)
+        except UnreadablePicture as error:
+            return self._skip(path, str(error))
+        if min(height, width) < self.patch_size:
+            return self._skip(
+                path, f"{path}: {width}×{height} pixels, smaller than patch_size={self.patch_size}"
+            )
+        return height, width
+
+    @functools.cached_property
+    def readable(self):
+        """Some of the photos, 200 at most, all of them readable: for the domain's statistics.
+
+        Raises:
+            UserError: if none of them can be read.
+        """
+        paths = some_of(self.paths)
+        with ThreadPoolExecutor(2) as pool:
+            # Not the photos themselves: together they may not fit into memory.
+            usable = list(pool.map(lambda path: self._read(path) is not None, paths))
+        found = [path for path, good in zip(paths, usable) if good]
+        if not found:
+            raise UserError(f"{self.key}: no picture in {self.folder} can be read")
+        return found
+
+    def _read(self, path):
+        """The photo at `path`; None, with a warning, if it is broken or too small."""
+        try:
+            photo = self.cache.get(path)
+        except UnreadablePicture as error:
+            return self._skip(path, str(error))
+        if min(photo.shape[:2]) < self.patch_size:
+            return self._skip(path, f"{path}: smaller than patch_size={self.patch_size}")
+        return photo
+
+    def _skip(self, path, reason):
+        """Warns of an unusable file, once."""
+        with self.lock:
+            new = path not in self.unusable
+            self.unusable.add(path)
+        if new:
+            log.warning("warning: skipped %s", reason)
+
+    def digest(self):
+        """SHA-256 of the photos' names and sizes in bytes, which tells data sets apart.
+
+        A photo that has gone since the run began counts without a size.
+        """
+        found = hashlib.sha256()
+        for path in self.paths:
+            name = os.path.relpath(path, self.folder)
+            size = os.path.getsize(path) if os.path.exists(path) else ""
+            found.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
+        return found.hexdigest()
+
+    def __getitem__(self, number):
+        """Patch `number`, counted from 0 without end.
+
+        Returns:
+            (patch_size, patch_size, 3) uint8 array.
+
+        Raises:
+            UserError: when no photo of the folder can be read any more.
+        """
+        return self.cut(number)[0]
+
+    def cut(self, number):
+        """Patch `number` and the path of the photo that it is from."""
+        epoch, place = divmod(int(number), self.epoch_size)
+        path, photo = self._photo(self._order(epoch)[place])
+        rng = np.random.default_rng((self.seed, int(number)))
+        is_view = rng.random() < self.view_share
+        side = int(min(photo.shape[:2]) * rng.uniform(0.5, 1.0)) if is_view else 0
+        side = max(side, self.patch_size)
+        top, left = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
+        square = photo[top : top + side, left : left + side]
+        if side > self.patch_size:
+            size = (self.patch_size, self.patch_size)
+            square = np.asarray(Image.fromarray(square).resize(size, Image.Resampling.BOX))
+        return square, path
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 (a stream lives as long as the run)
+    def _order(self, epoch):
+        """Indices into `paths` in the order of an epoch."""
+        rng = np.random.default_rng((self.seed, epoch, 1))
+        photos = rng.permutation(len(self.paths))
+        order = []
+        for start in range(0, len(photos), self.window):
+            together = photos[start : start + self.window]
+            order.append(rng.permutation(np.repeat(together, self.crops[together])))
+        return np.concatenate(order)
+
+    def _photo(self, index):
+        """Path and photo at `index`, or of the next one that can be used."""
+        for step in range(len(self.paths)):
+            path = self.paths[(index + step) % len(self.paths)]
+            photo = None if path in self.unusable else self._read(path)
+            if photo is not None:
+                return path, photo
+        raise UserError(f"{self.key}: no picture in {self.folder} can be read")

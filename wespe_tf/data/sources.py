@@ -1,0 +1,32 @@
+"""The folders that the settings name."""
+
+from pathlib import Path
+
+from ..errors import UserError
+from .dped import dped_folders
+from .folders import DataFolders
+from .sample import build_sample
+
+
+def data_folders(config):
+    """The folders that the settings name; the sample's, built on first use, if they name none."""
+    own = {key: getattr(config, key) for key in ("source_dir", "target_dir")}
+    val = {key: getattr(config, key) for key in ("val_source_dir", "val_target_dir")}
+    for pair in (own, val):
+        missing = [key for key, value in pair.items() if value is None]
+        if len(missing) == 1:
+            (given,) = set(pair) - set(missing)
+            raise UserError(f"{given} needs {missing[0]} beside it")
+    if own["source_dir"] is not None:
+        if config.model is not None:
+            raise UserError("give either model= (DPED) or source_dir= and target_dir=, not both")
+        found = DataFolders(Path(config.source_dir), Path(config.target_dir))
+    elif config.model is not None:
+        found = dped_folders(config.dped_dir, config.model)
+    else:
+        found = build_sample(Path("data") / "sample")
+    if val["val_source_dir"] is None:
+        return found
+    return DataFolders(
+        found.source, found.target, Path(config.val_source_dir), Path(config.val_target_dir)
+    )

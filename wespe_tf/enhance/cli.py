@@ -1,0 +1,110 @@
+"""Whole photos in, enhanced photos out: the command `test_model.py` / `wespe-test`."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from ..config.loading import help_text, load
+from ..config.schema import TestConfig
+from ..errors import UserError, run_command
+from ..files import make_folder
+from ..images.picture import limit_megapixels
+from ..weights.generator import find_model, load_generator
+from ..weights.tf1_checkpoint import is_checkpoint
+from . import litert
+from .batch import Batch
+from .dped_photos import enhance_test_photos
+from .report import write_page
+from .runtimes import choose_runtime
+from .tasks import check_formats, find_tasks, result_path
+from .tiles import Enhancer
+
+USAGE = """\
+usage: python test_model.py input=PHOTO_FOLDER_OR_PATTERN [model=MODEL] [output=FOLDER] [target=…]
+       python test_model.py model=iphone_orig [dped_dir=dped/] [test_subset=…] [resolution=…]
+
+Writes <photo>_enhanced.png and <photo>_before_after.png for every photo, with its EXIF, XMP,
+transparency and 16 bits; with target= prints PSNR and SSIM of each. Without input= it enhances
+DPED's full-size test photos, as the authors' command of this name does."""
+
+
+def main(arguments):
+    """Runs `test_model.py` with the given `key=value` arguments."""
+    if {"-h", "--help", "help"} & set(arguments):
+        print(help_text(TestConfig, USAGE))
+        return
+    config = load(TestConfig, arguments)
+    if not config.use_gpu:
+        tf.config.set_visible_devices([], "GPU")
+    if config.input is None:
+        enhance_test_photos(config)
+    else:
+        enhance_files(config)
+
+
+def command():
+    """The console script `wespe-test`."""
+    run_command(main)
+
+
+def enhance_files(config):
+    """Enhances the photos that the settings name and writes the results.
+
+    A result that is there already is kept unless `overwrite` says otherwise. Of several photos a
+    bad one does not end the work: it is named at the end, with exit status 1.
+
+    Args:
+        config: `TestConfig`.
+
+    Raises:
+        UserError: if the model or the only photo cannot be read, or its result cannot be written.
+    """
+    enhancer = make_enhancer(config)
+    limit_megapixels(config.max_megapixels)
+    tasks = find_tasks(config.input, config.target, config.output)
+    check_formats(tasks, config)
+    output = Path(config.output)
+    make_folder(output)
+    new = [t for t in tasks if config.overwrite or not os.path.isfile(result_path(t, config))]
+    if len(new) < len(tasks):
+        print(f"{len(tasks) - len(new)} of {len(tasks)} are in {output} already; overwrite=true")
+
+    batch = Batch(config, enhancer, len(tasks) > 1)
+    batch.run(new)
+    scores = [record.score for record in batch.records if record.score is not None]
+    if scores:
+        print("mean of {}: PSNR {:.2f} dB   SSIM {:.4f}".format(len(scores), *np.mean(scores, 0)))
+    if config.report:
+        enhancer.release()
+        write_page(tasks, batch.records, config)
+    print(f"results are in {output}")
+    if batch.failures:
+        for error in batch.failures:
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def make_enhancer(config):
+    """What enhances photos with the model and the runtime that the settings name.
+
+    Args:
+        config: `TestConfig`.
+
+    Returns:
+        An `Enhancer`, or for a .tflite file a `LiteRTEnhancer`.
+
+    Raises:
+        UserError: if the model cannot be had, or not run as the settings ask.
+    """
+    path = find_model(config.model, config.models_orig_dir)
+    if path.suffix == litert.SUFFIX:
+        for key in ("runtime", "precision", "mode"):
+            if getattr(config, key) not in ("auto", litert.LiteRTEnhancer.runtime):
+                raise UserError(f"{key}={getattr(config, key)}: {path} runs as it was exported")
+        return litert.LiteRTEnhancer(path)
+    runtime = choose_runtime(config.runtime, config.precision)
+    # Checkpoints give the authors' numbers, which have zero padding at the edges.
+    return Enhancer(load_generator(path), runtime, reflect=not is_checkpoint(path))

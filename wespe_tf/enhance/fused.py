@@ -1,0 +1,136 @@
+"""A generator as OpenVINO should get it: norms that suit it, numbers that bfloat16 holds.
+
+What nearly passes a picture through rounds its colors where they go in, and rounds the weights that
+carry them; with eight bits of mantissa that shows. Both can be had exactly, at no price.
+"""
+
+import keras
+import ml_dtypes
+import numpy as np
+from keras import ops
+
+from ..models.generator import Generator
+from ..models.layers import InstanceNormalization
+
+
+class RowwiseNormalization(InstanceNormalization):
+    """Instance norm whose means OpenVINO takes row by row; two means it would make into one."""
+
+    @staticmethod
+    def picture_mean(x):
+        width = ops.cast(ops.shape(x)[2], x.dtype)
+        return ops.mean(ops.sum(x, axis=2, keepdims=True), axis=1, keepdims=True) / width
+
+
+class FusedNormalization(InstanceNormalization):
+    """Instance norm written as OpenVINO recognises it, and computes it in one operation.
+
+    It adds up the pixels one after another, which on a photo costs more than bfloat16 has digits
+    for, but shows in float32.
+    """
+
+    def call(self, inputs, relu=False):
+        centered = inputs - ops.mean(inputs, axis=(1, 2), keepdims=True)
+        variance = ops.mean(ops.square(centered), axis=(1, 2), keepdims=True)
+        outputs = centered / ops.sqrt(variance + self.epsilon) * self.scale + self.shift
+        return ops.relu(outputs) if relu else outputs
+
+
+class SplitHead(keras.layers.Layer):
+    """A first convolution of `split` pictures, its kernel in two parts that bfloat16 holds.
+
+    Args:
+        conv: a `Conv2D`, not built; it becomes one of 9 channels.
+
+    Call arguments:
+        inputs: (N, H, W, 6) tensor, see `split`.
+
+    Returns:
+        (N, H, W, filters) tensor.
+    """
+
+    def __init__(self, conv, **kwargs):
+        super().__init__(name=conv.name, **kwargs)
+        self.conv = conv
+        self.kernel_size = conv.kernel_size
+
+    def build(self, input_shape):
+        self.conv.build((*input_shape[:-1], 9))
+
+    def set_weights(self, weights):
+        """Takes the kernel and the bias of a convolution of pictures in [0, 1]."""
+        kernel, bias = weights
+        kernel = kernel.astype(np.float64) / 255
+        first = _rounded(kernel)
+        both = np.repeat(first, 2, axis=2)
+        self.conv.set_weights([np.concatenate([kernel - first, both], axis=2), bias])
+
+    def call(self, inputs):
+        return self.conv(ops.concatenate([inputs[..., ::2], inputs], axis=-1))
+
+
+def split(pictures):
+    """Pictures as two numbers for a value, 255 times it: rounded, and what rounding took.
+
+    bfloat16 holds the first exactly, and of 8-bit pictures the second, 0, too.
+
+    Args:
+        pictures: (N, H, W, 3) float32 array in [0, 1].
+
+    Returns:
+        (N, H, W, 6) float32 array: both of red, of green, of blue.
+    """
+    scaled = pictures * np.float32(255)
+    both = np.empty((*pictures.shape, 2), np.float32)
+    np.rint(scaled, out=both[..., 0])
+    np.subtract(scaled, both[..., 0], out=both[..., 1])
+    return both.reshape(*pictures.shape[:-1], 6)
+
+
+def prepare(generator, splits):
+    """A generator that computes the same, with less to do and less to round.
+
+    Instance norms are fused where pictures are split, and row by row where they are not. Channels
+    of the last hidden layers are scaled so that bfloat16 holds the weight by which a channel goes
+    on to itself, usually much the largest; the next layer takes the scale back.
+
+    Args:
+        generator: a built `Generator`.
+        splits: whether its pictures will be `split`, as for bfloat16.
+
+    Returns:
+        A built `Generator` in float32; for inference only.
+    """
+    copy = Generator.from_config({**generator.get_config(), "dtype": "float32"})
+    if splits:
+        copy.head = SplitHead(copy.head)
+    if generator.norm == "instance":
+        norm = FusedNormalization if splits else RowwiseNormalization
+        copy.residuals = [
+            [
+                norm.from_config(layer.get_config()) if k % 2 else layer
+                for k, layer in enumerate(block)
+            ]
+            for block in copy.residuals
+        ]
+    copy.build((None, None, None, 6 if splits else 3))
+    copy.head.set_weights(generator.head.get_weights())
+    for mine, other in zip(copy.residuals, generator.residuals):
+        for layer, original in zip(mine, other):
+            if original is not None:
+                layer.set_weights(original.get_weights())
+    scale = np.ones(generator.width)
+    for mine, conv in zip(copy.tail, generator.tail):
+        kernel, bias = conv.get_weights()
+        kernel = kernel / scale[:, None]
+        own = np.diag(kernel[kernel.shape[0] // 2, kernel.shape[1] // 2])
+        scale = np.divide(_rounded(own), own, out=np.ones_like(own), where=own != 0)
+        mine.set_weights([kernel * scale, bias * scale])
+    kernel, bias = generator.to_rgb.get_weights()
+    copy.to_rgb.set_weights([kernel / scale[:, None], bias])
+    return copy
+
+
+def _rounded(values):
+    """Values as bfloat16 has them, in float64."""
+    return values.astype(ml_dtypes.bfloat16).astype(np.float64)

@@ -1,0 +1,121 @@
+"""The page that shows enhanced photos: before and after under a slider, zoom, the numbers.
+
+One HTML file with everything in it, so that it works from disk and without a network.
+"""
+
+import base64
+import html
+import importlib.resources
+import io
+import os
+import string
+from pathlib import Path
+
+from PIL import Image
+
+from ..files import write_parts
+from ..images.photo import read_photo, to_8_bits
+from ..images.picture import limit_megapixels
+from .tasks import before_after_path
+
+
+def write_page(tasks, records, config):
+    """Writes the page of all photos whose results are there, whenever they were made."""
+    shown = [task for task in tasks if os.path.isfile(before_after_path(task, config))]
+    if not shown:
+        return
+    numbers = {record.task.name: record.numbers() for record in records}
+    limit_megapixels(2 * config.max_megapixels)  # Before and after are one picture.
+    path = Path(config.output) / "report.html"
+    write_report(path, _entries(shown, numbers, config), len(shown))
+    print(f"{path} shows them")
+
+
+def _entries(tasks, numbers, config):
+    """What `write_report` takes, from the files: pictures of many photos would fill the memory."""
+    for task in tasks:
+        both = read_photo(before_after_path(task, config)).pixels
+        earlier = f"{both.shape[1] // 2}×{both.shape[0]}   from an earlier run"
+        yield task.path, numbers.get(task.name, earlier), *pictures_of(both)
+
+
+# Longest side of the pictures in the page, pixels, and their JPEG quality.
+LONGEST_SIDE = 1600
+QUALITY = 85
+
+CARD = """\
+<figure class="card">
+<div class="view" tabindex="0" role="slider" aria-label="before and after of $name"
+ aria-valuemin="0" aria-valuemax="100" aria-valuenow="50" style="aspect-ratio: $width / $height">
+<div class="pair"><img class="after" alt="after" draggable="false" src="$after">
+<img class="before" alt="before" draggable="false" src="$before"></div>
+<span class="tag left">before</span><span class="tag right">after</span>
+<div class="line"><span></span></div>
+</div>
+<figcaption><b>$name</b><span>$numbers</span></figcaption>
+</figure>
+"""
+
+
+def pictures_of(both):
+    """The two pictures of a photo for the page.
+
+    Args:
+        both: (H, 2W, 3) uint8 or uint16 array, a photo and its enhanced version beside it.
+
+    Returns:
+        Two JPEG files as bytes, of at most `LONGEST_SIDE` pixels.
+    """
+    height, width = both.shape[0], both.shape[1] // 2
+    # Every n-th pixel of a very large photo first: a whole copy of it would not fit.
+    step = max(1, max(height, width) // (2 * LONGEST_SIDE))
+    halves = both[::step, :width:step], both[::step, width::step]
+    return tuple(_jpeg(to_8_bits(half)) for half in halves)
+
+
+def write_report(path, entries, count):
+    """Writes the page, one photo after another.
+
+    Args:
+        path: of the HTML file.
+        entries: iterable of (name, numbers, before, after): two texts and the two JPEG files.
+        count: of the entries.
+
+    Raises:
+        UserError: naming the file, if it cannot be written.
+    """
+    write_parts(path, _parts(entries, f"{count} photo{'' if count == 1 else 's'}"))
+
+
+def _parts(entries, count):
+    page = importlib.resources.files(__package__).joinpath("report.html").read_text("utf-8")
+    head, tail = (string.Template(part) for part in page.split("$cards"))
+    yield head.substitute(count=count).encode()
+    for entry in entries:
+        yield _card(*entry).encode()
+    yield tail.substitute().encode()
+
+
+def _card(name, numbers, before, after):
+    with Image.open(io.BytesIO(before)) as picture:
+        width, height = picture.size
+    return string.Template(CARD).substitute(
+        name=html.escape(name),
+        numbers=html.escape(numbers),
+        width=width,
+        height=height,
+        before=_data(before),
+        after=_data(after),
+    )
+
+
+def _jpeg(pixels):
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
+def _data(content):
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,82 @@
+"""The photos that calibrate and verify an exported file."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..data.folders import find_pairs, find_pictures
+from ..data.sample import build_sample
+from ..errors import UserError
+from ..images.picture import read_picture
+from .portable import BYTE
+
+SAMPLE_DIR = Path("data") / "sample"
+
+# The calibration looks at whole photos shrunk to this side, pixels.
+CALIBRATION_SIDE = 384
+MOST_CALIBRATION_PHOTOS = 32
+MOST_VAL_PHOTOS = 8
+
+
+def find_photos(config, quantizes):
+    """What the settings name, or the sample's: photos to calibrate, pairs to verify.
+
+    Returns:
+        List of (1, h, w, 3) float32 arrays of at most `CALIBRATION_SIDE`, empty where nothing is
+        calibrated; list of (photo, target) `Image`s, target None where there is none.
+    """
+    calibrates = quantizes or config.export_norm == "frozen"
+    val_source, val_target = config.val_dir, config.val_target_dir
+    if val_source is None and val_target is not None:
+        raise UserError("val_target_dir: goes with val_dir")
+    sample = None
+    if val_source is None or (calibrates and config.calibration_dir is None):
+        sample = build_sample(SAMPLE_DIR)
+    if val_source is None:
+        val_source, val_target = sample.val_source, sample.val_target
+    if val_target is None:
+        pairs = [(path, None) for path in find_pictures(val_source, "val_dir")]
+    else:
+        pairs = find_pairs(val_source, val_target, "val_dir", "val_target_dir")
+    pairs = _evenly(pairs, MOST_VAL_PHOTOS)
+    calibration = []
+    if calibrates:
+        folder = config.calibration_dir or sample.source
+        paths = _evenly(find_pictures(folder, "calibration_dir"), MOST_CALIBRATION_PHOTOS)
+        _check_apart(paths, [path for path, _ in pairs])
+        calibration = [_shrunk(path) for path in paths]
+    return calibration, [
+        tuple(None if path is None else Image.fromarray(read_picture(path)) for path in pair)
+        for pair in pairs
+    ]
+
+
+def _evenly(values, most):
+    """At most that many of a list, spread over it."""
+    return [values[k] for k in np.linspace(0, len(values) - 1, min(most, len(values))).astype(int)]
+
+
+def _check_apart(calibration, validation):
+    known = {_digest(path): path for path in calibration}
+    for path in validation:
+        if _digest(path) in known:
+            raise UserError(f"val_dir: {path} is {known[_digest(path)]}, which calibrates")
+
+
+def _digest(path):
+    return hashlib.sha256(Path(path).read_bytes()).digest()
+
+
+def _shrunk(path):
+    photo = Image.fromarray(read_picture(path))
+    photo.thumbnail((CALIBRATION_SIDE, CALIBRATION_SIDE))
+    return np.asarray(photo)[None] * BYTE
+
+
+def fitted(picture, size):
+    """A picture scaled and cut to (height, width), as (h, w, 3) float32 in [0, 1], or None."""
+    if picture is None:
+        return None
+    return np.asarray(ImageOps.fit(picture, size[::-1])) * BYTE

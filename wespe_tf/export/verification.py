@@ -1,0 +1,191 @@
+"""Whether an exported file computes what the Keras model does, and what it takes."""
+
+import contextlib
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from ..enhance.litert import LiteRTModel
+from .graph import measure, read_graph
+
+# The lowest PSNR to the Keras model that an export may have, decibels.
+BOUNDS = {"float32": 90.0, "float16": 70.0, "dynamic": 45.0, "int8": 38.0}
+# Share of values of a uint8 file that must be the rounded ones of its float32 twin.
+ROUNDED = 0.999
+LARGEST_RANK = 4
+
+
+@dataclasses.dataclass
+class Verification:
+    """What was measured of one file.
+
+    Attributes:
+        format: a key of `BOUNDS`.
+        bytes: size of the file.
+        psnr: lowest over the photos, to the Keras model, decibels.
+        difference: largest of one value, of [0, 1].
+        rounded: lowest share of a photo's values that are the float32 twin's, rounded; None for a
+            float32 file.
+        seconds: for a megapixel on this machine.
+        memory: peak for a megapixel on this machine, bytes; None where the system does not tell.
+        multiply_adds: for a megapixel.
+        operators: name → count.
+        gpu: what TensorFlow's analyzer says of GPUs, which proves nothing alone.
+        failures: what is not as it must be; empty for a good file.
+    """
+
+    format: str
+    bytes: int
+    psnr: float
+    difference: float
+    rounded: float | None
+    seconds: float
+    memory: float | None
+    multiply_adds: float
+    operators: dict
+    gpu: str
+    failures: list
+
+
+def verify(folder, form, content, twin, expected, fixed):
+    """Runs a file on photos and compares it with what the Keras model gave.
+
+    Args:
+        folder: for temporary files.
+        form: a key of `BOUNDS`.
+        content: bytes of the .tflite file.
+        twin: bytes of the same model with float32 in and out; `content` itself where it is that.
+        expected: list of (photo, enhanced), (H, W, 3) float32 arrays; the Keras model's results.
+        fixed: whether the graph is to have a fixed shape.
+
+    Returns:
+        `Verification`.
+    """
+    model = _open(folder, "model.tflite", content)
+    exact = model if twin is content else _open(folder, "twin.tflite", twin)
+    differences, psnrs, shares = [], [], []
+    for photo, enhanced in expected:
+        found = exact.run(photo)
+        differences.append(float(np.max(np.abs(found - enhanced))))
+        psnrs.append(reference_psnr([found], [enhanced]))
+        if model is not exact:
+            rounded = np.rint(np.clip(found, 0, 1) * 255)
+            bytes_in = np.rint(photo * 255).astype(np.uint8)
+            shares.append(float(np.mean(model.run(bytes_in) == rounded)))
+    graph = read_graph(content)
+    height, width = expected[0][0].shape[:2]
+    seconds, memory = measure(model.path, height, width)
+    megapixels = height * width / 1e6
+    result = Verification(
+        format=form,
+        bytes=len(content),
+        psnr=float(np.min(psnrs)),
+        difference=float(np.max(differences)),
+        rounded=min(shares) if shares else None,
+        seconds=seconds / megapixels,
+        memory=None if memory is None else memory / megapixels,
+        multiply_adds=graph.multiply_adds * 1e6,
+        operators=graph.operators,
+        gpu=gpu_verdict(content),
+        failures=[],
+    )
+    result.failures = _failures(result, graph, fixed)
+    return result
+
+
+def reference_psnr(pictures, references):
+    """PSNR over all values of pictures in [0, 1]: NaN where one is, infinite where all are equal.
+
+    Args:
+        pictures: list of float arrays.
+        references: as many of the same shapes.
+
+    Returns:
+        10·log10(1 / MSE), decibels.
+    """
+    squares = [
+        np.square(picture.astype(np.float64) - reference).ravel()
+        for picture, reference in zip(pictures, references)
+    ]
+    mse = np.mean(np.concatenate(squares))
+    return float("inf") if mse == 0 else float(10 * np.log10(1 / mse))
+
+
+def gpu_verdict(content):
+    """What TensorFlow's analyzer says about a .tflite file's bytes on GPUs: one line."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        tf.lite.experimental.Analyzer.analyze(model_content=content, gpu_compatibility=True)
+    lines = [line.strip() for line in printed.getvalue().splitlines()]
+    return " ".join(line for line in lines if "GPU" in line and "guarantee" not in line)
+
+
+def markdown(report, results):
+    """The report as lines of Markdown.
+
+    Args:
+        report: dictionary of `model`, `norm`, `io`, `shape` and, for frozen norms, `frozen_norm`.
+        results: list of `Verification`.
+
+    Returns:
+        List of lines.
+    """
+    shape = report["shape"]
+    size = "any size" if shape is None else f"{shape[1]}×{shape[0]} pixels"
+    lines = [
+        f"{report['model']}, {report['norm']} norm, {report['io']} in and out, {size}; seconds and "
+        "memory for a megapixel on this machine's CPU:",
+        "",
+        "| format | MB | PSNR dB | bound | largest difference | rounded alike | s | MB | "
+        "multiply-adds |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        *map(_row, results),
+        "",
+        *(f"- {r.format}: {_operators(r)}. {r.gpu}" for r in results),
+    ]
+    cost = report.get("frozen_norm")
+    if cost is not None:
+        line = f"Frozen norm: {cost['psnr_to_live']:.1f} dB to the live norm's results"
+        if "cost" in cost:
+            line += (
+                f"; {cost['psnr_frozen']:.2f} dB to the good photos, where the live norm has "
+                f"{cost['psnr_live']:.2f}: it costs {cost['cost']:.2f} dB"
+            )
+        lines += ["", f"{line}."]
+    return lines
+
+
+def _open(folder, name, content):
+    path = Path(folder) / name
+    path.write_bytes(content)
+    return LiteRTModel(path)
+
+
+def _failures(result, graph, fixed):
+    found, bound = [], BOUNDS[result.format]
+    if not result.psnr >= bound:
+        found.append(f"PSNR {result.psnr:.1f} dB, expected at least {bound:.0f}")
+    if result.rounded is not None and result.rounded < ROUNDED:
+        found.append(f"{result.rounded:.2%} rounded alike, expected {ROUNDED:.1%}")
+    if graph.largest_rank > LARGEST_RANK:
+        found.append(f"a tensor of rank {graph.largest_rank}, expected at most {LARGEST_RANK}")
+    if fixed and graph.dynamic:
+        found.append(f"{graph.dynamic[0]} has a dynamic shape, expected a fixed graph")
+    return found
+
+
+def _row(result):
+    rounded = "" if result.rounded is None else f"{result.rounded:.3%}"
+    memory = "" if result.memory is None else f"{result.memory / 1e6:.0f}"
+    return (
+        f"| {result.format} | {result.bytes / 1e6:.2f} | {result.psnr:.1f} "
+        f"| {BOUNDS[result.format]:.0f} | {result.difference:.1e} | {rounded} "
+        f"| {result.seconds:.2f} | {memory} | {result.multiply_adds / 1e9:.0f} G |"
+    )
+
+
+def _operators(result):
+    return ", ".join(f"{count} {name}" for name, count in result.operators.items())

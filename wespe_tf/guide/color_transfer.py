@@ -1,0 +1,222 @@
+"""Color transfer: a closed-form guess at the target's tone and color."""
+
+import numpy as np
+
+from ..images.picture import picture_size, read_picture
+from .tone_curve import match_curve, some_of
+
+PIXELS = 100_000
+LUMA = np.array([0.2989, 0.5870, 0.1140])
+OWN_SHARES = np.linspace(0.0, 0.6, 13)
+RESAMPLES = 200
+LEVELS = np.arange(256) / 255
+
+
+class ColorTransfer:
+    """Brings pictures to another domain's brightness and colors without a network.
+
+    A curve that matches luminance is applied to each channel; one affine map of RGB then gives the
+    pixels the target's mean and covariance (the Monge-Kantorovich map between Gaussians: Pitié and
+    Kokaram, "The linear Monge-Kantorovitch linear colour mapping", 2007). Unlike curves alone it
+    can restore saturation; unlike a full transport of colors it has too few parameters to copy
+    what the two folders happen to show.
+
+    The curve is a photo's own: it matches a mixture of the source domain's histogram and, with
+    weight `own_share`, the photo's to the target's histogram. Good photos may be exposed more
+    alike than the phone's; a curve for all would keep the spread.
+
+    Args:
+        source_histogram: (256,) luminance histogram of the source domain.
+        target_histogram: (256,) of the target domain.
+        own_share: weight of the photo's own histogram, in [0, 1].
+        trust: weight of the match in the curve, in [0, 1]; the rest is no change.
+        matrix: (3, 3) RGB map.
+        offset: (3,) added after it.
+    """
+
+    def __init__(self, source_histogram, target_histogram, own_share, trust, matrix, offset):
+        self.source_histogram = source_histogram / np.sum(source_histogram)
+        self.target_histogram = target_histogram / np.sum(target_histogram)
+        self.own_share = own_share
+        self.trust = trust
+        self.matrix = np.asarray(matrix, np.float64)
+        self.offset = np.asarray(offset, np.float64)
+
+    @classmethod
+    def fit(cls, source_paths, target_paths):
+        """The transfer between two sets of pictures that need not be pairs.
+
+        Curve and matrix are taken back towards no change as far as other photos of the two domains
+        would leave them in doubt (`certainty`): few photos say more about what they show than
+        about the camera.
+
+        `own_share` is half the smallest with which the source photos' contrasts (deviations of
+        luminance) spread no more than the target photos': half, because few photos tell little
+        about a spread. It is 0 where they spread no more to begin with.
+
+        Args:
+            source_paths: picture files of the source domain.
+            target_paths: of the target domain.
+
+        Returns:
+            A `ColorTransfer`.
+        """
+        source, target = _sample(source_paths), _sample(target_paths)
+        source_histograms, target_histograms = (
+            np.stack([luminance_histogram(pixels) for pixels in side]) for side in (source, target)
+        )
+        domains = source_histograms.sum(axis=0), target_histograms.sum(axis=0)
+        wanted = np.std([_contrast(histogram) for histogram in target_histograms])
+        for share in OWN_SHARES:
+            toned = cls(*domains, share, 1.0, np.eye(3), np.zeros(3))
+            contrasts = [_contrast(h, toned.curve(h)) for h in source_histograms]
+            if np.std(contrasts) <= wanted:
+                break
+        trust = certainty(_common_curve, LEVELS, source_histograms, target_histograms, domains[0])
+        toned = cls(*domains, share / 2, trust, np.eye(3), np.zeros(3))
+        moved = moments(
+            [toned(pixels, toned.curve(h)) for pixels, h in zip(source, source_histograms)]
+        )
+        good = moments([pixels / 255.0 for pixels in target])
+        trust_in_matrix = certainty(_common_matrix, np.eye(3), moved, good)
+        matrix = np.eye(3) + trust_in_matrix * (_common_matrix(moved, good) - np.eye(3))
+        (moved_mean, _), (good_mean, _) = pooled(moved), pooled(good)
+        return cls(*domains, share / 2, trust, matrix, good_mean - matrix @ moved_mean)
+
+    def curve(self, histogram):
+        """The luminance curve of a photo.
+
+        Args:
+            histogram: (256,) counts, the photo's `luminance_histogram`.
+
+        Returns:
+            (256,) float array: luminance in [0, 1] for each 8-bit luminance.
+        """
+        own = histogram / np.sum(histogram)
+        mixed = (1 - self.own_share) * self.source_histogram + self.own_share * own
+        matched = match_curve(mixed, self.target_histogram)
+        return self.trust * matched + (1 - self.trust) * LEVELS
+
+    def __call__(self, pictures, curve):
+        """Transfers a photo or a part of it.
+
+        Args:
+            pictures: (..., 3) uint8 array.
+            curve: (256,) array, the whole photo's `curve`.
+
+        Returns:
+            float32 array in [0, 1] of the same shape.
+        """
+        moved = curve[pictures] @ self.matrix.T + self.offset
+        return np.clip(moved, 0.0, 1.0).astype(np.float32)
+
+
+def luminance(pictures):
+    """Luminance of 8-bit pictures, (..., 3) uint8 → (...) uint8."""
+    return np.rint(pictures @ LUMA).astype(np.uint8)
+
+
+def luminance_histogram(pictures):
+    """Counts of the 256 luminances of 8-bit pictures, (256,)."""
+    return np.bincount(luminance(pictures).ravel(), minlength=256)
+
+
+def monge_kantorovich(source, target):
+    """The symmetric matrix A with A·source·A = target: optimal transport between Gaussians.
+
+    Args:
+        source: (n, n) covariance, positive definite.
+        target: (n, n) covariance.
+
+    Returns:
+        (n, n) array.
+    """
+    root = _square_root(source)
+    inverse = np.linalg.inv(root)
+    return inverse @ _square_root(root @ target @ root) @ inverse
+
+
+def moments(photos):
+    """Mean and second moment of each photo's pixels, weighted by their number.
+
+    Args:
+        photos: list of n arrays (N, 3).
+
+    Returns:
+        (n, 4, 4) array: sums over pixels of the outer product of (R, G, B, 1) with itself.
+    """
+    homogeneous = (np.concatenate([p, np.ones((len(p), 1))], axis=1) for p in photos)
+    return np.stack([h.T @ h for h in homogeneous])
+
+
+def pooled(photo_moments):
+    """Mean, (3,), and covariance, (3, 3), of all pixels of photos with these `moments`."""
+    total = photo_moments.sum(axis=0)
+    total = total / total[3, 3]
+    mean = total[:3, 3]
+    return mean, total[:3, :3] - np.outer(mean, mean)
+
+
+def certainty(estimate, neutral, source, target, weights=1.0, seed=0):
+    """How much of a map between two domains holds for them, not just for the photos at hand.
+
+    James and Stein's shrinkage towards no change, with the variance from drawing the photos of
+    both sides again, with replacement.
+
+    Args:
+        estimate: function from (n, …) and (m, …), statistics of photos of each side, to the map.
+        neutral: the map that changes nothing.
+        source: (n, …) array, statistics of each source photo.
+        target: (m, …) array, of each target photo.
+        weights: of the map's elements in its distances.
+        seed: of the draws.
+
+    Returns:
+        Share in [0, 1]: 0 if the map's distance from no change is no larger than its spread.
+    """
+    rng = np.random.default_rng(seed)
+    best = estimate(source, target)
+
+    def drawn_again(side):
+        return side[rng.integers(0, len(side), len(side))]
+
+    spread = np.mean(
+        [
+            np.sum(weights * (estimate(drawn_again(source), drawn_again(target)) - best) ** 2)
+            for _ in range(RESAMPLES)
+        ]
+    )
+    distance = np.sum(weights * (best - neutral) ** 2)
+    return float(max(0.0, 1.0 - spread / max(distance, 1e-12)))
+
+
+def _common_curve(source_histograms, target_histograms):
+    """The luminance curve between all photos of the two sides, (256,)."""
+    return match_curve(source_histograms.sum(axis=0), target_histograms.sum(axis=0))
+
+
+def _common_matrix(source_moments, target_moments):
+    """The color map between all photos of the two sides, (3, 3)."""
+    return monge_kantorovich(pooled(source_moments)[1], pooled(target_moments)[1])
+
+
+def _square_root(matrix):
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.sqrt(np.maximum(values, 1e-8))) @ vectors.T
+
+
+def _contrast(histogram, curve=None):
+    """Standard deviation of a photo's luminance, after a curve if one is given."""
+    values = LEVELS if curve is None else curve
+    mean = np.average(values, weights=histogram)
+    return np.sqrt(np.average(np.square(values - mean), weights=histogram))
+
+
+def _sample(paths):
+    """List of (N, 3) uint8 pixels, one array a picture, about 100 000 pixels of all together."""
+    paths = some_of(paths)
+    total = sum(height * width for height, width in map(picture_size, paths))
+    # An odd stride does not keep hitting the same columns.
+    stride = max(1, total // PIXELS) | 1
+    # Copies: a view would keep its whole photo in memory.
+    return [read_picture(path).reshape(-1, 3)[::stride].copy() for path in paths]

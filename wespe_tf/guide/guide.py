@@ -1,0 +1,51 @@
+"""The guide: a closed-form guess at a photo's enhanced version."""
+
+from .color_transfer import ColorTransfer
+from .noise_filter import NoiseFilter
+
+
+class Guide:
+    """A `ColorTransfer` and the `NoiseFilter` behind it. An extra beyond the paper.
+
+    Args:
+        transfer: `ColorTransfer` between the domains.
+        noise_filter: `NoiseFilter` between the transferred source and the target, or None.
+    """
+
+    def __init__(self, transfer, noise_filter=None):
+        self.transfer = transfer
+        self.noise_filter = noise_filter
+
+    @classmethod
+    def fit(cls, source_paths, target_paths, noise_filter=True):
+        """The guide between two sets of pictures that need not be pairs.
+
+        Args:
+            source_paths: picture files of the source domain.
+            target_paths: of the target domain.
+            noise_filter: whether noise is filtered too.
+
+        Returns:
+            A `Guide`.
+        """
+        transfer = ColorTransfer.fit(source_paths, target_paths)
+        if not noise_filter:
+            return cls(transfer)
+        return cls(transfer, NoiseFilter.fit(source_paths, target_paths, transfer))
+
+    def curve(self, histogram):
+        """The luminance curve of a photo, as of `ColorTransfer.curve`."""
+        return self.transfer.curve(histogram)
+
+    def __call__(self, picture, curve):
+        """The guess for a photo or a part of it.
+
+        Args:
+            picture: (H, W, 3) uint8 array.
+            curve: (256,) array, the whole photo's `curve`.
+
+        Returns:
+            float32 array in about [0, 1] of the same shape.
+        """
+        transferred = self.transfer(picture, curve)
+        return transferred if self.noise_filter is None else self.noise_filter(transferred)

@@ -1,0 +1,137 @@
+"""Noise filter: a closed-form guess at how much fine detail of the source photos is noise."""
+
+import numpy as np
+from scipy.ndimage import convolve
+
+from ..images.picture import read_picture
+from .color_transfer import certainty, luminance_histogram
+from .tone_curve import some_of
+
+TILE = 16
+TILES = 1024
+SIZE = 9
+# JPEG's luma and color differences, in which noise is nearly independent.
+YCBCR = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])
+RGB = np.linalg.inv(YCBCR)
+FREQUENCY = np.hypot(*np.meshgrid(np.fft.fftfreq(TILE), np.fft.fftfreq(TILE)))
+LOWEST = (FREQUENCY > 0) & (FREQUENCY <= 2 / TILE)
+
+
+class NoiseFilter:
+    """Takes from pictures the fine detail in which their domain exceeds another.
+
+    The power spectra of photos fall alike, whatever they show, to where noise begins. Where the
+    source domain has more of it than the target, measured by what both have at the lowest
+    frequencies, this linear filter takes its amplitude down to the target's; where it has less
+    nothing is done, since what is missing cannot be amplified without its noise. The kernel is
+    short and smooth in frequency, so that edges do not ring.
+
+    Args:
+        kernel: (9, 9, 3) array of sum 1 in each channel: luma and two color differences.
+    """
+
+    def __init__(self, kernel):
+        self.kernel = np.asarray(kernel, np.float64)
+
+    @classmethod
+    def fit(cls, source_paths, target_paths, transfer):
+        """The filter between two sets of pictures that need not be pairs.
+
+        Gains are taken back towards 1 as far as other photos would leave them in doubt
+        (`certainty`).
+
+        Args:
+            source_paths: picture files of the source domain.
+            target_paths: of the target domain.
+            transfer: `ColorTransfer` that the filter follows: what it does to contrast it does to
+                noise.
+
+        Returns:
+            A `NoiseFilter`.
+        """
+
+        def transferred(photo):
+            curve = transfer.curve(luminance_histogram(photo))
+            return lambda pixels: transfer(pixels, curve)
+
+        source = _spectra(source_paths, transferred)
+        target = _spectra(target_paths, lambda photo: lambda pixels: pixels / 255.0)
+        gains = np.ones((TILE, TILE, 3))
+        for channel in range(3):
+            sides = source[..., channel], target[..., channel]
+            trust = certainty(_attenuation, 0.0, *sides)
+            gains[..., channel] = np.exp(trust * _attenuation(*sides))
+        return cls(short_kernel(gains))
+
+    def __call__(self, picture):
+        """Filters a picture, (H, W, 3) floats, mirrored at its edges; the same shape and dtype."""
+        channels = np.moveaxis(picture @ YCBCR.T, -1, 0)
+        filtered = [
+            convolve(channel, self.kernel[..., k], mode="mirror")
+            for k, channel in enumerate(channels)
+        ]
+        return (np.stack(filtered, axis=-1) @ RGB.T).astype(picture.dtype)
+
+    def of_rgb(self):
+        """The filter as the kernel of a convolution from RGB to RGB, (9, 9, 3, 3)."""
+        return np.einsum("oc,xyc,ci->xyio", RGB, self.kernel, YCBCR)
+
+
+def power_spectrum(photo, display):
+    """Mean power spectrum of a photo's tiles, less their means, in luma and color differences.
+
+    Args:
+        photo: (H, W, 3) uint8 array, at least 16 pixels a side.
+        display: function from a part of it to floats in [0, 1].
+
+    Returns:
+        (16, 16, 3) array, frequencies as `numpy.fft.fftfreq` orders them.
+    """
+    height, width = photo.shape[:2]
+    places = [
+        (slice(top, top + TILE), slice(left, left + TILE))
+        for top in range(0, height - TILE + 1, TILE)
+        for left in range(0, width - TILE + 1, TILE)
+    ]
+    # An odd stride does not keep hitting the same columns.
+    places = places[:: max(1, len(places) // TILES) | 1]
+    tiles = display(np.stack([photo[place] for place in places])) @ YCBCR.T
+    window = np.hanning(TILE)
+    tiles = (tiles - tiles.mean(axis=(1, 2), keepdims=True)) * np.outer(window, window)[..., None]
+    return np.mean(np.abs(np.fft.fft2(tiles, axes=(1, 2))) ** 2, axis=0)
+
+
+def short_kernel(gains):
+    """A kernel of nearly these gains: no longer than a convolution of G, nothing changed in a flat.
+
+    Args:
+        gains: (16, 16, 3) array, frequencies as `numpy.fft.fftfreq` orders them.
+
+    Returns:
+        (9, 9, 3) array of sum 1 in each channel.
+    """
+    reach = SIZE // 2
+    inner = slice(TILE // 2 - reach, TILE // 2 + reach + 1)
+    kernel = np.fft.fftshift(np.fft.ifft2(gains, axes=(0, 1)).real, axes=(0, 1))[inner, inner]
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    distance = np.minimum(np.hypot(rows, columns) / (reach + 1), 1.0)
+    kernel = kernel * (0.5 + 0.5 * np.cos(np.pi * distance))[..., None]
+    return kernel / kernel.sum(axis=(0, 1))
+
+
+def _spectra(paths, display_of):
+    """Logarithms of the photos' spectra, (n, 16, 16, 3)."""
+    spectra = []
+    for path in some_of(paths):
+        photo = read_picture(path)
+        spectra.append(np.log(power_spectrum(photo, display_of(photo)) + 1e-9))
+    return np.stack(spectra)
+
+
+def _attenuation(source, target):
+    """Logarithm of the gain, at most 0, that takes source amplitudes down to the target's.
+
+    In relation to the lowest frequencies, where there is no noise but contrast.
+    """
+    gain = (target.mean(axis=0) - source.mean(axis=0)) / 2
+    return np.minimum(gain - gain[LOWEST].mean(), 0.0)

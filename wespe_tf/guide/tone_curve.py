@@ -1,0 +1,85 @@
+"""Histogram matching: the unpaired baseline that any training must beat."""
+
+import numpy as np
+
+from ..images.picture import read_picture
+
+MAX_FILES = 200
+
+
+class ToneCurve:
+    """One curve per channel that maps 8-bit values to [0, 1].
+
+    Args:
+        curve: (3, 256) float array in [0, 1].
+    """
+
+    def __init__(self, curve):
+        self.curve = np.asarray(curve, np.float32)
+
+    @classmethod
+    def match(cls, source_histogram, target_histogram):
+        """The curves that give each channel of the source domain the target's histogram.
+
+        Args:
+            source_histogram: (3, 256) counts.
+            target_histogram: (3, 256) counts.
+        """
+        return cls([match_curve(*pair) for pair in zip(source_histogram, target_histogram)])
+
+    def __call__(self, pictures):
+        """Applies the curve.
+
+        Args:
+            pictures: (..., 3) uint8 array.
+
+        Returns:
+            float32 array in [0, 1] of the same shape.
+        """
+        return np.stack([self.curve[c][pictures[..., c]] for c in range(3)], axis=-1)
+
+
+def match_curve(source_counts, target_counts):
+    """The increasing curve that gives one histogram the shape of another.
+
+    A value goes where the same share of target pixels lies below it; the pixels of one value
+    count half as below themselves.
+
+    Args:
+        source_counts: (256,) array.
+        target_counts: (256,) array.
+
+    Returns:
+        (256,) float array in [0, 1].
+    """
+    below_source, below_target = (
+        (np.cumsum(counts) - counts / 2) / np.sum(counts)
+        for counts in (source_counts, target_counts)
+    )
+    present = np.flatnonzero(target_counts)
+    return np.interp(below_source, below_target[present], present / 255)
+
+
+def histogram(paths):
+    """Histogram of each channel over pictures, or over 200 of them if there are more.
+
+    Args:
+        paths: readable picture files.
+
+    Returns:
+        (3, 256) int64 array.
+    """
+    counts = np.zeros((3, 256), np.int64)
+    for path in some_of(paths):
+        picture = read_picture(path)
+        for c in range(3):
+            counts[c] += np.bincount(picture[..., c].ravel(), minlength=256)
+    return counts
+
+
+def some_of(paths, seed=0):
+    """The paths, or 200 of them drawn by `seed`: enough for a domain's statistics."""
+    if len(paths) <= MAX_FILES:
+        return list(paths)
+    chosen = np.random.default_rng(seed).choice(len(paths), MAX_FILES, replace=False)
+    return [paths[i] for i in sorted(chosen)]

@@ -1,0 +1,5 @@
+"""Picture files: pixels, color profiles, EXIF."""
+
+from .picture import read_picture, write_picture
+
+__all__ = ["read_picture", "write_picture"]

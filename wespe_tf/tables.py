@@ -1,0 +1,38 @@
+"""Tables of results: rows of CSV files, and Markdown tables in documents."""
+
+import csv
+
+from .errors import UserError
+from .files import write_atomically
+
+
+def read_rows(table):
+    """Rows of a CSV file as dictionaries; none where there is no file."""
+    if not table.exists():
+        return []
+    with open(table, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def append_row(table, columns, row):
+    """Appends a dictionary to a CSV file, which gets a line of column names if it is new."""
+    new = not table.exists()
+    with open(table, "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def replace_tables(document, lines, name="tables"):
+    """Puts lines of Markdown between a document's two lines `<!-- NAME -->`.
+
+    Raises:
+        UserError: if the document lacks them.
+    """
+    mark = f"<!-- {name} -->"
+    parts = document.read_text(encoding="utf-8").split(mark) if document.exists() else []
+    if len(parts) != 3:
+        raise UserError(f"document={document}: expected a file with two lines {mark}")
+    text = "\n".join(lines)
+    write_atomically(document, f"{parts[0]}{mark}\n{text}\n\n{mark}{parts[2]}".encode())

@@ -1,0 +1,1 @@
+"""From settings to a trained generator and its run folder."""

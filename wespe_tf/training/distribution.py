@@ -1,0 +1,95 @@
+"""One device, several GPUs or several machines: `tf.distribute` by name."""
+
+import contextlib
+import functools
+import json
+import os
+import signal
+
+import tensorflow as tf
+
+from ..errors import UserError
+
+
+def make_strategy(name):
+    """The strategy that `distribute=` names; to be made before anything else of TensorFlow.
+
+    Args:
+        name: `"none"`, `"mirrored"` (every GPU of this machine) or `"multi_worker"` (the machines
+            that the environment variable TF_CONFIG lists, each started with the same settings).
+
+    Raises:
+        UserError: if TF_CONFIG is missing or not as TensorFlow has it.
+    """
+    if name == "multi_worker":
+        _check_tf_config()
+    return tf.distribute.get_strategy() if name == "none" else _make_once(name)
+
+
+@functools.cache
+def _make_once(name):
+    """A strategy of this process; a second one would number its collectives as the first did."""
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    with _ended_by_interrupt():
+        print("distribute=multi_worker: waiting until all workers are there", flush=True)
+        return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+@contextlib.contextmanager
+def _ended_by_interrupt():
+    """Lets SIGINT end the process at once: TensorFlow waits outside of Python, which cannot."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def is_chief(strategy):
+    """Whether this process is the one that writes: the first worker, or the only process."""
+    resolver = strategy.cluster_resolver
+    return resolver is None or not resolver.cluster_spec() or resolver.task_id == 0
+
+
+def agree(strategy, number):
+    """Whether all workers have the same number; to be asked by all of them."""
+    if strategy.num_replicas_in_sync == 1:
+        return True
+
+    @tf.function
+    def numbers():
+        return strategy.gather(strategy.run(lambda: tf.constant([number])), axis=0)
+
+    return len(set(numbers().numpy().tolist())) == 1
+
+
+@contextlib.contextmanager
+def gone_workers():
+    """Says so where TensorFlow's errors mean that another worker has gone.
+
+    Raises:
+        UserError: in their place.
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        raise UserError(
+            "distribute=multi_worker: another worker has stopped or cannot be reached; start all "
+            "of them again"
+        ) from error
+
+
+def _check_tf_config():
+    wanted = '{"cluster": {"worker": ["HOST:PORT", …]}, "task": {"type": "worker", "index": 0}}'
+    text = os.environ.get("TF_CONFIG")
+    if text is None:
+        raise UserError(f"distribute=multi_worker: TF_CONFIG is not set; expected {wanted}")
+    try:
+        config = json.loads(text)
+        workers, task = config["cluster"]["worker"], config["task"]
+        valid = task["type"] == "worker" and 0 <= int(task["index"]) < len(workers)
+    except (ValueError, KeyError, TypeError):
+        valid = False
+    if not valid:
+        raise UserError(f"TF_CONFIG: {text}: expected {wanted}")

@@ -1,0 +1,150 @@
+"""`preset=dped`: the authors' supervised training with their draws, files and log lines."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ..config.loading import to_yaml
+from ..data.batches import reading_errors
+from ..data.pairs import PairedPatches, Sampler, training_batches
+from ..errors import UserError
+from ..files import write_atomically
+from ..images.picture import to_uint8, write_picture
+from ..metrics.ms_ssim import ms_ssim
+from ..models.dped import DPED, authors_adam
+from ..weights.tf1_checkpoint import save_checkpoint
+from ..weights.vgg import load_vgg
+from .build import make_discriminator, make_generator
+
+
+def train_dped(config):
+    """Trains DPED on pairs, as the authors' train_model.py does.
+
+    Writes `models/<phone>.txt`, `models/<phone>_iteration_<i>.ckpt` and
+    `results/<phone>_<k>_iteration_<i>.jpg` every `eval_step` iterations, from iteration 0 on, and
+    the settings to `models/<phone>_config.yaml`. Files of an earlier run are replaced, as theirs
+    are.
+
+    Args:
+        config: `TrainConfig` with `method="dped"`.
+
+    Raises:
+        UserError: if data or VGG weights cannot be had.
+    """
+    if config.model is None:
+        raise UserError("model=: missing; expected iphone, blackberry or sony")
+    data = PairedPatches(config.dped_dir, config.model, config.patch_size)
+    sampler = Sampler(
+        len(data.train),
+        len(data.test),
+        config.train_size,
+        config.batch_size,
+        config.eval_step,
+        config.seed,
+    )
+    model = build_dped(config)
+    for folder in ("models", "results"):
+        Path(folder).mkdir(exist_ok=True)
+    write_atomically(Path("models") / f"{config.model}_config.yaml", to_yaml(config).encode())
+    print(f"{config.model}: {len(data.train)} training pairs, {len(data.test)} test pairs")
+    with reading_errors():
+        model.fit(
+            training_batches(data, sampler),
+            steps_per_epoch=config.num_train_iters,
+            callbacks=[AuthorsLog(config, data, sampler)],
+            shuffle=False,
+        )
+
+
+def build_dped(config):
+    """A compiled and built `DPED` with the authors' optimizers."""
+    model = DPED(
+        make_generator(config, "generator"),
+        make_discriminator(config, "discriminator", config.texture_norm),
+        load_vgg(config.content_layer, config.vgg_weights),
+        w_content=config.w_content,
+        w_color=config.w_color,
+        w_texture=config.w_texture,
+        w_tv=config.w_tv,
+    )
+    model.compile(
+        authors_adam(config.learning_rate), authors_adam(config.discriminator_learning_rate)
+    )
+    model.build((config.batch_size, config.patch_size, config.patch_size, 3))
+    return model
+
+
+class AuthorsLog(keras.callbacks.Callback):
+    """Evaluates every `eval_step` iterations, from 0 on, and writes what the authors' code does.
+
+    Args:
+        config: `TrainConfig`.
+        data: `PairedPatches`.
+        sampler: `Sampler`.
+    """
+
+    def __init__(self, config, data, sampler):
+        super().__init__()
+        self.phone = config.model
+        self.eval_step = config.eval_step
+        self.data = data
+        self.sampler = sampler
+        self.lines = []
+        self.losses, self.accuracies = 0.0, 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.losses += float(logs["generator"]) / self.eval_step
+        self.accuracies += float(logs["accuracy"]) / self.eval_step
+        if batch % self.eval_step == 0:
+            self._evaluate(batch)
+            self.losses, self.accuracies = 0.0, 0.0
+
+    def _evaluate(self, iteration):
+        swaps = self.sampler.test_swaps.pop(iteration)
+        similarities = []
+
+        def batches():
+            for k, batch_swaps in enumerate(swaps):
+                count = len(batch_swaps)
+                phone, dslr = self.data.load(self.data.test[k * count : (k + 1) * count])
+                enhanced = self._enhance(phone) * 255.0
+                similarities.append(ms_ssim(dslr.astype(np.float64), enhanced))
+                yield phone, dslr, batch_swaps
+
+        size = self.data.patch_size
+        pictures = tf.TensorSpec((None, size, size, 3), tf.uint8)
+        signature = (pictures, pictures, tf.TensorSpec((None, 1), tf.int64))
+        dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+        values = self.model.evaluate(dataset, steps=len(swaps), return_dict=True, verbose=0)
+        self._write_log(iteration, {**values, "ms_ssim": np.mean(similarities)})
+        self._write_crops(iteration)
+        prefix = Path("models") / f"{self.phone}_iteration_{iteration}.ckpt"
+        save_checkpoint(self.model.generator, prefix)
+
+    def _enhance(self, phone):
+        pictures = phone.astype(np.float32) / 255
+        return keras.ops.convert_to_numpy(self.model.generator(pictures, training=False))
+
+    def _write_log(self, iteration, test):
+        discriminator = (
+            f"step {iteration:d}, {self.phone} | discriminator accuracy | "
+            f"train: {self.accuracies:.4g}, test: {test['accuracy']:.4g}"
+        )
+        generator = (
+            f"generator losses | train: {self.losses:.4g}, test: {test['generator']:.4g} | "
+            f"content: {test['content']:.4g}, color: {test['color']:.4g}, "
+            f"texture: {test['texture']:.4g}, tv: {test['tv']:.4g} | "
+            f"psnr: {test['psnr']:.4g}, ms-ssim: {test['ms_ssim']:.4g}\n"
+        )
+        print(f"\n{discriminator}\n{generator}")
+        self.lines += [discriminator, generator]
+        content = "".join(f"{line}\n" for line in self.lines)
+        write_atomically(Path("models") / f"{self.phone}.txt", content.encode())
+
+    def _write_crops(self, iteration):
+        phone, _ = self.data.load([self.data.test[index] for index in self.sampler.crops])
+        for k, (before, after) in enumerate(zip(phone, to_uint8(self._enhance(phone)))):
+            path = Path("results") / f"{self.phone}_{k}_iteration_{iteration}.jpg"
+            write_picture(path, np.hstack([before, after]))

@@ -1,0 +1,150 @@
+"""The training loop: a step compiled once for each turn, on one device or on many."""
+
+import contextlib
+import math
+
+import keras
+import tensorflow as tf
+
+from ..data.batches import reading_errors
+from ..errors import UserError
+from .schedule import Simultaneous
+
+# The smallest normal number of float16: less than that and losses would vanish in turn.
+LEAST_SCALE = 2.0**-14
+
+
+def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0, verbose="auto"):
+    """Trains as `keras.Model.fit` does, under any strategy and with a schedule.
+
+    Keras's own fails under `MultiWorkerMirroredStrategy`. Of `callbacks` each process calls its
+    own; all of them stop after the iteration in which one asked for it (`model.stop_training`).
+
+    Args:
+        model: with `train_step`, made in the scope of the current strategy; its attribute `turn`
+            says whose step that is.
+        data: as `training_data` returns.
+        iterations: number of the last one.
+        epoch: iterations between two calls of `on_epoch_end`.
+        callbacks: list of `keras.callbacks.Callback`; `logs` are losses, means over all devices.
+        schedule: see `wespe_tf.schedule`; `Simultaneous` by default.
+        first: iterations that are done already; epochs end where they would without.
+        verbose: as of Keras's `fit`.
+
+    Returns:
+        Whether it was stopped, by a callback of this process or of another one.
+
+    Raises:
+        UserError: if data cannot be read, a loss is not finite or a loss scale exhausted.
+    """
+    strategy = model.distribute_strategy
+    schedule = schedule or Simultaneous()
+    steps = {}
+    callbacks = keras.callbacks.CallbackList(
+        list(callbacks),
+        add_progbar=verbose != 0,
+        model=model,
+        verbose=1 if verbose == "auto" else verbose,
+        epochs=-(-iterations // epoch),
+        steps=min(epoch, iterations),
+    )
+    model.stop_training = False
+    anyone = _make_vote(strategy)
+    batches = iter(data)
+    callbacks.on_train_begin()
+    logs, stopped = {}, False
+    with reading_errors(), _ended_line(verbose):
+        for begin in range(first - first % epoch, iterations if first < iterations else 0, epoch):
+            number = begin // epoch
+            callbacks.on_epoch_begin(number)
+            for batch in range(max(first - begin, 0), min(epoch, iterations - begin)):
+                callbacks.on_train_batch_begin(batch)
+                model.turn = schedule.turn()
+                if model.turn not in steps:
+                    steps[model.turn] = _compile(model, strategy)
+                logs = {name: float(value) for name, value in steps[model.turn](batches).items()}
+                _check_finite(logs, begin + batch + 1)
+                _check_scales(model, begin + batch + 1)
+                if schedule.needs_losses:
+                    schedule.observe(*_of_each_side(logs))
+                callbacks.on_train_batch_end(batch, logs)
+                stopped = anyone(model.stop_training)
+                if stopped:
+                    break
+            callbacks.on_epoch_end(number, logs)
+            if stopped:
+                break
+    callbacks.on_train_end(logs)
+    return stopped
+
+
+def _compile(model, strategy):
+    """A function from the batches' iterator to the losses of one step, means over all devices."""
+
+    @tf.function
+    def step(batches):
+        values = strategy.run(model.train_step, args=(next(batches),))
+        return {k: strategy.reduce("mean", v, axis=None) for k, v in values.items()}
+
+    return step
+
+
+def _make_vote(strategy):
+    """A function of whether this process wants something, to whether any process does."""
+    if strategy.num_replicas_in_sync == 1:
+        return bool
+
+    @tf.function
+    def votes(wanted):
+        return strategy.reduce("sum", strategy.run(lambda: tf.cast(wanted, tf.float32)), axis=None)
+
+    return lambda wanted: float(votes(tf.constant(wanted))) > 0
+
+
+def diverged(iteration, found):
+    """The `UserError` for numbers that are none any more, with what to try.
+
+    Args:
+        iteration: in which that was noticed.
+        found: what is wrong.
+    """
+    return UserError(
+        f"iteration {iteration}: {found}; the last checkpoint is kept. Try a smaller "
+        "learning_rate= or discriminator_learning_rate=, or precision=float32"
+    )
+
+
+def _check_finite(losses, iteration):
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise diverged(iteration, f"the loss {name} is {value}")
+
+
+def _check_scales(model, iteration):
+    """With float16, a step whose gradients overflow is left out and the next one scaled less."""
+    for side in ("generator", "discriminator"):
+        optimizer = getattr(model, f"{side}_optimizer", None)
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            scale = float(optimizer.dynamic_scale)
+            if scale < LEAST_SCALE:
+                found = f"the loss scale of the {side}s is {scale:g}, their gradients overflow"
+                raise diverged(iteration, found)
+
+
+def _of_each_side(losses):
+    """Losses as a schedule observes them: the generators', the mean of the discriminators'."""
+    discriminators = None
+    if "color_disc" in losses:
+        discriminators = (losses["color_disc"] + losses["texture_disc"]) / 2
+    return losses.get("generator"), discriminators
+
+
+@contextlib.contextmanager
+def _ended_line(verbose):
+    """Ends the progress bar's line before an error is told."""
+    try:
+        yield
+    except BaseException:
+        if verbose:
+            print()
+        raise

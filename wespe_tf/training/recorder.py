@@ -1,0 +1,240 @@
+"""What happens around the training steps: evaluation, figures, logs, checkpoints, signals."""
+
+import contextlib
+import gc
+import math
+import signal
+import time
+from array import array
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ..errors import UserError
+from ..files import write_atomically
+from ..metrics.collapse import COLLAPSED_BELOW, uniform_since
+from . import figures
+from .loop import diverged
+from .validation import SHOWN
+
+LOSSES = ("generator", "content", "color", "texture", "tv", "guide", "color_disc", "texture_disc")
+EVALUATION = (
+    "psnr",
+    "ssim",
+    "distance",
+    "collapse_score",
+    "correlation",
+    "mean_red",
+    "mean_green",
+    "mean_blue",
+)
+
+COLUMNS = ("iteration", "seconds", "turn", "balance", *LOSSES, *EVALUATION)
+
+
+@contextlib.contextmanager
+def averaged_weights(model):
+    """Puts the moving average of the generators' weights in their place for a while.
+
+    Args:
+        model: a compiled `WESPE`; without `use_ema` in its optimizer nothing changes.
+    """
+    optimizer = getattr(model.generator_optimizer, "inner_optimizer", model.generator_optimizer)
+    if not optimizer.use_ema or int(keras.ops.convert_to_numpy(optimizer.iterations)) == 0:
+        yield
+        return
+    variables = model.generator_variables
+    kept = [keras.ops.convert_to_numpy(v) for v in variables]
+    for variable, average in zip(variables, optimizer._model_variables_moving_average):
+        variable.assign(average)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, kept):
+            variable.assign(value)
+
+
+class Recorder(keras.callbacks.Callback):
+    """Counts iterations, writes `log.csv` and TensorBoard events, and evaluates.
+
+    Evaluates before the first iteration and at the end of every epoch. Every evaluation updates
+    `generator.keras`, the figures, the checkpoints and, if its `distance` is the least so far,
+    `generator_best.keras`.
+
+    A checkpoint is the last thing that an evaluation writes: what is on disk before it can be
+    written again, and nothing is missing behind it.
+
+    Args:
+        run: the `RunFolder`.
+        log: the run's `Log`.
+        checkpoints: the run's `Checkpoints`, or None to write none.
+        validation: the `Validation`.
+        schedule: the run's, see `wespe_tf.schedule`.
+        title: of the figures.
+        resumed: iteration of the checkpoint that the run goes on from, or None.
+    """
+
+    def __init__(self, run, log, checkpoints, validation, schedule, title, resumed=None):
+        super().__init__()
+        self.run = run
+        self.log = log
+        self.checkpoints = checkpoints
+        self.validation = validation
+        self.schedule = schedule
+        self.title = title
+        self.resumed = resumed
+        self.iteration = 0
+        self.evaluations = []
+        # Grows with the run: arrays take a quarter of what lists of Python's numbers would.
+        self.history = {"iteration": array("q"), "balance": []}
+        self.history |= {name: array("d") for name in LOSSES}
+
+    def on_train_begin(self, logs=None):
+        self.start = time.monotonic()
+        self.row = None
+        with self._events_written():
+            self.events = tf.summary.create_file_writer(str(self.run.path / "tensorboard"))
+        self.log.open()
+        if self.resumed is not None:
+            self._recall(self.log.rows())
+        else:
+            self.row = {"iteration": 0}
+            self._evaluate()
+
+    def _recall(self, rows):
+        """Takes up what the rows of an earlier process's log say."""
+        self.iteration = self.resumed
+        self.start -= float(rows[-1]["seconds"])
+        for row in rows:
+            if row["collapse_score"]:
+                scores = {name: float(row[name]) for name in EVALUATION if row[name]}
+                self.evaluations.append({"iteration": int(row["iteration"]), **scores})
+        for row in rows[1:]:
+            values = {name: float(row[name]) for name in LOSSES if row[name]}
+            values |= {"iteration": int(row["iteration"]), "balance": row["balance"]}
+            for name, past in self.history.items():
+                past.append(values.get(name, math.nan))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._write_row()
+        self.iteration += 1
+        losses = {name: float(logs[name]) for name in LOSSES if name in logs}
+        schedule = {"turn": self.model.turn, "balance": self.schedule.current}
+        self.row = {"iteration": self.iteration, **schedule, **losses}
+        for name, values in self.history.items():
+            values.append(self.row.get(name, math.nan))
+        with self._events_written():
+            self._write_scalars("loss", losses)
+
+    def on_epoch_end(self, epoch, logs=None):
+        values = self._evaluate()
+        logs.update({k: values[k] for k in ("psnr", "ssim", "distance") if k in values})
+
+    def on_train_end(self, logs=None):
+        self.log.close()
+        with self._events_written():
+            self.events.close()
+
+    def _write_row(self):
+        if self.row is None:
+            return
+        self.row["seconds"] = f"{time.monotonic() - self.start:.3f}"
+        self.log.write({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in self.row.items()})
+        self.row = None
+
+    def _write_scalars(self, group, values):
+        # NumPy's numbers: TensorFlow keeps every Python number that it converts, 7 kB an iteration.
+        with self.events.as_default(step=np.int64(self.iteration)):
+            for name, value in values.items():
+                tf.summary.scalar(f"{group}/{name}", np.float32(value))
+
+    @contextlib.contextmanager
+    def _events_written(self):
+        try:
+            yield
+        except tf.errors.OpError as error:
+            # "{{node of the graph}} file; reason", and more lines.
+            reason = error.message.splitlines()[0].rpartition("; ")[2]
+            path = self.run.path / "tensorboard"
+            raise UserError(f"{path}: cannot be written ({reason})") from error
+
+    def _evaluate(self):
+        generator = self.model.generator
+        weights = [*self.model.generator_variables, *self.model.discriminator_variables]
+        if not all(np.isfinite(keras.ops.convert_to_numpy(w)).all() for w in weights):
+            raise diverged(self.iteration, "a weight is not finite")
+        with averaged_weights(self.model):
+            enhanced = self.validation.enhance(generator)
+            values = self.validation.evaluate(enhanced)
+            self.evaluations.append({"iteration": self.iteration, **values})
+            self.run.save_generator(generator)
+            if values["distance"] <= min(e["distance"] for e in self.evaluations):
+                self.run.save_generator(generator, "generator_best.keras")
+        self.row.update(values)
+        self._draw(enhanced[:SHOWN], values)
+        if values["collapse_score"] < COLLAPSED_BELOW:
+            print(
+                f"\ncollapse score {values['collapse_score']:.3f} at iteration {self.iteration}: "
+                "the enhanced pictures are nearly uniform"
+            )
+        self._write_row()
+        if self.checkpoints is not None:
+            best = min(self.evaluations, key=lambda e: e["distance"])
+            self.checkpoints.save(self.iteration, best["iteration"])
+        # Figures and saved networks hold themselves: Python frees them only when it looks for such,
+        # and by then there would be many.
+        gc.collect()
+        return values
+
+    def _draw(self, enhanced, values):
+        source, target = self.validation.source[:SHOWN], self.validation.target[:SHOWN]
+        rows = {"source": source, "enhanced": enhanced, "target": target}
+        if not self.validation.paired:
+            rows["target (other photos)"] = rows.pop("target")
+        quality = f", {values['psnr']:.2f} dB PSNR" if "psnr" in values else ""
+        title = f"{self.title}, iteration {self.iteration}{quality}"
+        drawn = {f"samples_{self.iteration:06d}": figures.sample_figure(rows, title)}
+        if self.iteration:
+            scores = [(e["iteration"], e["collapse_score"]) for e in self.evaluations]
+            collapse = uniform_since(*zip(*scores))
+            drawn["losses"] = figures.loss_figure(self.history, target, enhanced, title, collapse)
+        for name, figure in drawn.items():
+            path = self.run.path / "figures" / f"{name}.png"
+            write_atomically(path, figures.to_png(figure))
+        with self._events_written():
+            self._write_scalars("validation", values)
+            with self.events.as_default(step=np.int64(self.iteration)):
+                for name, pictures in rows.items():
+                    tf.summary.image(name, np.asarray(pictures), max_outputs=SHOWN)
+            self.events.flush()
+
+
+class StopOnSignal(keras.callbacks.Callback):
+    """Ends the run after the current iteration on SIGINT (Ctrl-C) or SIGTERM.
+
+    Attributes:
+        received: number of the signal, or None.
+    """
+
+    received = None
+
+    def on_train_begin(self, logs=None):
+        self.previous = {
+            number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def _stop(self, number, frame):
+        self.received = number
+        self.model.stop_training = True
+        print("\nstopping after this iteration; what the run has will be saved")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def on_train_batch_end(self, batch, logs=None):
+        # fit resets stop_training when it begins, which may be after the signal.
+        if self.received is not None:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,244 @@
+"""From settings to a trained generator: data, model, `fit`, run folder."""
+
+import dataclasses
+import json
+import signal
+import sys
+import time
+
+import keras
+import tensorflow as tf
+
+from ..data.batches import training_data
+from ..data.patches import PatchStream
+from ..data.sources import data_folders
+from ..errors import UserError
+from ..files import write_json
+from ..guide.guide import Guide
+from .build import build_model
+from .checkpoints import Checkpoints, Log
+from .distribution import agree, gone_workers, is_chief, make_strategy
+from .loop import fit
+from .recorder import COLUMNS, Recorder, StopOnSignal
+from .run_folder import RunFolder
+from .schedule import make_schedule
+from .summary import print_summary, summarise
+from .validation import Validation
+from .warm_start import fit_guide, warm_start
+
+
+def train(config):
+    """Trains a generator and writes a run folder.
+
+    A run that is resumed goes on from its newest checkpoint that is whole.
+
+    Args:
+        config: `TrainConfig`.
+
+    Returns:
+        `Path` of the run folder.
+
+    Raises:
+        UserError: if data, weights or the run folder cannot be had; nothing is written then. If
+            another worker has gone.
+    """
+    with gone_workers():
+        strategy = make_strategy(config.distribute)
+        check_distribution(config, strategy.num_replicas_in_sync)
+        set_seed_and_precision(config)
+        photos = Photos.of(config)
+        with strategy.scope():
+            model = build_model(config)
+        with RunFolder.open(config, writes=is_chief(strategy)) as run:
+            ended_by = train_in(run, config, strategy, photos, model)
+    if ended_by is not None:
+        sys.exit(128 + ended_by)
+    return run.path
+
+
+def check_distribution(config, devices):
+    """Raises a `UserError` unless a `TrainConfig` can be trained on so many devices."""
+    if config.batch_size % devices:
+        raise UserError(
+            f"batch_size={config.batch_size}: expected a multiple of the {devices} devices"
+        )
+    # Each device would judge by its own gradients whether a step overflows, and leave it out alone.
+    if config.precision == "float16" and devices > 1:
+        raise UserError(
+            f"precision=float16: expected bfloat16 or float32 on {devices} devices, which cannot "
+            "share a loss scale"
+        )
+    if config.distribute == "multi_worker" and config.run is None:
+        raise UserError("distribute=multi_worker: expected run=NAME, the same for all workers")
+
+
+@dataclasses.dataclass
+class Photos:
+    """What a run learns from and is judged by.
+
+    Attributes:
+        source: `PatchStream` of the photos to enhance.
+        target: `PatchStream` of the good photos.
+        validation: `Validation`.
+        guide: `Guide` between them, or None where no loss needs it.
+    """
+
+    source: PatchStream
+    target: PatchStream
+    validation: Validation
+    guide: Guide | None
+
+    @classmethod
+    def of(cls, config):
+        """Those that the settings name.
+
+        Raises:
+            UserError: if they cannot be had.
+        """
+        folders = data_folders(config)
+        source, target = (
+            PatchStream(folder, config.patch_size, seed, key, config.view_share)
+            for folder, seed, key in (
+                (folders.source, config.seed, "source_dir"),
+                (folders.target, config.seed + 1, "target_dir"),
+            )
+        )
+        validation = Validation(source, target, folders.val_source, folders.val_target)
+        guide = None
+        if config.warm_start_iters or config.w_guide:
+            guide = Guide.fit(source.readable, target.readable, config.noise_filter)
+        return cls(source, target, validation, guide)
+
+
+def train_in(run, config, strategy, photos, model):
+    """Trains in a run folder, from its newest checkpoint on where there is one.
+
+    Args:
+        run: `RunFolder`.
+        config: `TrainConfig`.
+        strategy: of `tf.distribute`.
+        photos: `Photos`.
+        model: a compiled and built `WESPE`, made in the strategy's scope.
+
+    Returns:
+        Number of the signal that ended the run, SIGTERM where another worker had it, or None.
+
+    Raises:
+        UserError: if another worker has other checkpoints.
+    """
+    source, target = photos.source, photos.target
+    print(f"{source.folder}: {len(source.paths)} pictures → {target.folder}: {len(target.paths)}")
+    print(f"run folder: {run.path}")
+    start = time.monotonic()
+    stop = StopOnSignal()
+    schedule = make_schedule(config)
+    log = Log(run.path / "log.csv", COLUMNS)
+    checkpoints = Checkpoints(run.path, model, schedule, log, config.keep_checkpoints)
+    done = restore(checkpoints, run, strategy) if config.resume else None
+    if run.writes:
+        check_data(run, photos)
+
+    def batches(first):
+        return training_data(source, target, config.batch_size, photos.guide, first, strategy)
+
+    stopped = False
+    if done is None and config.warm_start_iters:
+        print(f"warm start: {config.warm_start_iters} iterations on the guide")
+        fit_guide(model, photos.guide, source)
+        stopped = warm_start(model, batches(0), strategy, config, stop)
+    iterations = config.num_train_iters
+    if stopped:
+        print("the warm start was stopped; resume=true begins it anew")
+        iterations, checkpoints = 0, None
+    title = f"{run.path.name} (seed {config.seed})"
+    recorder = Recorder(run, log, checkpoints, photos.validation, schedule, title, done)
+    stopped |= fit(
+        model,
+        batches(config.warm_start_iters + (done or 0)),
+        iterations,
+        config.eval_step,
+        [stop, recorder] if run.writes else [stop],
+        schedule,
+        first=done or 0,
+        verbose=int(run.writes),
+    )
+    if run.writes:
+        seconds = time.monotonic() - start
+        summary = summarise(config, recorder, photos, seconds, check_data(run, photos))
+        write_json(run.path / "summary.json", summary)
+        print_summary(summary, run)
+    return signal.SIGTERM if stopped and stop.received is None else stop.received
+
+
+def restore(checkpoints, run, strategy):
+    """Restores a run's newest checkpoint in every worker.
+
+    Args:
+        checkpoints: the run's `Checkpoints`.
+        run: `RunFolder`.
+        strategy: of `tf.distribute`.
+
+    Returns:
+        Its iteration; None where there is none.
+
+    Raises:
+        UserError: if another worker has found another one, or if there is none although there were.
+    """
+    done = checkpoints.restore()
+    if not agree(strategy, -1 if done is None else done):
+        raise UserError(
+            f"run={run.path.name}: the workers found different checkpoints in {run.path}; "
+            "expected a folder that all of them share"
+        )
+    if done is None:
+        if checkpoints.log.iterations_on_disk():
+            raise UserError(
+                f"{checkpoints.folder}: no checkpoint, but {checkpoints.log.path} tells of "
+                "iterations; a new run takes another name"
+            )
+        print(f"{run.path}: no checkpoint yet; the run begins anew")
+    return done
+
+
+def set_seed_and_precision(config):
+    """Sets Keras's seeds, TensorFlow's determinism and the dtype policy of networks made later."""
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(
+        config.precision if config.precision == "float32" else f"mixed_{config.precision}"
+    )
+
+
+def check_data(run, photos):
+    """Digests of the photos; those a run begins with are kept in its `data.json`.
+
+    Says so where they are others by now.
+
+    Args:
+        run: `RunFolder`.
+        photos: `Photos`.
+
+    Returns:
+        Dictionary from `source` and `target` to a stream's `digest()`.
+
+    Raises:
+        UserError: if `data.json` cannot be read or written.
+    """
+    path = run.path / "data.json"
+    streams = {"source": photos.source, "target": photos.target}
+    found = {side: stream.digest() for side, stream in streams.items()}
+    if not path.exists():
+        write_json(path, found)
+        return found
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = [stream for side, stream in streams.items() if before[side] != found[side]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: expected the digests of source and target") from error
+    for stream in changed:
+        print(
+            f"warning: {stream.key}={stream.folder}: its photos are not those with which the run "
+            "began"
+        )
+    return found

@@ -1,0 +1,116 @@
+"""What a run is judged by: fixed validation crops, their metrics, the histogram match."""
+
+import numpy as np
+
+from ..data.crops import fixed_crops
+from ..data.folders import find_pairs
+from ..enhance.runtimes import choose_runtime
+from ..enhance.tiles import Enhancer, enhance
+from ..guide.tone_curve import ToneCurve, histogram
+from ..images.picture import to_uint8
+from ..metrics import collapse, distance, quality
+
+CROPS = 64
+CROP_SIZE = 100
+SHOWN = 8
+
+STATISTICS = (distance.color_statistics, distance.texture_statistics)
+
+
+class Validation:
+    """64 fixed crops of the validation pairs, or of source photos where there are no pairs.
+
+    Args:
+        source_stream: `PatchStream` of the training's source photos.
+        target_stream: `PatchStream` of the training's target photos.
+        val_source: folder of the phone's side of the validation pairs, or None.
+        val_target: folder of the good side, or None.
+
+    Attributes:
+        source: (64, s, s, 3) uint8 input crops, s ≤ 100.
+        target: (64, s, s, 3) uint8: their partners, or unpaired target patches.
+        paired: whether they are partners.
+        curve: the `ToneCurve` from the source domain to the target domain.
+        wanted: 64 crops of the training's target photos, which need not show what `source` does.
+        baselines: dictionary of `psnr_input`, `ssim_input`, `psnr_histogram_match`,
+            `ssim_histogram_match`; empty without pairs.
+
+    Raises:
+        UserError: if the folders' names or sizes do not match.
+    """
+
+    def __init__(self, source_stream, target_stream, val_source=None, val_target=None):
+        self.paired = val_source is not None
+        self.wanted = fixed_crops([(p,) for p in target_stream.readable], CROPS, CROP_SIZE)[0]
+        if self.paired:
+            pairs = find_pairs(val_source, val_target)
+            self.source, self.target = fixed_crops(pairs, CROPS, CROP_SIZE)
+        else:
+            photos = [(path,) for path in source_stream.readable]
+            self.source = fixed_crops(photos, CROPS, CROP_SIZE)[0]
+            self.target = self.wanted
+        self.wanted_statistics = [statistics(self.wanted) for statistics in STATISTICS]
+        self.idle = self._distances(self.source)
+        self.curve = ToneCurve.match(
+            histogram(source_stream.readable), histogram(target_stream.readable)
+        )
+        self.enhancer = None
+        self.baselines = {}
+        if self.paired:
+            for name, pictures in (
+                ("input", self.source),
+                ("histogram_match", to_uint8(self.curve(self.source))),
+            ):
+                psnr, ssim = quality.mean_psnr_ssim(pictures, self.target)
+                self.baselines |= {f"psnr_{name}": psnr, f"ssim_{name}": ssim}
+
+    def enhance(self, generator):
+        """The generator's answer to all source crops, (64, s, s, 3) uint8."""
+        # Kept, as a run evaluates one generator again and again: a new one would be traced anew.
+        if self.enhancer is None or self.enhancer.generator is not generator:
+            self.enhancer = Enhancer(generator, choose_runtime("keras"))
+        return np.stack([enhance(self.enhancer, crop) for crop in self.source])
+
+    def evaluate(self, enhanced):
+        """Metrics of enhanced crops.
+
+        Args:
+            enhanced: (64, s, s, 3) uint8, as `enhance` returns.
+
+        Returns:
+            Dictionary of `distance` (see `distance`), `collapse_score`, `correlation`,
+            `mean_red`, `mean_green`, `mean_blue` ([0, 1]), and with pairs `psnr` (dB) and `ssim`.
+        """
+        pictures, source = enhanced / 255.0, self.source / 255.0
+        red, green, blue = pictures.mean(axis=(0, 1, 2))
+        values = {
+            "distance": self.distance(enhanced),
+            "collapse_score": collapse.collapse_score(pictures, source),
+            "correlation": collapse.input_correlation(pictures, source),
+            "mean_red": float(red),
+            "mean_green": float(green),
+            "mean_blue": float(blue),
+        }
+        if self.paired:
+            values["psnr"], values["ssim"] = quality.mean_psnr_ssim(enhanced, self.target)
+        return values
+
+    def distance(self, pictures):
+        """How far pictures are from the target domain, judged without pairs.
+
+        Sliced Wasserstein distance to target crops of `color_statistics` and of
+        `texture_statistics`, each as a share of the inputs' own, averaged: 1 for doing nothing,
+        lower is better. A checkpoint can be chosen by it: docs/RECIPE.md says how far it agrees
+        with PSNR.
+
+        Args:
+            pictures: (64, s, s, 3) uint8, as `enhance` returns.
+        """
+        pairs = zip(self._distances(pictures), self.idle)
+        return float(np.mean([now / max(before, 1e-6) for now, before in pairs]))
+
+    def _distances(self, pictures):
+        return [
+            distance.sliced_wasserstein(statistics(pictures), wanted)
+            for statistics, wanted in zip(STATISTICS, self.wanted_statistics)
+        ]

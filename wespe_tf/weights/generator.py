@@ -1,0 +1,108 @@
+"""Trained generators: found by name and loaded from any of their formats."""
+
+import inspect
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import h5py
+import keras
+
+from ..errors import UserError, first_line
+from ..models.generator import Generator, kernel_bytes
+from .tf1_checkpoint import is_checkpoint, load_checkpoint
+from .untrusted import ChildFailed, read_arrays
+
+# The trained model that comes with the project, models/README.md; used where none is named.
+SHIPPED_MODEL = Path(__file__).with_name("phone_bench.keras")
+
+
+def find_model(model, models_orig_dir="models_orig"):
+    """The file that `model=` names.
+
+    Args:
+        model: path of a run folder, of a `.keras` or `.tflite` file or of a checkpoint (without
+            `.index`), the name of a run in `models/`, or of one of the authors' models in
+            `models_orig_dir`; empty for the model that comes with the project.
+        models_orig_dir: folder of the authors' trained models.
+
+    Returns:
+        Path of the file, or of the checkpoint.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if not model:
+        if not SHIPPED_MODEL.is_file():
+            raise UserError(f"model=: missing, and {SHIPPED_MODEL} is not there either")
+        return SHIPPED_MODEL
+    run = Path(model) / "generator.keras"
+    for path in (Path(model), run, "models" / run):
+        if path.is_file():
+            return path
+    for path in (Path(model), Path(models_orig_dir) / model):
+        if is_checkpoint(path):
+            return path
+    raise UserError(
+        f"model={model}: no such run folder, .keras file or checkpoint, here, in models/ or in "
+        f"{models_orig_dir}/"
+    )
+
+
+def load_generator(model):
+    """A trained `Generator` in float32.
+
+    Args:
+        model: see `find_model`.
+
+    Returns:
+        The generator.
+
+    Raises:
+        UserError: if there is no such file or it is not a generator of this project.
+    """
+    path = find_model(model) if isinstance(model, str) else model
+    if is_checkpoint(path):
+        return load_checkpoint(path)
+    try:
+        arrays = read_arrays(path, "keras")
+        described = json.loads(str(arrays.pop("config.json")))
+        name, options = described["registered_name"], described["config"]
+    except (ChildFailed, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"model={path}: not a readable .keras file ({first_line(error)})"
+        ) from error
+    if name != keras.saving.get_registered_name(Generator):
+        raise UserError(f"model={path}: holds {str(name)[:60]!r}, expected a wespe_tf Generator")
+    try:
+        return _generator(options, arrays)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"model={path}: not a readable .keras file ({first_line(error)})"
+        ) from error
+
+
+def _generator(options, arrays):
+    """A `Generator` of the options and weights of a file.
+
+    Nothing else in the file counts: Keras's own loading would look up what it names.
+    """
+    if not isinstance(options, dict):
+        raise ValueError("its options are none")
+    options = {k: v for k, v in options.items() if k not in ("name", "trainable", "dtype")}
+    unknown = set(options) - set(inspect.signature(Generator).parameters)
+    if unknown:
+        raise ValueError(f"unknown option {min(unknown)!r}")
+    size = {key: options[key] for key in ("width", "blocks")}
+    if kernel_bytes(**size) > sum(array.nbytes for array in arrays.values()):
+        raise ValueError("it holds less than its options need")
+    generator = Generator(**options, dtype="float32")
+    generator.build((None, None, None, 3))
+    with tempfile.TemporaryDirectory(prefix="wespe_tf-") as folder:
+        weights = os.path.join(folder, "model.weights.h5")
+        with h5py.File(weights, "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+        generator.load_weights(weights)
+    return generator
