@@ -201,7 +201,7 @@ def run_experiment(name, changes, seed, settings, output, table):
         print(f"{name}, seed {seed}: kept, {table} has it ({kept})")
         return
     run = f"{_file_name(name)}-{seed}"
-    code = "from wespe_tf.training import command; command()"
+    code = "from wespe_tf.training.cli import command; command()"
     # The runs work in their own folder; paths in the settings are the caller's.
     absolute = [_absolute(setting) for setting in settings]
     command = [sys.executable, "-c", code, *absolute, *changes, f"seed={seed}", f"run={run}"]

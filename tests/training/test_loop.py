@@ -305,7 +305,7 @@ def test_two_devices_have_the_losses_of_one(tmp_path, new_run, monkeypatch):
         "device = tf.config.list_physical_devices('CPU')[0]\n"
         "halves = 2 * [tf.config.LogicalDeviceConfiguration()]\n"
         "tf.config.set_logical_device_configuration(device, halves)\n"
-        "from wespe_tf.training import main\n"
+        "from wespe_tf.training.cli import main\n"
         "main(sys.argv[1:])\n"
     )
     settings = [*new_run, "run=mine", "num_train_iters=4", "eval_step=2"]

@@ -314,8 +314,8 @@ class ExportConfig:
 
     model: str = setting(
         "",
-        "run, run folder, .keras file or TF 1 checkpoint, by default models/phone_bench.keras; or "
-        "one of the authors' trained models (iphone_orig, …)",
+        "run, run folder, .keras file or TF 1 checkpoint, by default the one that comes with the "
+        "project; or one of the authors' trained models (iphone_orig, …)",
     )
     output: str = setting("exported", "folder for the files")
     formats: str = setting(

@@ -23,12 +23,12 @@ class WESPE(keras.Model):
         tv        ŷ is smooth
 
     An extra beyond the paper keeps tone and color from drifting: with `w_guide`, a
-    fifth loss compares ŷ with the guide, a closed-form guess (`wespe_tf.guide.Guide`):
+    fifth loss compares ŷ with the guide, a closed-form guess (`wespe_tf.guide.guide.Guide`):
 
         guide     blur(ŷ) resembles blur(guide)
 
-    After `compile` train it with Keras's `fit` or, under a schedule, with `wespe_tf.loop.fit`, on a
-    dataset of batches (x, y) or (x, y, guide) of uint8 pictures.
+    After `compile` train it with Keras's `fit` or, under a schedule, with
+    `wespe_tf.training.loop.fit`, on a dataset of batches (x, y) or (x, y, guide) of uint8 pictures.
 
     Args:
         generator: G, a `Generator`.

@@ -106,7 +106,7 @@ class Checkpoints:
     Args:
         run: path of the run folder.
         model: a compiled and built `WESPE`.
-        schedule: see `wespe_tf.schedule`.
+        schedule: see `wespe_tf.training.schedule`.
         log: the run's `Log`.
         keep: how many stay, the best one besides.
     """

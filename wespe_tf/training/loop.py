@@ -27,7 +27,7 @@ def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0, ve
         iterations: number of the last one.
         epoch: iterations between two calls of `on_epoch_end`.
         callbacks: list of `keras.callbacks.Callback`; `logs` are losses, means over all devices.
-        schedule: see `wespe_tf.schedule`; `Simultaneous` by default.
+        schedule: see `wespe_tf.training.schedule`; `Simultaneous` by default.
         first: iterations that are done already; epochs end where they would without.
         verbose: as of Keras's `fit`.
 

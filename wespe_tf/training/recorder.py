@@ -70,7 +70,7 @@ class Recorder(keras.callbacks.Callback):
         log: the run's `Log`.
         checkpoints: the run's `Checkpoints`, or None to write none.
         validation: the `Validation`.
-        schedule: the run's, see `wespe_tf.schedule`.
+        schedule: the run's, see `wespe_tf.training.schedule`.
         title: of the figures.
         resumed: iteration of the checkpoint that the run goes on from, or None.
     """
