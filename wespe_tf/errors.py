@@ -1,6 +1,8 @@
 """Errors that a user can cause, and how a command ends on them."""
 
+import contextlib
 import gc
+import os
 import sys
 
 
@@ -10,7 +12,27 @@ class UserError(Exception):
 
 def first_line(error):
     """What an error of a library says, in at most a line; its kind where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+@contextlib.contextmanager
+def optional(extra, purpose):
+    """Around an import of a package that a plain install does without.
+
+    Args:
+        extra: the extra of setup.cfg that brings it.
+        purpose: what it is needed for, the beginning of the message.
+
+    Raises:
+        UserError: with the command that installs it, where it is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = error.name.partition(".")[0]
+        raise UserError(
+            f'{purpose} needs the package {package}: pip install "wespe_tf[{extra}]"'
+        ) from error
 
 
 def run_command(main):
@@ -19,6 +41,9 @@ def run_command(main):
     Args:
         main: function of the list of command-line arguments.
     """
+    if os.name != "posix":
+        print("error: wespe_tf runs on Linux and macOS; on Windows, in WSL 2", file=sys.stderr)
+        sys.exit(2)
     try:
         main(sys.argv[1:])
         return

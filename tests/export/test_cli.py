@@ -18,8 +18,8 @@ from wespe_tf import Discriminator, Generator
 from wespe_tf.enhance import cli as enhance
 from wespe_tf.enhance.runtimes import choose_runtime
 from wespe_tf.enhance.tiles import Enhancer
-from wespe_tf.export import cli as module
-from wespe_tf.export import photos, verification
+from wespe_tf.export import cli, photos, verification
+from wespe_tf.export import export as module
 from wespe_tf.export.conversion import FORMATS
 from wespe_tf.export.graph import Graph
 from wespe_tf.weights.generator import load_generator
@@ -53,7 +53,7 @@ def here(folder, monkeypatch):
 def export(monkeypatch, *arguments):
     own = ("model=mine", "calibration_dir=calibration", "val_dir=val")
     monkeypatch.setattr(sys, "argv", ["export_tflite.py", *own, *arguments])
-    module.command()
+    cli.command()
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ class TestNorm:
     def test_the_sample_by_default(self, run, monkeypatch):
         monkeypatch.setattr(photos, "MOST_VAL_PHOTOS", 2)
         monkeypatch.setattr(sys, "argv", ["x", "model=mine", "output=default", "formats=int8"])
-        module.command()
+        cli.command()
         assert "mine_int8.tflite" in names("default")
 
 

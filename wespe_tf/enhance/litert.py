@@ -5,9 +5,8 @@ import os
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
-from ..errors import UserError
+from ..errors import UserError, optional
 from .memory import limit_needed, room_of_pass
 from .tiles import WHOLE, Plan
 from .windows import spans
@@ -40,6 +39,8 @@ class LiteRTModel:
 
     def __init__(self, path):
         self.path = Path(path)
+        with optional("export", f"model={path}"):
+            from ai_edge_litert.interpreter import Interpreter
         try:
             self.interpreter = Interpreter(str(path), num_threads=os.cpu_count())
             inputs, outputs = (

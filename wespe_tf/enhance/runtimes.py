@@ -6,6 +6,7 @@ everywhere.
 
 import dataclasses
 import functools
+import importlib.util
 import sys
 import tempfile
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..errors import UserError
+from ..errors import UserError, optional
 from .fused import prepare, split
 
 # Names that OpenVINO has for precisions.
@@ -48,7 +49,8 @@ def choose_runtime(name="auto", precision="auto"):
     """The `Runtime` that the settings ask for.
 
     Args:
-        name: `"keras"`, `"openvino"`, or `"auto"`: Keras where there is a GPU, OpenVINO on a CPU.
+        name: `"keras"`, `"openvino"`, or `"auto"`: OpenVINO on a CPU, Keras where there is a GPU or
+            where OpenVINO is not installed, which is said.
         precision: `"float32"`, `"bfloat16"` or `"auto"`: for OpenVINO bfloat16 where the processor
             has units for it; for Keras float32.
 
@@ -59,7 +61,7 @@ def choose_runtime(name="auto", precision="auto"):
     if name == "tflite":
         raise UserError("runtime=tflite: expected a .tflite file, export_tflite.py writes them")
     if name == "auto":
-        name = "keras" if tf.config.get_visible_devices("GPU") else "openvino"
+        name = "keras" if tf.config.get_visible_devices("GPU") else _installed()
     if name == "keras":
         if precision == "bfloat16":
             raise UserError("runtime=keras: computes in float32; runtime=openvino has bfloat16")
@@ -86,9 +88,19 @@ def import_openvino():
     TensorFlow does not survive; such a process may stay for ever, and keep its parent from ending.
     """
     sys.modules.setdefault("openvino_telemetry", None)
-    import openvino
+    with optional("openvino", "runtime=openvino"):
+        import openvino
 
     return openvino
+
+
+@functools.cache
+def _installed():
+    """The fastest runtime for a CPU that is installed; says once where that is Keras."""
+    if importlib.util.find_spec("openvino"):
+        return "openvino"
+    print('Keras computes; OpenVINO is faster on a CPU: pip install "wespe_tf[openvino]"')
+    return "keras"
 
 
 # Measured on photos, compiled networks included; between two layers a value takes 4 or 2 bytes.

@@ -8,7 +8,7 @@ import tempfile
 
 import tensorflow as tf
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..models.generator import Generator
 from .tf1_index import read_index
 
@@ -49,7 +49,7 @@ def load_checkpoint(prefix):
         reader = tf.train.load_checkpoint(os.fspath(prefix))
     except Exception as error:  # TensorFlow maps its own failures to many types.
         raise UserError(
-            f"{prefix}{_INDEX}: not a readable checkpoint ({_reason(error)})"
+            f"{prefix}{_INDEX}: not a readable checkpoint ({first_line(error)})"
         ) from error
 
     _, first = variables.get("generator/W1", (None, None))
@@ -83,7 +83,7 @@ def load_checkpoint(prefix):
         values = [reader.get_tensor(name) for name, _ in named]
     except Exception as error:
         raise UserError(
-            f"{prefix}: cannot be read: missing or damaged data ({_reason(error)})"
+            f"{prefix}: cannot be read: missing or damaged data ({first_line(error)})"
         ) from error
     for (_, variable), value in zip(named, values):
         variable.assign(value)
@@ -119,7 +119,9 @@ def save_checkpoint(generator, prefix):
             for ending in (_DATA, _INDEX):
                 os.replace(written + ending, f"{prefix}{ending}")
     except (OSError, tf.errors.OpError) as error:
-        raise UserError(f"{prefix}: the checkpoint cannot be written ({_reason(error)})") from error
+        raise UserError(
+            f"{prefix}: the checkpoint cannot be written ({first_line(error)})"
+        ) from error
 
 
 def check_saveable(generator):
@@ -175,8 +177,3 @@ def _count_blocks(names):
     numbers = [re.fullmatch(r"generator/[Wb](\d+)", name) for name in names]
     convs = max(int(match[1]) for match in numbers if match)
     return max(0, -(-(convs - 4) // 2))
-
-
-def _reason(error):
-    """The first line of an error, short."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

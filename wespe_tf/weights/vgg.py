@@ -5,7 +5,7 @@ import re
 
 import keras
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..models.vgg import LAYERS, VGGFeatures
 from .untrusted import ChildFailed, read_arrays
 
@@ -66,7 +66,7 @@ def _imagenet_weights():
     except Exception as error:  # Keras wraps every network failure in a bare Exception.
         raise UserError(
             "vgg_weights=imagenet: the download failed "
-            f"({str(error).splitlines()[0][:120]}); give a file (vgg_weights=PATH.h5, PATH.npz "
+            f"({first_line(error)}); give a file (vgg_weights=PATH.h5, PATH.npz "
             "or PATH.mat), or content_features=pixels, which needs no weights, or "
             "vgg_weights=random"
         ) from error
