@@ -35,6 +35,12 @@ def policy():
     return keras.config.set_dtype_policy
 
 
+@pytest.fixture
+def float64(policy):
+    """This test computes in double precision."""
+    policy("float64")
+
+
 @pytest.fixture(scope="session")
 def make_photo():
     """Function of (height, width, seed): a uint8 photo of soft colour blobs with some texture."""

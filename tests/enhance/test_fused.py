@@ -1,16 +1,12 @@
 """What is prepared for OpenVINO computes what the generator does, and loses less by rounding."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.ops import convert_to_numpy as array
 
-from tests.export.test_portable import make_generator
+from tests.generators import make_generator
 from wespe_tf.enhance.fused import prepare, split
-
-
-def array(tensor):
-    return keras.ops.convert_to_numpy(tensor)
 
 
 def rounded(values):
@@ -35,7 +31,7 @@ def photo(make_photo):
 @pytest.mark.parametrize("norm", ["instance", "batch", "layer", "none"])
 @pytest.mark.parametrize("splits", [False, True])
 def test_computes_the_same(photo, norm, init, splits):
-    model = make_generator(norm, init)
+    model = make_generator(norm, init, blocks=2)
     before = model.get_weights()
     np.testing.assert_allclose(
         array(prepare(model, splits)(split(photo) if splits else photo)),
@@ -60,7 +56,7 @@ def test_nothing_is_left_of_8_bits():
 
 
 def test_channels_go_on_by_weights_that_bfloat16_holds():
-    model = make_generator()
+    model = make_generator(blocks=2)
     for conv in model.tail:
         kernel = conv.kernel.numpy()
         conv.kernel.assign(kernel * np.linspace(0.9, 1.1, kernel.shape[-1]))
@@ -70,7 +66,7 @@ def test_channels_go_on_by_weights_that_bfloat16_holds():
 
 
 def test_rounds_less(photo):
-    model = make_generator()
+    model = make_generator(blocks=2)
     rng = np.random.default_rng(1)
     for conv in model.tail:
         kernel = conv.kernel.numpy()

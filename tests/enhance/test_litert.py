@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.generators import toned_generator
 from wespe_tf import Generator
 from wespe_tf.enhance import litert as module
 from wespe_tf.enhance.litert import LiteRTEnhancer, LiteRTModel
@@ -21,12 +22,7 @@ from wespe_tf.models.staged import reach
 
 @pytest.fixture(scope="module")
 def generator():
-    keras.utils.set_random_seed(0)
-    model = Generator(width=8, blocks=1, init="identity")
-    model.build((None, None, None, 3))
-    kernel = model.to_rgb.kernel
-    kernel.assign(kernel + np.random.default_rng(0).normal(0, 2e-3, kernel.shape))
-    return model
+    return toned_generator(0)
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,14 @@
 import io
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.enhance.photos import PLAIN
+from wespe_tf.enhance import cli as module
 from wespe_tf.enhance.report import LONGEST_SIDE, pictures_of, write_report
 
 
@@ -181,3 +184,32 @@ class TestInABrowser:
         tab.locator(".view").first.focus()
         tab.keyboard.press("0")
         assert self.place(tab)[0] == 1
+
+
+@pytest.mark.usefixtures("loaded")
+class TestOfTheCommand:
+    def test_a_report_shows_what_was_there_too(self, command, photos):
+        Path("out").mkdir()
+        command("model=mine", "input=photos/1.png", "output=out", "report=true")
+        (line,) = [x for x in Path("out/report.html").read_text().splitlines() if "53×40" in x]
+        assert "keras" in line
+        command("model=mine", "input=photos", "output=out", "report=true")
+        page = Path("out/report.html").read_text()
+        assert "2 photos" in page and "53×40   from an earlier run" in page
+        command("model=mine", "input=photos", "output=out", "report=true")
+        assert Path("out/report.html").read_text().count("from an earlier run") == 2
+
+    def test_no_report_of_nothing(self, photos, run):
+        Path("out").mkdir()
+        Path("out/report.html").write_text("mine")
+        for path in ("photos/1.png", "photos/day2/1.png"):
+            Path(path).write_text("no photo")
+        with pytest.raises(SystemExit):
+            module.main([*PLAIN, "model=mine", "input=photos", "output=out", "report=true"])
+        assert Path("out/report.html").read_text() == "mine"
+
+    def test_report(self, command, photos):
+        lines = command("model=mine", "input=photos", "output=out", "report=true")
+        assert "out/report.html shows them" in lines
+        page = Path("out/report.html").read_text()
+        assert all(f"photos/{name}.png" in page for name in photos) and "53×40   whole" in page

@@ -1,64 +1,49 @@
-"""Photos in tiles give what one pass gives; the runtimes give what Keras gives."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""Photos in tiles give what one pass gives."""
 
 import keras
 import numpy as np
 import pytest
 import skimage.metrics
+from keras.ops import convert_to_numpy as array
 from scipy.stats import qmc
 
-from wespe_tf import Generator
+from tests.enhance.photos import expected_result
+from tests.generators import make_generator
 from wespe_tf.enhance import tiles
 from wespe_tf.enhance.runtimes import Runtime, choose_runtime
-from wespe_tf.enhance.tiles import Enhancer, Plan
+from wespe_tf.enhance.tiles import Enhancer, Plan, enhance
 from wespe_tf.enhance.windows import windows
 from wespe_tf.errors import UserError
-from wespe_tf.models.staged import norms, reach
 
-ROOT = Path(__file__).resolve().parents[2]
+
+class TestEnhance:
+    def test_mirrors_the_edge(self, generator, make_photo):
+        picture = make_photo(61, 83)
+        enhanced = enhance(generator, picture)
+        assert enhanced.dtype == np.uint8 and enhanced.shape == picture.shape
+        np.testing.assert_array_equal(enhanced, expected_result(generator, picture))
+        assert (enhanced != picture).mean() > 0.5
+
+    def test_an_enhancer_does_the_same(self, generator, make_photo):
+        picture = make_photo(30, 41)
+        enhancer = Enhancer(generator, choose_runtime("keras"))
+        np.testing.assert_array_equal(enhance(enhancer, picture), enhance(generator, picture))
+
+    def test_large_photos_are_done_in_tiles(self, generator, make_photo, monkeypatch):
+        """As the plan says, which keeps within 1.5 GB."""
+        picture = make_photo(100, 130)
+        plans = [Plan("exact", 40)]
+        monkeypatch.setattr(Enhancer, "plan", lambda self, photo: plans.pop())
+        whole = Enhancer(generator, choose_runtime("keras"))(picture)
+        assert np.abs(enhance(generator, picture).astype(int) - whole).max() <= 1
+        assert plans == []
+
+    @pytest.mark.parametrize("size", [(1, 1), (5, 30), (17, 17)])
+    def test_photos_smaller_than_the_margin(self, generator, make_photo, size):
+        assert enhance(generator, make_photo(*size)).shape == (*size, 3)
+
 
 NORMS = ("instance", "batch", "layer", "none")
-
-
-def array(tensor):
-    return keras.ops.convert_to_numpy(tensor)
-
-
-def make_generator(norm, seed=0, width=6):
-    """A generator with drawn norms, so that gains, offsets and running statistics count."""
-    keras.utils.set_random_seed(seed)
-    model = Generator(width=width, norm=norm, init="identity")
-    model.build((None, None, None, 3))
-    rng = np.random.default_rng(seed)
-    for layer in norms(model):
-        for variable in [] if layer is None else layer.weights:
-            variable.assign(rng.uniform(0.2, 0.6, variable.shape))
-    kernel = model.to_rgb.kernel
-    kernel.assign(kernel + rng.normal(0, 3e-3, kernel.shape))
-    return model
-
-
-@pytest.mark.parametrize("size", [(1, 1), (30, 41), (64, 64), (65, 100)])
-@pytest.mark.parametrize("side, margin", [(16, 5), (32, 18), (200, 18)])
-def test_windows_answer_for_every_pixel_once(size, side, margin):
-    shape, places = windows(*size, side, margin)
-    count = np.zeros(size, int)
-    for window in places:
-        top, bottom, left, right = window.inner
-        count[top:bottom, left:right] += 1
-        above, beside = window.outer
-        assert 0 <= above and above + shape[0] <= size[0]
-        assert 0 <= beside and beside + shape[1] <= size[1]
-        # What lies beyond the window's border lies beyond the picture, or the margin.
-        assert above == 0 or top - above >= margin
-        assert beside == 0 or left - beside >= margin
-        assert above + shape[0] == size[0] or above + shape[0] - bottom >= margin
-        assert beside + shape[1] == size[1] or beside + shape[1] - right >= margin
-    assert (count == 1).all()
 
 
 def expected_whole(model, photo, frame):
@@ -169,58 +154,3 @@ class TestPlans:
             enhancer.plan(self.photo(48), memory_limit=0.9)
         enough = float(str(error.value).rsplit(" ", 1)[1])
         assert 1 < enough < 1.4 and enhancer.plan(self.photo(48), memory_limit=enough)
-
-
-class TestRuntimes:
-    @pytest.mark.slow
-    def test_openvino_computes_the_same(self, make_photo):
-        photo = make_photo(61, 83).astype(np.uint16) * 257
-        model = make_generator("instance")
-        ours = Enhancer(model, choose_runtime("openvino", "float32"))
-        keras_enhancer = Enhancer(model, choose_runtime("keras"))
-        for mode in ("whole", "fast", "exact"):
-            expected = keras_enhancer(photo, Plan(mode, 32))
-            assert np.abs(ours(photo, Plan(mode, 32)).astype(int) - expected).max() <= 6
-
-    @pytest.mark.slow
-    def test_openvino_adds_up_large_photos_as_keras_does(self, make_photo):
-        """In float32, where neither fused norms nor means of means would come as near."""
-        photo = make_photo(1000, 1500)[None].astype(np.float32) / 255
-        model = make_generator("instance")
-        runtime = choose_runtime("openvino", "float32")
-        ours = runtime.ready(runtime.prepare(model), [(1, None, None, 3)])(photo)
-        off = 10 * np.log10(np.square(ours - array(model(photo))).mean())
-        assert off < -100, off
-
-    @pytest.mark.slow
-    def test_openvino_reports_to_nobody(self, tmp_path):
-        """Its telemetry forks a process, and leaves an identity in the home folder."""
-        program = (
-            "import multiprocessing, sys\n"
-            "from wespe_tf import Generator\n"
-            "from wespe_tf.runtimes import choose_runtime\n"
-            "generator = Generator(width=4, blocks=1)\n"
-            "generator.build((None, None, None, 3))\n"
-            "runtime = choose_runtime('openvino', 'float32')\n"
-            "runtime.ready(runtime.prepare(generator), [(1, None, None, 3)])\n"
-            "print(sys.modules['openvino_telemetry'], multiprocessing.active_children())\n"
-        )
-        environment = {k: v for k, v in os.environ.items() if k not in ("CI", "TF_BUILD")}
-        environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-c", program]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-1] == "None []"
-        assert not (tmp_path / "intel").exists()
-
-    def test_keras_has_no_bfloat16(self):
-        with pytest.raises(UserError, match="runtime=keras: computes in float32"):
-            choose_runtime("keras", "bfloat16")
-
-
-def test_reach_follows_from_the_layers():
-    assert reach(Generator()) == 4 + 8 + 2 + 4
-    assert reach(Generator(blocks=1)) == 4 + 2 + 2 + 4
-    assert reach(Generator(), norms_only=True) == 4 + 8

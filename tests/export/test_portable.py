@@ -3,28 +3,12 @@
 import keras
 import numpy as np
 import pytest
+from keras.ops import convert_to_numpy as array
 
-from wespe_tf import Generator
+from tests.generators import make_generator
 from wespe_tf.export.portable import Beside, Portable, frozen_affines, passes_through, portable
 from wespe_tf.models.layers import LayerNormalization
 from wespe_tf.models.staged import Staged, norms
-
-
-def array(tensor):
-    return keras.ops.convert_to_numpy(tensor)
-
-
-def make_generator(norm="instance", init="identity", blocks=2):
-    """A generator with drawn norms and last layer, so that all of it counts."""
-    model = Generator(width=6, blocks=blocks, norm=norm, init=init)
-    model.build((None, None, None, 3))
-    rng = np.random.default_rng(0)
-    for layer in norms(model):
-        for variable in [] if layer is None else layer.weights:
-            variable.assign(rng.uniform(0.2, 0.6, variable.shape))
-    kernel = model.to_rgb.kernel
-    kernel.assign(kernel + rng.normal(0, 3e-3, kernel.shape))
-    return model
 
 
 @pytest.fixture
@@ -35,7 +19,7 @@ def photos(make_photo):
 @pytest.mark.parametrize("init", ["identity", "glorot"])
 @pytest.mark.parametrize("norm", ["instance", "batch", "layer", "none"])
 def test_computes_the_same(photos, norm, init):
-    model = make_generator(norm, init)
+    model = make_generator(norm, init, blocks=2)
     ready = portable(model)
     assert all(isinstance(conv, Beside) == (init == "identity") for conv in ready.tail)
     np.testing.assert_allclose(array(ready(photos[0])), array(model(photos[0])), atol=2e-6)
@@ -43,7 +27,7 @@ def test_computes_the_same(photos, norm, init):
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "layer", "none"])
 def test_folds_affines_into_the_convolutions(photos, norm, rng):
-    model = make_generator(norm)
+    model = make_generator(norm, blocks=2)
     affines = rng.uniform(0.2, 0.6, (4, 2, 6)).astype(np.float32)
     ready = portable(model, affines)
     assert norms(ready) == [None] * 4
@@ -54,14 +38,14 @@ def test_folds_affines_into_the_convolutions(photos, norm, rng):
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "layer", "none"])
 def test_frozen_on_one_photo_is_live_on_it(photos, norm):
-    model = make_generator(norm)
+    model = make_generator(norm, blocks=2)
     frozen = portable(model, frozen_affines(model, photos[:1]))
     np.testing.assert_allclose(array(frozen(photos[0])), array(model(photos[0])), atol=1e-5)
 
 
 def test_frozen_statistics_are_those_of_all_pixels(photos):
     """Of the first norm, whose input does not depend on others."""
-    model = make_generator()
+    model = make_generator(blocks=2)
     conv, norm = model.residuals[0][:2]
     inputs = [array(conv(keras.ops.relu(model.head(photo)))).reshape(-1, 6) for photo in photos]
     pixels = np.concatenate(inputs).astype(np.float64)
@@ -90,7 +74,7 @@ def test_passing_channels_leave_a_kernel_of_small_weights(rng):
 
 
 def test_uint8_is_scaled_clipped_and_rounded_in_the_graph(make_photo):
-    model = make_generator()
+    model = make_generator(blocks=2)
     photo = make_photo(30, 41)
     model.to_rgb.bias.assign([2.0, 0.0, -3.0])
     enhanced = array(Portable(model, "uint8")(photo[None])["enhanced"])[0]

@@ -6,14 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.ops import convert_to_numpy as array
 
 from benchmarks import plain
 from wespe_tf.models.discriminator import HEADS, NORMS, ORDERS, Discriminator
 from wespe_tf.models.layers import KERNEL_INITIALISERS
-
-
-def array(tensor):
-    return keras.ops.convert_to_numpy(tensor)
 
 
 def built(size=32, inputs=3, **options):

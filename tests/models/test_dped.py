@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+from keras.ops import convert_to_numpy as array
 
 from benchmarks import plain
 from tests.shared import SHARED, needs_shared
@@ -16,10 +17,6 @@ from wespe_tf.models.vgg import VGGFeatures
 from wespe_tf.weights.tf1_checkpoint import load_checkpoint
 
 SIZE = 36
-
-
-def array(tensor):
-    return keras.ops.convert_to_numpy(tensor)
 
 
 def make_dped(**options):

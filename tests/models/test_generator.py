@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.ops import convert_to_numpy as array
 
 from benchmarks import plain
 from tests.shared import SHARED, needs_shared
@@ -14,10 +15,6 @@ from wespe_tf.images.picture import read_picture, to_uint8
 from wespe_tf.metrics.quality import psnr
 from wespe_tf.models.generator import INITIALISATIONS, Generator
 from wespe_tf.models.layers import NORMS
-
-
-def array(tensor):
-    return keras.ops.convert_to_numpy(tensor)
 
 
 def built(**options):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import tensorflow as tf
+from keras.ops import convert_to_numpy as array
 
 from tests.shared import SHARED, needs_shared
 from wespe_tf.models.layers import (
@@ -18,10 +19,6 @@ from wespe_tf.models.layers import (
     make_norm,
     statistics_dtype,
 )
-
-
-def array(tensor):
-    return keras.ops.convert_to_numpy(tensor)
 
 
 def kernel_2d(name):

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.io
+from keras.ops import convert_to_numpy as array
 
 from tests.shared import SHARED, needs_shared
 from wespe_tf.errors import UserError
@@ -13,10 +14,6 @@ from wespe_tf.weights.vgg import load_vgg
 
 CONVS = [name.replace("relu", "conv") for name in LAYERS]
 WIDTHS = [3] + [c for c, count in zip(CHANNELS, CONVOLUTIONS) for _ in range(count)]
-
-
-def array(tensor):
-    return keras.ops.convert_to_numpy(tensor)
 
 
 def drawn_weights(count=16):

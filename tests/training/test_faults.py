@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.test_train import TINY, checkpoints_of, make_data, read_log, read_summary, tiny
+from tests.training.runs import TINY, checkpoints_of, make_data, read_log, read_summary, tiny
 from wespe_tf.data.patches import PatchStream
 from wespe_tf.errors import UserError
 from wespe_tf.images import picture as images

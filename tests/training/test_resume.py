@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.training.test_train import TINY, make_data, read_log, read_summary, start, wait_for
+from tests.training.runs import TINY, make_data, read_log, read_summary, start, wait_for
 from wespe_tf.config.loading import load
 from wespe_tf.config.schema import TrainConfig
 from wespe_tf.errors import UserError

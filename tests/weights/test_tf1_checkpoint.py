@@ -2,10 +2,10 @@
 
 import contextlib
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.ops import convert_to_numpy as array
 
 from tests.shared import SHARED, needs_shared
 from wespe_tf.errors import UserError
@@ -15,10 +15,6 @@ from wespe_tf.weights.tf1_checkpoint import is_checkpoint, load_checkpoint, save
 
 v1 = tf.compat.v1
 CHECKPOINTS = SHARED / "checkpoints" / "dped"
-
-
-def array(tensor):
-    return keras.ops.convert_to_numpy(tensor)
 
 
 def drawn_generator(seed=0, **options):

@@ -2,65 +2,17 @@
 
 import collections
 import itertools
-import logging
 import os
-import subprocess
-import sys
-import weakref
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
-from wespe_tf.data import crops, patches
-from wespe_tf.data.batches import training_data
-from wespe_tf.data.crops import fixed_crops
+from tests.data.ramps import origin, ramp, take
+from wespe_tf.data import patches
 from wespe_tf.data.patches import PatchStream, PhotoCache
 from wespe_tf.errors import UserError
-from wespe_tf.guide.color_transfer import luminance_histogram
-from wespe_tf.guide.guide import Guide
-
-ROOT = Path(__file__).parents[2]
-
-
-def ramp(height, width, number):
-    """A photo whose every pixel tells where it is: (row, column, number of the photo)."""
-    row, column = np.mgrid[:height, :width]
-    return np.stack([row, column, np.full_like(row, number)], axis=-1).astype(np.uint8)
-
-
-@pytest.fixture
-def ramps(tmp_path):
-    """Function that writes one ramp for every (height, width) and returns their folder."""
-
-    def make(*sizes, name="photos"):
-        folder = tmp_path / name
-        folder.mkdir()
-        for number, size in enumerate(sizes):
-            Image.fromarray(ramp(*size, number)).save(folder / f"{number}.png")
-        return folder
-
-    return make
-
-
-def origin(patch):
-    """Number of the ramp that a patch was cut from, and the row and column of its corner."""
-    row, column, number = patch[0, 0].tolist()
-    return number, row, column
-
-
-def take(stream, count, start=0):
-    return [stream[number] for number in range(start, start + count)]
-
-
-@pytest.fixture
-def warnings(caplog):
-    """Function that returns the warnings so far."""
-    caplog.set_level(logging.WARNING, logger="wespe_tf")
-    return lambda: [record.getMessage() for record in caplog.records]
 
 
 class TestPatches:
@@ -312,45 +264,6 @@ class TestUnusableFiles:
             PatchStream(tmp_path, 16, 0, "source_dir")
 
 
-class TestTrainingData:
-    @pytest.fixture
-    def streams(self, ramps):
-        source, target = (ramps(*[(24, 24)] * 4, name=name) for name in ("source", "target"))
-        return (
-            PatchStream(source, 16, 0, "source_dir"),
-            PatchStream(target, 16, 1, "target_dir"),
-        )
-
-    def test_batches_hold_the_streams_patches_in_order(self, streams):
-        batches = list(training_data(*streams, 3).take(4).as_numpy_iterator())
-        for side, stream in enumerate(streams):
-            found = np.concatenate([batch[side] for batch in batches])
-            assert found.dtype == np.uint8 and batches[0][side].shape == (3, 16, 16, 3)
-            np.testing.assert_array_equal(found, take(stream, 12))
-
-    def test_start_continues_exactly(self, streams):
-        whole = list(training_data(*streams, 3).take(6).as_numpy_iterator())
-        rest = list(training_data(*streams, 3, start=4).take(2).as_numpy_iterator())
-        for expected, found in zip(whole[4:], rest, strict=True):
-            for side in (0, 1):
-                np.testing.assert_array_equal(found[side], expected[side])
-
-    def test_shapes_are_known_before_the_first_batch(self, streams):
-        data = training_data(*streams, 5)
-        assert data.element_spec == 2 * (tf.TensorSpec((5, 16, 16, 3), tf.uint8),)
-
-    def test_source_and_target_are_shuffled_apart(self, ramps):
-        """The same folder on both sides: every pairing of photos occurs, few patches are equal."""
-        folder = ramps(*[(24, 24)] * 4)
-        streams = [PatchStream(folder, 16, seed, "dir") for seed in (0, 1)]
-        ((source, target),) = training_data(*streams, 400).take(1).as_numpy_iterator()
-        pairs = collections.Counter((origin(a)[0], origin(b)[0]) for a, b in zip(source, target))
-        assert set(pairs) == set(itertools.product(range(4), repeat=2))
-        # 25 of each of the 16 pairings are to be expected.
-        assert 8 < min(pairs.values()) and max(pairs.values()) < 50
-        assert np.mean([origin(a) == origin(b) for a, b in zip(source, target)]) < 0.05
-
-
 class TestViews:
     """Patches that show half a photo's shorter side or more, shrunk."""
 
@@ -402,129 +315,3 @@ class TestDigest:
         before = stream.digest()
         (tmp_path / "a" / "1.png").unlink()
         assert len(stream.digest()) == 64 and stream.digest() != before
-
-
-class TestGuides:
-    def test_are_made_of_their_patch_with_its_photos_curve(self, tmp_path, make_folder):
-        source, target = (make_folder(tmp_path / name, seed=k) for k, name in enumerate("st"))
-        streams = [PatchStream(folder, 16, 0, "source_dir") for folder in (source, target)]
-        maker = Guide.fit(streams[0].paths, streams[1].paths)
-        maker.transfer.own_share = 0.5
-        data = training_data(*streams, 4, maker)
-        sources, targets, guides = next(data.as_numpy_iterator())
-        np.testing.assert_array_equal(targets[0], streams[1][0])
-        for number, (patch, guide) in enumerate(zip(sources, guides)):
-            np.testing.assert_array_equal(patch, streams[0][number])
-            _, path = streams[0].cut(number)
-            curve = maker.curve(luminance_histogram(np.asarray(Image.open(path))))
-            expected = np.rint(np.clip(maker(patch, curve), 0, 1) * 255)
-            np.testing.assert_array_equal(guide, expected)
-
-
-MEMORY = """
-import sys
-from wespe_tf.data.patches import PatchStream
-from wespe_tf.data.batches import training_data
-from wespe_tf.training.validation import Validation
-from wespe_tf.guide.guide import Guide
-
-def peak():
-    lines = open("/proc/self/status").read().splitlines()
-    (line,) = [line for line in lines if line.startswith("VmHWM")]
-    return int(line.split()[1]) / 1e6
-
-before = peak()
-streams = [PatchStream(folder, 100, 0, "dir") for folder in sys.argv[1:]]
-Validation(*streams, *sys.argv[1:])
-guide = Guide.fit(*(stream.readable for stream in streams))
-for batch in training_data(*streams, 30, guide).take(12):
-    pass
-print(peak() - before)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
-def test_memory_stays_under_1_gb(tmp_path, make_photo):
-    """Twice 20 photos of 12 megapixels are 1.4 GB when decoded, and stand for any number."""
-    large = Image.fromarray(make_photo(375, 500)).resize((4000, 3000))
-    large.save(tmp_path / "photo.jpg")
-    for side in ("source", "target"):
-        (tmp_path / side).mkdir()
-        for number in range(20):
-            os.link(tmp_path / "photo.jpg", tmp_path / side / f"{number}.jpg")
-    result = subprocess.run(
-        [sys.executable, "-c", MEMORY, tmp_path / "source", tmp_path / "target"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert float(result.stdout) < 1
-
-
-class TestFixedCrops:
-    @pytest.fixture
-    def pairs(self, ramps):
-        """Pairs that show the same; the blue channel tells the side."""
-        sizes = [(40, 30), (25, 60), (33, 33)]
-        one, other = ramps(*sizes, name="one"), ramps(*sizes, name="other")
-        return [(str(one / f"{k}.png"), str(other / f"{k}.png")) for k in range(3)]
-
-    def test_crops_of_a_pair_show_the_same_place(self, pairs):
-        one, other = fixed_crops(pairs, 30, 20)
-        assert one.shape == (30, 20, 20, 3) and one.dtype == np.uint8
-        np.testing.assert_array_equal(one, other)
-        places = {origin(crop) for crop in one}
-        assert {number for number, _, _ in places} == {0, 1, 2}
-        assert len(places) > 20
-        for crop in one:
-            number, row, column = origin(crop)
-            with Image.open(pairs[number][0]) as photo:
-                expected = np.asarray(photo)[row : row + 20, column : column + 20]
-            np.testing.assert_array_equal(crop, expected)
-
-    def test_seed_fixes_them(self, pairs):
-        first, again = fixed_crops(pairs, 8, 20)[0], fixed_crops(pairs, 8, 20)[0]
-        np.testing.assert_array_equal(first, again)
-        assert (fixed_crops(pairs, 8, 20, seed=1)[0] != first).any()
-
-    def test_are_as_small_as_the_smallest_picture(self, pairs):
-        (crops,) = fixed_crops([pair[:1] for pair in pairs], 30, 100)
-        assert crops.shape == (30, 25, 25, 3)
-
-    def test_pictures_of_other_size_are_no_pair(self, pairs):
-        Image.fromarray(ramp(40, 31, 0)).save(pairs[0][1])
-        with pytest.raises(UserError) as caught:
-            fixed_crops(pairs, 30, 20)
-        assert str(caught.value) == (
-            f"{pairs[0][1]}: 31×40 pixels, but its partner {pairs[0][0]} has 30×40"
-        )
-
-    def test_pictures_below_ssims_window_are_refused(self, pairs):
-        for path in pairs[1]:
-            Image.fromarray(ramp(10, 40, 1)).save(path)
-        with pytest.raises(UserError, match="1.png: 40×10 pixels; validation needs 11 a side"):
-            fixed_crops(pairs, 30, 20)
-
-    def test_photos_are_held_one_pair_at_a_time(self, pairs, monkeypatch):
-        alive, most = weakref.WeakSet(), []
-        read = crops.read_picture
-
-        class Photo(np.ndarray):
-            """An array that weak sets can hold; its cut-outs keep it alive."""
-
-            __hash__ = object.__hash__
-
-        def counted(path):
-            content = read(path)
-            photo = Photo(content.shape, np.uint8)
-            photo[:] = content
-            alive.add(photo)
-            most.append(len(alive))
-            return photo
-
-        monkeypatch.setattr(crops, "read_picture", counted)
-        fixed_crops(pairs, 30, 20)
-        assert len(most) == 6
-        assert max(most) <= 4
