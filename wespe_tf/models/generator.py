@@ -1,5 +1,6 @@
 """The enhancing network: DPED code's residual network, G and F of WESPE."""
 
+import dataclasses
 import math
 import numbers
 
@@ -66,6 +67,44 @@ def check_number(name, number, kind, least):
     """Raises a `ValueError` unless a number is finite, of a kind and large enough."""
     if not (isinstance(number, kind) and least <= number < math.inf):
         raise ValueError(f"{name}: expected a number of at least {least}, got {number!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A convolution of a generator and what happens to its output.
+
+    Attributes:
+        conv: the layer.
+        norm: the layer that follows, or None; a ReLU follows in any case but after the last step.
+        part: `"trunk"`: the output goes on; `"branch"`: it does too, while what the step took
+            waits beside it; `"join"`: what waits is added to the output.
+    """
+
+    conv: keras.layers.Layer
+    norm: keras.layers.Layer | None = None
+    part: str = "trunk"
+
+
+def walk(steps, x, activate):
+    """Goes along steps of a generator.
+
+    Args:
+        steps: list of `Step`.
+        x: (N, H, W, C) tensor, what the first of them takes; it is none that joins.
+        activate: function of a step and of its convolution's output that returns the output's
+            normalised and rectified version.
+
+    Returns:
+        (N, H, W, C) tensor after the last step.
+    """
+    waiting = None
+    for step in steps:
+        if step.part == "branch":
+            waiting = x
+        x = activate(step, step.conv(x))
+        if step.part == "join":
+            x = waiting + x
+    return x
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -175,24 +214,28 @@ class Generator(keras.Model):
 
     def build(self, input_shape):
         hidden = (*input_shape[:-1], self.width)
-        self.head.build(input_shape)
-        for layer in [layer for block in self.residuals for layer in block] + self.tail:
-            if layer is not None:
-                layer.build(hidden)
-        self.to_rgb.build(hidden)
+        for step in self.steps:
+            step.conv.build(input_shape if step.conv is self.head else hidden)
+            if step.norm is not None:
+                step.norm.build(hidden)
+
+    @property
+    def steps(self) -> list[Step]:
+        """The network as data, in order; `walk` goes along it, the last step gives the picture."""
+        found = [Step(self.head)]
+        for conv1, norm1, conv2, norm2 in self.residuals:
+            found += [Step(conv1, norm1, "branch"), Step(conv2, norm2, "join")]
+        return [*found, *(Step(conv) for conv in self.tail), Step(self.to_rgb)]
 
     def features(self, inputs, training=False):
         """What the last convolution sees, (N, H, W, width), for pictures as `call` takes them."""
-        x = ops.relu(self.head(inputs))
-        for conv1, norm1, conv2, norm2 in self.residuals:
-            branch = _norm_relu(norm1, conv1(x), training)
-            x = x + _norm_relu(norm2, conv2(branch), training)
-        for conv in self.tail:
-            x = ops.relu(conv(x))
-        return x
+        return walk(self.steps[:-1], inputs, lambda step, x: _norm_relu(step.norm, x, training))
 
     def call(self, inputs, training=False):
-        z = self.to_rgb(self.features(inputs, training))
+        return self.finish(self.to_rgb(self.features(inputs, training)))
+
+    def finish(self, z):
+        """The picture from what the last convolution gives."""
         return self.tanh_scale * ops.tanh(ops.cast(z, statistics_dtype(self.compute_dtype))) + 0.5
 
     def compute_output_shape(self, input_shape):

@@ -8,6 +8,7 @@ follow from, norm by norm; `Statistics` estimates them all at once.
 import keras
 from keras import ops
 
+from .generator import Generator, Step, walk
 from .layers import InstanceNormalization, statistics_dtype
 
 
@@ -70,49 +71,50 @@ class Statistics(keras.Model):
         (norms, 2, width) tensor of mean and variance over the parts together.
     """
 
-    def __init__(self, generator, margin=0, **kwargs):
+    def __init__(self, generator: Generator, margin: int = 0, **kwargs):
         super().__init__(**kwargs)
         self.generator = generator
         self.inner = slice(margin, -margin or None)
 
     def call(self, patches):
-        generator = self.generator
         found = []
-        x = ops.relu(generator.head(patches))
-        for conv1, norm1, conv2, norm2 in generator.residuals:
-            branch = x
-            for conv, norm in ((conv1, norm1), (conv2, norm2)):
-                branch = conv(branch)
-                inner = branch[:, self.inner, self.inner]
+
+        def activate(step: Step, x):
+            if step.part != "trunk":
+                inner = x[:, self.inner, self.inner]
                 mean = ops.mean(inner, axis=(0, 1, 2))
                 variance = ops.mean(ops.square(inner - mean), axis=(0, 1, 2))
                 found.append(ops.stack([mean, variance]))
-                gain_offset = affine(norm, mean, variance)
-                branch = ops.relu(branch * gain_offset[0] + gain_offset[1])
-            x = x + branch
+                gain_offset = affine(step.norm, mean, variance)
+                x = x * gain_offset[0] + gain_offset[1]
+            return ops.relu(x)
+
+        steps = self.generator.steps
+        last = max(number for number, step in enumerate(steps) if step.part != "trunk")
+        walk(steps[: last + 1], patches, activate)
         return ops.stack(found)
 
 
-def norms(generator):
+def norms(generator: Generator) -> list[keras.layers.Layer | None]:
     """The generator's norms in order, None where it has none."""
-    return [norm for _, norm1, _, norm2 in generator.residuals for norm in (norm1, norm2)]
+    return [step.norm for step in generator.steps if step.part != "trunk"]
 
 
-def reach(generator, norms_only=False):
+def reach(generator: Generator, norms_only: bool = False) -> int:
     """How many pixels away an input pixel can be that the convolutions let a result feel.
 
     Args:
         generator: a `Generator`.
         norms_only: whether the result is what the last norm sees, not the enhanced picture.
     """
-    convs = [generator.head]
-    convs += [conv for conv1, _, conv2, _ in generator.residuals for conv in (conv1, conv2)]
-    if not norms_only:
-        convs += [*generator.tail, generator.to_rgb]
-    return sum((max(conv.kernel_size) - 1) // 2 for conv in convs)
+    steps = generator.steps
+    if norms_only:
+        last = max((k for k, step in enumerate(steps) if step.part != "trunk"), default=0)
+        steps = steps[: last + 1]
+    return sum((max(step.conv.kernel_size) - 1) // 2 for step in steps)
 
 
-def affine(norm, mean, variance):
+def affine(norm: keras.layers.Layer | None, mean, variance):
     """Gain and offset by which a norm acts on an input of these moments.
 
     Args:
