@@ -5,6 +5,7 @@ import json
 import zipfile
 
 import h5py
+import keras
 import numpy as np
 import pytest
 import scipy.io
@@ -132,6 +133,33 @@ class TestGeneratorFiles:
         assert (loaded.width, loaded.blocks, loaded.tanh_scale) == (4, 1, 0.5)
         for pair in zip(loaded.get_weights(), generator.get_weights(), strict=True):
             np.testing.assert_array_equal(*pair)
+
+    @pytest.mark.parametrize("norm", ["instance", "batch", "layer", "none"])
+    def test_every_weight_is_where_keras_puts_it(self, tmp_path, norm):
+        generator = Generator(width=4, blocks=6, norm=norm)
+        generator.build((None, None, None, 3))
+        rng = np.random.default_rng(0)
+        generator.set_weights([rng.normal(size=array.shape) for array in generator.get_weights()])
+        generator.save(tmp_path / "a.keras")
+        expected = keras.saving.load_model(tmp_path / "a.keras").get_weights()
+        found = load_generator(str(tmp_path / "a.keras")).get_weights()
+        for pair in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(*pair)
+
+    @pytest.mark.parametrize("change", ["missing", "shape"])
+    def test_weights_that_do_not_fit(self, model, tmp_path, change):
+        _, members, _ = model
+        weights = io.BytesIO(members["model.weights.h5"])
+        with h5py.File(weights, "r+") as file:
+            del file["layers/conv2d_2/vars/1"]
+            if change == "shape":
+                file["layers/conv2d_2/vars/1"] = np.zeros(5, np.float32)
+        with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
+            for name, content in {**members, "model.weights.h5": weights.getvalue()}.items():
+                archive.writestr(name, content)
+        with pytest.raises(UserError, match=r"a.keras: not a readable .keras file \(") as caught:
+            load_generator(str(tmp_path / "a.keras"))
+        assert len(str(caught.value).splitlines()) == 1
 
     @pytest.mark.parametrize(
         "options, reason",

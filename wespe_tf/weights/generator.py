@@ -1,13 +1,14 @@
 """Trained generators: found by name and loaded from any of their formats."""
 
+import collections
 import inspect
 import json
-import os
-import tempfile
+import re
 from pathlib import Path
+from typing import Any
 
-import h5py
 import keras
+import numpy as np
 
 from ..errors import UserError, first_line
 from ..models.generator import Generator, kernel_bytes
@@ -18,7 +19,7 @@ from .untrusted import ChildFailed, read_arrays
 SHIPPED_MODEL = Path(__file__).with_name("phone_bench.keras")
 
 
-def find_model(model, models_orig_dir="models_orig"):
+def find_model(model: str, models_orig_dir: str = "models_orig") -> Path:
     """The file that `model=` names.
 
     Args:
@@ -50,7 +51,7 @@ def find_model(model, models_orig_dir="models_orig"):
     )
 
 
-def load_generator(model):
+def load_generator(model: str | Path) -> Generator:
     """A trained `Generator` in float32.
 
     Args:
@@ -83,7 +84,7 @@ def load_generator(model):
         ) from error
 
 
-def _generator(options, arrays):
+def _generator(options: Any, arrays: dict[str, np.ndarray]) -> Generator:
     """A `Generator` of the options and weights of a file.
 
     Nothing else in the file counts: Keras's own loading would look up what it names.
@@ -99,10 +100,23 @@ def _generator(options, arrays):
         raise ValueError("it holds less than its options need")
     generator = Generator(**options, dtype="float32")
     generator.build((None, None, None, 3))
-    with tempfile.TemporaryDirectory(prefix="wespe_tf-") as folder:
-        weights = os.path.join(folder, "model.weights.h5")
-        with h5py.File(weights, "w") as file:
-            for name, array in arrays.items():
-                file[name] = array
-        generator.load_weights(weights)
+    _assign(generator, arrays)
     return generator
+
+
+def _assign(generator: Generator, arrays: dict[str, np.ndarray]) -> None:
+    """Gives every layer its arrays, by the names that Keras's files have.
+
+    The first layer's are `head/vars/0`, …; the others' `layers/<class>_<number>/vars/0`, …, where
+    layers of a class are counted from 0, in order, and 0 itself is not written.
+    """
+    stores = collections.defaultdict(dict)
+    for name, array in arrays.items():
+        folder, _, number = name.rpartition("/vars/")
+        stores[folder][number] = array
+    counts = collections.Counter()
+    for layer in generator.layers:
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
+        number, counts[name] = counts[name], counts[name] + 1
+        folder = "head" if layer is generator.head else f"layers/{name}_{number}"
+        layer.load_own_variables(stores[folder.removesuffix("_0")])
