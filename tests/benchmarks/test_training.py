@@ -51,6 +51,7 @@ def assert_trained(before, after, names):
         assert np.mean(moved) > 0.7 if network in names else not any(moved), network
 
 
+@pytest.mark.slow
 class TestWaysHaveTheSameLosses:
     @staticmethod
     def variables(graph):
@@ -138,6 +139,7 @@ def operations_of(function):
     return 2 * int(total)
 
 
+@pytest.mark.slow
 def test_the_step_does_no_more_than_it_needs(model, weights):
     """Counted in the graph that runs, against the count of the benchmark."""
     batch = [tf.TensorSpec((BATCH, SIDE, SIDE, 3), tf.uint8)] * 2

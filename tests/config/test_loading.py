@@ -329,6 +329,7 @@ class TestAnything:
     def path(self, tmp_path_factory):
         return tmp_path_factory.mktemp("anything") / "mine.yaml"
 
+    @pytest.mark.slow
     @settings(deadline=None, derandomize=True)
     @given(content=st.dictionaries(keys, values, max_size=4) | values)
     def test_in_a_file(self, path, content):

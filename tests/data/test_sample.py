@@ -196,6 +196,7 @@ def test_other_seed_changes_only_the_noise(folders, tmp_path):
         assert data != (folders.source / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["missing", "changed", "no manifest", "bad manifest", "seed"])
 def test_damaged_sample_is_made_again(folders, tmp_path, damage):
     root = tmp_path / "sample"

@@ -86,6 +86,7 @@ def names(folder):
     return {path.name for path in Path(folder).iterdir()}
 
 
+@pytest.mark.slow
 class TestFiles:
     @pytest.fixture(scope="class")
     def printed(self, folder):
@@ -169,6 +170,7 @@ class TestFiles:
         assert Path("kept/mine_float32.tflite").stat().st_mtime_ns > before
 
 
+@pytest.mark.slow
 class TestApp:
     def test_the_steps_of_the_listings(self, run, make_photo):
         """docs/PHONES.md's Kotlin and Swift: a bitmap's bytes in, a bitmap's bytes out."""
@@ -193,6 +195,7 @@ class TestApp:
         assert entry["rounded"] >= 0.999
 
 
+@pytest.mark.slow
 class TestNorm:
     def test_frozen_norms_and_what_they_cost(self, run, make_photo):
         lines = run("output=frozen", "formats=float32", "export_norm=frozen", "val_target_dir=good")
@@ -210,6 +213,7 @@ class TestNorm:
 
 
 class TestVerification:
+    @pytest.mark.slow
     def test_below_its_bound_an_export_fails_with_the_table(self, refused, monkeypatch, capsys):
         monkeypatch.setitem(verification.BOUNDS, "float16", 200.0)
         with pytest.raises(SystemExit):
@@ -219,6 +223,7 @@ class TestVerification:
         assert "error: float16: PSNR " in printed.err and "expected at least 200" in printed.err
         assert names("low") == set()
 
+    @pytest.mark.slow
     def test_force_writes_all_the_same(self, run, monkeypatch):
         monkeypatch.setitem(verification.BOUNDS, "float16", 200.0)
         run("output=forced", "formats=float16", "force=true")

@@ -168,6 +168,7 @@ class TestSpectralNorm:
         # approaches 1 from above.
         np.testing.assert_allclose(largest_singular_values(discriminator), 1, atol=0.02)
 
+    @pytest.mark.slow
     def test_bound_holds_while_training(self, rng, pictures):
         discriminator = small(norm="spectral")
         optimizer = keras.optimizers.Adam(0.05)

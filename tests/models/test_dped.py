@@ -146,6 +146,7 @@ class TestSteps:
         now = -float(model.test_step((*data[2:], adv))["texture"])
         assert loss == pytest.approx(now, rel=1e-5)
 
+    @pytest.mark.slow
     def test_fit_and_evaluate(self, rng):
         model = make_dped()
         elements = [(*(uint8(rng) for _ in range(4)), rng.integers(0, 2, (4, 1))) for _ in range(3)]
@@ -165,6 +166,7 @@ class TestSteps:
         for old, new in zip(weights, model.get_weights()):
             np.testing.assert_array_equal(old, new)
 
+    @pytest.mark.slow
     def test_runs_in_low_precision(self, policy, rng):
         policy("mixed_bfloat16")
         model = make_dped()

@@ -156,6 +156,7 @@ class TestStarts:
             limit = bound(size**2 * inputs, size**2 * outputs)
             assert 0.99 * limit < np.abs(array(kernel)).max() <= limit * (1 + 1e-6)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("norm", NORMS)
     @pytest.mark.parametrize("seed", [0, 1])
     def test_identity_passes_patches_of_the_sample(self, sample_photos, norm, seed):

@@ -135,6 +135,7 @@ class TestKerasStyle:
 
 
 class TestMatConvNetStyle:
+    @pytest.mark.slow
     @needs_shared
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_features_are_those_of_the_authors_code(self, tmp_path, layout):
@@ -247,6 +248,7 @@ class TestBadFiles:
         path.write_bytes(content)
         assert refused("relu1_1", path).startswith("not a readable .") or name == "a.h5"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("compressed", [True, False])
     def test_truncated_mat(self, tmp_path, compressed):
         path = tmp_path / "vgg.mat"
@@ -262,6 +264,7 @@ class TestBadFiles:
         path.write_bytes(path.read_bytes().replace(b"weights\0", b"wei\nhts\0"))
         assert refused("relu1_1", path) == "no conv1_1, which content_layer=relu1_1 needs"
 
+    @pytest.mark.slow
     def test_damaged_mat_never_ends_in_another_error(self, tmp_path, rng):
         path = tmp_path / "vgg.mat"
         write_mat(path, drawn_weights(1), beta16_layout, compressed=True)

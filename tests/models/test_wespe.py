@@ -102,6 +102,7 @@ class TestAgainstPlainStep:
             largest = max(np.abs(v).max() for key, v in gradients.items() if key[0] == network)
             assert largest > 1e-3, network
 
+    @pytest.mark.slow
     def test_adam_steps(self, batch, rng):
         beta_1 = {"generators": 0.9, "discriminators": 0.5}
         model = make_wespe(
@@ -184,6 +185,7 @@ class TestTurns:
             change = gradients[key] if key[0] in trained else 0 * gradients[key]
             np.testing.assert_allclose(before[key] - value, change, rtol=1e-7, atol=1e-12)
 
+    @pytest.mark.slow
     def test_unfreezing_the_discriminators_changes_no_update(self, batch):
         """The report's remedy, bit for bit: gradients that are cleared before they are used."""
         weights = []
@@ -212,6 +214,7 @@ class TestAsInTheReport:
         expected = np.abs(array(model.inverse_generator(enhanced)) - array(enhanced)).mean()
         assert self.losses(model, batch)["content"] == pytest.approx(expected, rel=1e-5)
 
+    @pytest.mark.slow
     def test_content_divided_again(self, batch):
         keras.utils.set_random_seed(1)
         plain_mean = self.losses(make_wespe(), batch)["content"]
@@ -306,6 +309,7 @@ class TestSteps:
         assert running
         assert all((array(v) != b).any() for v, b in zip(running, running_before))
 
+    @pytest.mark.slow
     def test_evaluate_reports_the_losses_by_name(self, batch):
         model = make_wespe()
         found = model.evaluate(tf.data.Dataset.from_tensors(batch), return_dict=True, verbose=0)
@@ -344,6 +348,7 @@ class TestSteps:
         source = batch[0].astype(np.float32) / 255
         np.testing.assert_array_equal(array(model(source)), array(model.generator(source)))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "name, norm",
         [

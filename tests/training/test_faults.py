@@ -66,6 +66,7 @@ def recorder(run, monkeypatch):
     return recorder
 
 
+@pytest.mark.slow
 class TestManyIterations:
     def test_keep_no_memory_but_the_history(self, recorder, rng):
         """Whatever keeps the numbers of an iteration takes several kB of each."""

@@ -19,6 +19,14 @@ def data(rng):
     return tf.data.Dataset.from_tensors(batch).repeat()
 
 
+@pytest.fixture
+def eagerly():
+    """Steps are not compiled, where a test asks what happens around them."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 class Notes(keras.callbacks.Callback):
     """Keeps what a loop tells its callbacks."""
 
@@ -44,6 +52,7 @@ class Notes(keras.callbacks.Callback):
 
 
 class TestFit:
+    @pytest.mark.slow
     def test_does_what_keras_does(self, data):
         notes = Notes()
         keras.utils.set_random_seed(0)
@@ -57,16 +66,19 @@ class TestFit:
         for mine, theirs in zip(notes.logs, history.logs):
             assert mine == pytest.approx({k: float(v) for k, v in theirs.items()}, rel=1e-4)
 
+    @pytest.mark.usefixtures("eagerly")
     def test_last_epoch_may_be_shorter_and_the_first_ones_done(self, data):
         notes = Notes()
         assert fit(make_wespe(), data, 7, 2, [notes], first=4, verbose=0) is False
         assert notes.events == ["begin", 0, 1, "epoch 2", 0, "epoch 3", "end"]
 
+    @pytest.mark.usefixtures("eagerly")
     def test_stops_when_a_callback_asks(self, data):
         notes = Notes(stop_after=2)
         assert fit(make_wespe(), data, 9, 3, [notes], verbose=0) is True
         assert notes.events == ["begin", 0, 1, "epoch 0", "end"]
 
+    @pytest.mark.usefixtures("eagerly")
     def test_a_loss_that_is_none_ends_the_run(self, data):
         model, notes = make_wespe(), Notes()
         model.inverse_generator.trainable_variables[-1].assign(3 * [np.nan])

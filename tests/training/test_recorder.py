@@ -30,6 +30,7 @@ class TestMovingAverage:
             average = [self.KEPT * a + (1 - self.KEPT) * w for a, w in zip(average, weights)]
         return model, weights, average
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("scaled", [False, True])
     def test_is_the_average_of_the_weights(self, batch, scaled):
         model, last, average = self.trained(batch, scaled)
@@ -40,6 +41,7 @@ class TestMovingAverage:
         for variable, expected in zip(model.generator_variables, last):
             np.testing.assert_array_equal(array(variable), expected.astype(np.float32))
 
+    @pytest.mark.slow
     def test_trained_weights_come_back_after_an_error(self, batch):
         model, last, _ = self.trained(batch)
         with pytest.raises(RuntimeError, match="full disk"), averaged_weights(model):

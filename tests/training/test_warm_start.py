@@ -131,6 +131,7 @@ class TestWarmStart:
         losses = model.train_step(guided)
         assert np.isfinite(float(losses["generator"]))
 
+    @pytest.mark.slow
     def test_runs_in_low_precision(self, policy, guided):
         policy("mixed_float16")
         model = make_wespe()

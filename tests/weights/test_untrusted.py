@@ -161,6 +161,7 @@ class TestGeneratorFiles:
             load_generator(str(tmp_path / "a.keras"))
         assert len(str(caught.value).splitlines()) == 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "options, reason",
         [
@@ -198,6 +199,7 @@ class TestGeneratorFiles:
         load_generator(str(inside / "a.keras"))
         assert sorted(tmp_path.rglob("*")) == before
 
+    @pytest.mark.slow
     def test_a_member_that_unpacks_to_more_than_allowed(self, model, tmp_path, monkeypatch):
         monkeypatch.setattr(untrusted, "MEMORY", 300 * 10**6)
         _, members, _ = model
