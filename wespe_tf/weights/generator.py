@@ -110,13 +110,13 @@ def _assign(generator: Generator, arrays: dict[str, np.ndarray]) -> None:
     The first layer's are `head/vars/0`, …; the others' `layers/<class>_<number>/vars/0`, …, where
     layers of a class are counted from 0, in order, and 0 itself is not written.
     """
-    stores = collections.defaultdict(dict)
+    stores: dict[str, dict[str, np.ndarray]] = collections.defaultdict(dict)
     for name, array in arrays.items():
         folder, _, number = name.rpartition("/vars/")
         stores[folder][number] = array
-    counts = collections.Counter()
+    counts: dict[str, int] = collections.Counter()
     for layer in generator.layers:
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
-        number, counts[name] = counts[name], counts[name] + 1
-        folder = "head" if layer is generator.head else f"layers/{name}_{number}"
+        before, counts[name] = counts[name], counts[name] + 1
+        folder = "head" if layer is generator.head else f"layers/{name}_{before}"
         layer.load_own_variables(stores[folder.removesuffix("_0")])
