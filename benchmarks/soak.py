@@ -31,9 +31,9 @@ from wespe_tf.config.loading import help_text, load
 from wespe_tf.config.schema import setting
 from wespe_tf.errors import UserError, run_command
 from wespe_tf.files import write_atomically
+from wespe_tf.models.wespe import WESPE
 from wespe_tf.tables import append_row, read_rows, replace_tables
 from wespe_tf.training.figures import to_png
-from wespe_tf.training.recorder import LOSSES
 
 HERE = Path(__file__).resolve().parent
 USAGE = "usage: python benchmarks/soak.py [key=value …]"
@@ -183,7 +183,8 @@ def what_is_missing(folder, log):
     found = []
     if [row["iteration"] for row in log] != [str(k) for k in range(len(log))]:
         found.append("lines of log.csv")
-    if not all(math.isfinite(float(row[name])) for row in log[1:] for name in LOSSES):
+    losses = WESPE.loss_names()
+    if not all(math.isfinite(float(row[name])) for row in log[1:] for name in losses):
         found.append("finite losses")
     evaluated = [int(row["iteration"]) for row in log if row["collapse_score"]]
     if evaluated != sorted({*range(0, last + 1, EVAL_STEP), last}):

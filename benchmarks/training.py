@@ -61,11 +61,11 @@ from wespe_tf.data.patches import PatchStream
 from wespe_tf.errors import UserError, run_command
 from wespe_tf.guide.guide import Guide
 from wespe_tf.models.layers import InstanceNormalization
+from wespe_tf.models.wespe import WESPE
 from wespe_tf.tables import append_row, read_rows, replace_tables
 from wespe_tf.training import loop
 from wespe_tf.training.build import build_model
 from wespe_tf.training.distribution import make_strategy
-from wespe_tf.training.recorder import LOSSES
 from wespe_tf.training.summary import gpus, processor
 from wespe_tf.training.train import set_seed_and_precision
 
@@ -617,7 +617,8 @@ class Idle(keras.Model):
     """A model whose step takes a batch and gives as many losses as a `WESPE`'s, nothing else."""
 
     def train_step(self, data):
-        return {name: tf.cast(data[0][0, 0, 0, 0], tf.float32) for name in LOSSES}
+        loss = tf.cast(data[0][0, 0, 0, 0], tf.float32)
+        return dict.fromkeys(WESPE.loss_names(), loss)
 
 
 def run_idle(batch, side):
@@ -857,9 +858,9 @@ def part_lines(parts, rows):
     ]
     yield ""
     yield (
-        f"The loop alone, which hands over a batch and reads {len(LOSSES)} losses, takes "
-        f"{milliseconds:.2f} ms an iteration: of the bfloat16 steps above {', '.join(shares)}. "
-        "Several steps in a call would save no more."
+        f"The loop alone, which hands over a batch and reads {len(WESPE.loss_names())} losses, "
+        f"takes {milliseconds:.2f} ms an iteration: of the bfloat16 steps above "
+        f"{', '.join(shares)}. Several steps in a call would save no more."
     )
     norms = [f"{parts[name]['milliseconds']} ms ({name})" for name in NORMS]
     batch, side = (parts[LOOP_ALONE][name] for name in ("batch", "patch"))

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from wespe_tf import losses
-from wespe_tf.models.discriminator import HEADS
+from wespe_tf.models.options import HEADS
 
 OUTPUTS = {"two_class_sigmoid": 2, "two_class_softmax": 2, "one_class_sigmoid": 1}
 

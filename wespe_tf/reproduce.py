@@ -25,8 +25,9 @@ from .config.loading import PHOTOS, load
 from .config.schema import TrainConfig
 from .errors import UserError, run_command
 from .files import write_atomically
+from .models.wespe import WESPE
 from .tables import append_row, read_rows, replace_tables
-from .training.figures import to_png
+from .training.figures import curve_label, to_png
 
 SAMPLE = "sample"
 REPORT = {
@@ -90,9 +91,12 @@ TITLES = (
     "Heads of the discriminators",
     "What did not help",
 )
+# Each side's losses.
+SUMS = tuple(n for n in WESPE.loss_names() if n == "generator" or n.endswith("_disc"))
 MEASURED = (
     *("runs", "iterations", "collapsed", "uniform since", "contrast kept", "mean color"),
-    *("G", "D color", "D texture", "PSNR in, dB", "out", "best", "correlation"),
+    *("G", *(curve_label(name) for name in SUMS[1:])),
+    *("PSNR in, dB", "out", "best", "correlation"),
 )
 # Of the report's experiments: what was set, and what the report saw.
 SETTING_AND_SAW = {
@@ -129,9 +133,7 @@ COLUMNS = (
     "least_score",
     "collapse_score",
     *COLORS,
-    "generator",
-    "color_disc",
-    "texture_disc",
+    *SUMS,
     "psnr_input",
     "psnr_enhanced",
     "psnr_best",
@@ -380,7 +382,7 @@ def _result(folder):
         "least_score": f"{min(scores[1:]):.3f}",
         "collapse_score": f"{summary['collapse_score']:.3f}",
         **dict(zip(COLORS, colors)),
-        **{name: last(name) for name in ("generator", "color_disc", "texture_disc")},
+        **{name: last(name) for name in SUMS},
         **{name: f"{pairs[name]:.2f}" for name in COLUMNS if name in pairs},
         "correlation": f"{summary['correlation']:.3f}",
         "seconds": f"{summary['seconds']:.0f}",
@@ -422,7 +424,7 @@ def _cells(runs):
         since,
         mean("collapse_score"),
         color,
-        *(mean(name) for name in ("generator", "color_disc", "texture_disc")),
+        *(mean(name) for name in SUMS),
         mean("psnr_input"),
         mean("psnr_enhanced"),
         mean("psnr_best"),

@@ -11,6 +11,7 @@ from wespe_tf.config.loading import help_text, load, preset_names, to_yaml
 from wespe_tf.config.schema import TestConfig as EnhanceConfig
 from wespe_tf.config.schema import TrainConfig
 from wespe_tf.errors import UserError
+from wespe_tf.models.options import LOSSES
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 
@@ -364,6 +365,13 @@ class TestRoundTrip:
 
     def test_every_setting_is_written(self):
         assert set(yaml.safe_load(to_yaml(train_config()))) == set(FIELDS)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_has_a_weight(name):
+    assert FIELDS[f"w_{name}"].default == LOSSES[name].weight
+    assert train_config("preset=report_fig2", f"w_{name}=0.7").weights[name] == 0.7
+    assert "expected at least 0" in message(f"w_{name}=-1")
 
 
 class TestHelp:

@@ -9,8 +9,8 @@ import tensorflow as tf
 from keras.ops import convert_to_numpy as array
 
 from benchmarks import plain
-from wespe_tf.models.discriminator import HEADS, NORMS, ORDERS, Discriminator
-from wespe_tf.models.layers import KERNEL_INITIALISERS
+from wespe_tf.models.discriminator import Discriminator
+from wespe_tf.models.options import DISCRIMINATOR_NORMS, HEADS, KERNEL_STARTS, ORDERS
 
 
 def built(size=32, inputs=3, **options):
@@ -92,7 +92,7 @@ class TestParameters:
         assert [conv.kernel.shape[-1] for conv in discriminator.convs] == [3, 4, 5, 6, 7]
         assert discriminator.denses[1].kernel.shape == (9, 2)
 
-    @pytest.mark.parametrize("norm", NORMS)
+    @pytest.mark.parametrize("norm", DISCRIMINATOR_NORMS)
     def test_the_first_convolution_has_no_norm(self, norm):
         norms = small(norm=norm).norms
         assert norms[0] is None
@@ -204,8 +204,8 @@ class TestSpectralNorm:
 class TestOptions:
     @pytest.mark.parametrize(
         "norm, head, init",
-        [*itertools.product(NORMS, HEADS, ["kaiming_uniform"])]
-        + [*itertools.product(["instance"], ["two_class_sigmoid"], KERNEL_INITIALISERS)],
+        [*itertools.product(DISCRIMINATOR_NORMS, HEADS, ["kaiming_uniform"])]
+        + [*itertools.product(["instance"], ["two_class_sigmoid"], KERNEL_STARTS)],
     )
     def test_loads_from_keras_file_in_safe_mode(self, tmp_path, pictures, rng, norm, head, init):
         options = {
@@ -235,7 +235,7 @@ class TestOptions:
             ("mixed_float16", "float32"),
         ],
     )
-    @pytest.mark.parametrize("norm", NORMS)
+    @pytest.mark.parametrize("norm", DISCRIMINATOR_NORMS)
     def test_logits_are_never_below_float32(self, policy, pictures, rng, name, dtype, norm):
         full = small(norm=norm, init="kaiming_uniform")
         policy(name)
@@ -247,7 +247,7 @@ class TestOptions:
         expected = array(full(pictures))
         np.testing.assert_allclose(array(logits), expected, atol=0.05 * np.abs(expected).max())
 
-    @pytest.mark.parametrize("norm", NORMS)
+    @pytest.mark.parametrize("norm", DISCRIMINATOR_NORMS)
     def test_dtype_argument_reaches_the_layers(self, norm):
         assert {v.dtype for v in small(norm=norm, dtype="float64").weights} == {"float64"}
 

@@ -13,8 +13,8 @@ from tests.shared import SHARED, needs_shared
 from wespe_tf.data.sample import build_sample
 from wespe_tf.images.picture import read_picture, to_uint8
 from wespe_tf.metrics.quality import psnr
-from wespe_tf.models.generator import INITIALISATIONS, Generator
-from wespe_tf.models.layers import NORMS
+from wespe_tf.models.generator import Generator
+from wespe_tf.models.options import GENERATOR_NORMS, GENERATOR_STARTS
 
 
 def built(**options):
@@ -157,7 +157,7 @@ class TestStarts:
             assert 0.99 * limit < np.abs(array(kernel)).max() <= limit * (1 + 1e-6)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("norm", NORMS)
+    @pytest.mark.parametrize("norm", GENERATOR_NORMS)
     @pytest.mark.parametrize("seed", [0, 1])
     def test_identity_passes_patches_of_the_sample(self, sample_photos, norm, seed):
         keras.utils.set_random_seed(seed)
@@ -206,8 +206,8 @@ def sample_photos(tmp_path_factory):
 class TestOptions:
     @pytest.mark.parametrize(
         "norm, init",
-        [*itertools.product(NORMS, ["truncated_normal"])]
-        + [*itertools.product(["instance"], INITIALISATIONS)],
+        [*itertools.product(GENERATOR_NORMS, ["truncated_normal"])]
+        + [*itertools.product(["instance"], GENERATOR_STARTS)],
     )
     def test_loads_from_keras_file_in_safe_mode(self, tmp_path, pictures, rng, norm, init):
         options = {"width": 5, "blocks": 2, "norm": norm, "init": init}
@@ -230,7 +230,7 @@ class TestOptions:
             ("mixed_float16", "float32"),
         ],
     )
-    @pytest.mark.parametrize("norm", NORMS)
+    @pytest.mark.parametrize("norm", GENERATOR_NORMS)
     def test_output_is_never_below_float32(self, policy, pictures, name, dtype, norm):
         policy(name)
         generator = built(width=8, blocks=1, norm=norm, init="identity")

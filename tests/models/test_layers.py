@@ -9,8 +9,6 @@ from keras.ops import convert_to_numpy as array
 
 from tests.shared import SHARED, needs_shared
 from wespe_tf.models.layers import (
-    BLUR_KERNELS,
-    KERNEL_INITIALISERS,
     GaussianBlur,
     Grayscale,
     InstanceNormalization,
@@ -19,6 +17,7 @@ from wespe_tf.models.layers import (
     make_norm,
     statistics_dtype,
 )
+from wespe_tf.models.options import BLURS, KERNEL_STARTS
 
 
 def kernel_2d(name):
@@ -220,7 +219,7 @@ class TestInitialisers:
         assert 0.99 * bound < np.abs(bias).max() <= bound
         assert bias.std() == pytest.approx(bound / 3**0.5, rel=0.03)
 
-    @pytest.mark.parametrize("name", KERNEL_INITIALISERS)
+    @pytest.mark.parametrize("name", KERNEL_STARTS)
     def test_two_layers_start_differently(self, name):
         initialisers = make_initialisers(name)
         first, second = (array(initialisers(self.FAN_IN)[0](self.SHAPE)) for _ in range(2))
@@ -278,7 +277,7 @@ class TestBlur:
         expected = np.exp(-(k[:, None] ** 2 + k[None, :] ** 2) / 18)
         np.testing.assert_allclose(kernel_2d("unnormalised"), expected, rtol=1e-12)
 
-    @pytest.mark.parametrize("name", BLUR_KERNELS)
+    @pytest.mark.parametrize("name", BLURS)
     def test_impulse_shows_the_kernel(self, name):
         impulse = np.zeros((1, 31, 31, 3), np.float32)
         impulse[0, 15, 15] = (1, 2, 3)
@@ -287,7 +286,7 @@ class TestBlur:
             expected = height * np.pad(kernel_2d(name), 5)
             np.testing.assert_allclose(blurred[..., channel], expected, atol=1e-6)
 
-    @pytest.mark.parametrize("name", BLUR_KERNELS)
+    @pytest.mark.parametrize("name", BLURS)
     @pytest.mark.parametrize("shape", [(2, 25, 33, 3), (1, 9, 14, 1)])
     def test_equals_scipy_with_zeros_around(self, rng, name, shape):
         pictures = rng.random(shape)

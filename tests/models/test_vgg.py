@@ -9,11 +9,12 @@ from keras.ops import convert_to_numpy as array
 
 from tests.shared import SHARED, needs_shared
 from wespe_tf.errors import UserError
-from wespe_tf.models.vgg import CHANNELS, CONVOLUTIONS, LAYERS, VGGFeatures
+from wespe_tf.models.options import VGG_CONVOLUTIONS, VGG_LAYERS
+from wespe_tf.models.vgg import CHANNELS, VGGFeatures
 from wespe_tf.weights.vgg import load_vgg
 
-CONVS = [name.replace("relu", "conv") for name in LAYERS]
-WIDTHS = [3] + [c for c, count in zip(CHANNELS, CONVOLUTIONS) for _ in range(count)]
+CONVS = [name.replace("relu", "conv") for name in VGG_LAYERS]
+WIDTHS = [3] + [c for c, count in zip(CHANNELS, VGG_CONVOLUTIONS) for _ in range(count)]
 
 
 def drawn_weights(count=16):

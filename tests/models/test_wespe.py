@@ -83,8 +83,8 @@ class TestAgainstPlainStep:
     def test_gradients(self, batch, border, w_guide):
         """With plain gradient descent of step 1, a variable changes by its gradient."""
         descent = keras.optimizers.SGD(1.0), keras.optimizers.SGD(1.0)
+        model = make_wespe(*descent, weights={"guide": w_guide}, border=border)
         options = {"border": border, "w_guide": w_guide}
-        model = make_wespe(*descent, **options)
         before = values_of(model)
         if w_guide:
             guide = batch[0][..., ::-1]
@@ -223,7 +223,7 @@ class TestAsInTheReport:
         assert divided * (3 * SIDE * SIDE * 3) == pytest.approx(plain_mean, rel=1e-5)
 
     def test_without_content_the_inverse_generator_is_not_run(self, batch):
-        model = make_wespe(w_content=0.0)
+        model = make_wespe(weights={"content": 0.0})
         before = values_of(model)
         assert self.losses(model, batch)["content"] == 0
         model.train_step(batch)

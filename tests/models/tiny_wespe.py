@@ -21,6 +21,7 @@ def make_wespe(
     norm="instance",
     head="two_class_sigmoid",
     generator_norm="instance",
+    weights=None,
     **options,
 ):
     """A tiny `WESPE`, built for patches of 24×24."""
@@ -32,7 +33,8 @@ def make_wespe(
         Discriminator(**discriminator),
         Discriminator(**discriminator),
         vgg,
-        **{**{f"w_{name}": weight for name, weight in WEIGHTS.items()}, **options},
+        {**WEIGHTS, **(weights or {})},
+        **options,
     )
     model.compile(
         generator_optimizer or keras.optimizers.Adam(1e-3, epsilon=1e-8),

@@ -13,9 +13,11 @@ from PIL import Image
 from tests.shared import ROOT
 from wespe_tf.config.loading import load
 from wespe_tf.config.schema import TrainConfig
+from wespe_tf.models.wespe import WESPE
 from wespe_tf.training.checkpoints import Checkpoints, Log
 from wespe_tf.training.schedule import Simultaneous
 
+LOSSES = WESPE.loss_names()
 TINY = (
     "generator_width=8",
     "generator_blocks=1",

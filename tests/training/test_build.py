@@ -41,7 +41,7 @@ class TestSettingsReachTheModel:
             assert (discriminator.norm, discriminator.head) == (norm, "one_class_sigmoid")
             assert (discriminator.init, discriminator.width_multiplier) == ("torch_default", 0.1)
             assert discriminator.order == "norm_activation"
-        assert (model.blur.kernel, model.w_color, model.border) == ("dped_code", 0.3, 4)
+        assert (model.blur.kernel, model.weight_of["color"], model.border) == ("dped_code", 0.3, 4)
         assert (model.content_pair, model.content_extra_division) == ("enhanced", True)
         assert (model.label_smoothing, model.flip_labels) == (0.2, True)
         assert model.unfreeze_discriminators

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.shared import SHARED, needs_shared
-from tests.training.runs import TINY, make_data, read_log, read_summary, start, wait_for
+from tests.training.runs import LOSSES, TINY, make_data, read_log, read_summary, start, wait_for
 from wespe_tf.data.patches import PatchStream
 from wespe_tf.errors import UserError
 from wespe_tf.training import cli
-from wespe_tf.training.recorder import LOSSES
 from wespe_tf.weights.generator import load_generator
 
 BAD_SETTINGS = {

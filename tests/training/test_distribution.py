@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.shared import ROOT
-from tests.training.runs import checkpoints_of
+from tests.training.runs import LOSSES, checkpoints_of
 from wespe_tf.config.loading import load, to_yaml
 from wespe_tf.config.schema import TrainConfig
 from wespe_tf.errors import UserError
@@ -22,7 +22,7 @@ from wespe_tf.training import train as training
 from wespe_tf.training.build import build_model
 from wespe_tf.training.checkpoints import Log
 from wespe_tf.training.distribution import is_chief, make_strategy
-from wespe_tf.training.recorder import COLUMNS, LOSSES
+from wespe_tf.training.recorder import log_columns
 from wespe_tf.training.run_folder import RunFolder
 
 
@@ -248,7 +248,7 @@ class TestTwoWorkers:
             (folder / "models" / "mine").mkdir(parents=True)
             (folder / "models" / "mine" / "config.yaml").write_text(to_yaml(config))
         with RunFolder(mine / "models" / "mine") as run:
-            log = Log(run.path / "log.csv", COLUMNS)
+            log = Log(run.path / "log.csv", log_columns(LOSSES))
             log.open()
             checkpoints_of(run, build_model(config), log=log).save(3)
         workers = start_workers([mine, other], "resume=true")

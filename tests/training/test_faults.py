@@ -17,7 +17,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.runs import TINY, checkpoints_of, make_data, read_log, read_summary, tiny
+from tests.training.runs import (
+    LOSSES,
+    TINY,
+    checkpoints_of,
+    make_data,
+    read_log,
+    read_summary,
+    tiny,
+)
 from wespe_tf.data.patches import PatchStream
 from wespe_tf.errors import UserError
 from wespe_tf.images import picture as images
@@ -26,7 +34,7 @@ from wespe_tf.models.wespe import BOTH
 from wespe_tf.training import cli
 from wespe_tf.training.build import build_model
 from wespe_tf.training.checkpoints import Checkpoints, Log
-from wespe_tf.training.recorder import COLUMNS, LOSSES, Recorder
+from wespe_tf.training.recorder import Recorder, log_columns
 from wespe_tf.training.run_folder import RunFolder
 from wespe_tf.training.schedule import Simultaneous
 from wespe_tf.training.train import check_data
@@ -62,7 +70,7 @@ def recorder(run, monkeypatch):
     monkeypatch.setattr(Recorder, "_evaluate", Recorder._write_row)
     log = SimpleNamespace(open=lambda: None, write=lambda row: None, close=lambda: None)
     recorder = Recorder(run, log, None, None, Simultaneous(), "")
-    recorder.set_model(SimpleNamespace(turn=BOTH))
+    recorder.set_model(SimpleNamespace(turn=BOTH, loss_names=lambda: LOSSES))
     return recorder
 
 
@@ -121,7 +129,7 @@ class TestFullDisk:
         assert [path.name for path in tmp_path.iterdir()] == ["losses.png"]
 
     def test_log(self, run):
-        log = Log(run.path / "log.csv", COLUMNS)
+        log = Log(run.path / "log.csv", log_columns(LOSSES))
         log.open()
         log.write({"iteration": 0})
         with full_disk(), pytest.raises(UserError) as caught:
@@ -221,7 +229,8 @@ class TestData:
 def test_a_weight_that_is_none(run, monkeypatch):
     """Noticed before the generator or a checkpoint is written."""
     model = build_model(tiny("w_guide=0"))
-    recorder = Recorder(run, Log(run.path / "log.csv", COLUMNS), None, None, Simultaneous(), "")
+    log = Log(run.path / "log.csv", log_columns(LOSSES))
+    recorder = Recorder(run, log, None, None, Simultaneous(), "")
     recorder.set_model(model)
     recorder.iteration = 20
     model.color_discriminator.trainable_variables[-1].assign([np.nan, 0])

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.training.runs import TINY, make_data, read_log, read_summary, start, wait_for
+from tests.training.runs import LOSSES, TINY, make_data, read_log, read_summary, start, wait_for
 from wespe_tf.config.loading import load
 from wespe_tf.config.schema import TrainConfig
 from wespe_tf.errors import UserError
 from wespe_tf.training import cli, loop
 from wespe_tf.training import train as training
 from wespe_tf.training.checkpoints import Checkpoints
-from wespe_tf.training.recorder import LOSSES
 from wespe_tf.training.run_folder import RunFolder
 
 SETTINGS = [*TINY, "num_train_iters=6", "deterministic=true", "label_smoothing=0.1", "ema=0.5"]

@@ -12,15 +12,16 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.training.runs import TINY, make_data, read_log, read_summary
+from tests.training.runs import LOSSES, TINY, make_data, read_log, read_summary
 from wespe_tf.config.loading import load
 from wespe_tf.config.schema import TrainConfig
 from wespe_tf.data.patches import PatchStream
 from wespe_tf.enhance.runtimes import choose_runtime
 from wespe_tf.enhance.tiles import Enhancer, enhance
 from wespe_tf.metrics.quality import psnr
-from wespe_tf.training import cli
-from wespe_tf.training.recorder import LOSSES
+from wespe_tf.models.options import Loss
+from wespe_tf.models.wespe import WESPE
+from wespe_tf.training import build, cli
 from wespe_tf.training.summary import processor
 from wespe_tf.training.validation import Validation
 from wespe_tf.weights.generator import load_generator
@@ -96,7 +97,7 @@ class TestRunFolder:
             losses = {name: float(row[name]) for name in LOSSES}
             assert all(math.isfinite(value) for value in losses.values())
             weighted = sum(
-                getattr(finished.config, f"w_{name}") * losses[name]
+                finished.config.weights[name] * losses[name]
                 for name in ("content", "color", "texture", "tv", "guide")
             )
             assert losses["generator"] == pytest.approx(weighted, rel=1e-4)
@@ -191,6 +192,24 @@ class TestRunFolder:
 class TestRuns:
     def run(self, *arguments):
         cli.main([*TINY, *arguments])
+
+    def test_a_new_loss_is_declared_in_one_place(self, data, monkeypatch):
+        """From there it comes into the sum and the log."""
+
+        class Brighter(WESPE):
+            terms = WESPE.terms | {"darkness": Loss(0.25, "G(x) is bright")}
+
+            def darkness_loss(self, step):
+                return 1 - keras.ops.mean(step.enhanced)
+
+        own, _ = data
+        monkeypatch.setattr(build, "WESPE", Brighter)
+        self.run(*own, "run=mine", "w_content=0", "w_color=0", "w_guide=0", "num_train_iters=2")
+        for row in read_log(Path("models/mine"))[1:]:
+            assert 0 < float(row["darkness"]) < 1
+            weighted = 0.01 * float(row["texture"]) + 0.5 * float(row["tv"])
+            weighted += 0.25 * float(row["darkness"])
+            assert float(row["generator"]) == pytest.approx(weighted, rel=1e-4)
 
     @pytest.mark.slow
     def test_numbers_go_on_and_runs_repeat(self, data, capfd):

@@ -4,9 +4,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-GENERATOR_NORMS = ("instance", "batch", "layer", "none")
-DISCRIMINATOR_NORMS = ("instance", "batch", "layer", "spectral", "none")
-KERNEL_INITS = ("truncated_normal", "kaiming_uniform", "glorot", "torch_default")
+from ..models import options
 
 
 def setting(
@@ -32,7 +30,17 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def _with_weights(schema: type) -> type:
+    """A schema with a setting `w_<name>` for the weight of every loss."""
+    for name, loss in options.LOSSES.items():
+        schema.__annotations__[f"w_{name}"] = float
+        meaning = f"weight of the {name} loss: {loss.meaning}"
+        setattr(schema, f"w_{name}", setting(loss.weight, meaning, at_least=0))
+    return schema
+
+
 @dataclass
+@_with_weights
 class TrainConfig:
     """Settings of `train.py`. Defaults are the paper's where the paper says."""
 
@@ -82,11 +90,13 @@ class TrainConfig:
     # Networks.
     generator_width: int = setting(64, "channels of the generators", at_least=4)
     generator_blocks: int = setting(4, "residual blocks of the generators", at_least=0)
-    generator_norm: str = setting("instance", "norm in the generators", choices=GENERATOR_NORMS)
+    generator_norm: str = setting(
+        "instance", "norm in the generators", choices=options.GENERATOR_NORMS
+    )
     generator_init: str = setting(
         "truncated_normal",
         "start of the generators; identity passes pictures through",
-        choices=("identity", *KERNEL_INITS),
+        choices=options.GENERATOR_STARTS,
     )
     tanh_scale: float = setting(0.58, "outputs lie in 0.5 ± tanh_scale", at_least=0.5)
     discriminator_width: float = setting(
@@ -95,36 +105,29 @@ class TrainConfig:
     discriminator_head: str = setting(
         "two_class_sigmoid",
         "outputs of the discriminators",
-        choices=("two_class_sigmoid", "two_class_softmax", "one_class_sigmoid"),
+        choices=options.HEADS,
     )
     discriminator_init: str = setting(
-        "truncated_normal", "start of the discriminators", choices=KERNEL_INITS
+        "truncated_normal", "start of the discriminators", choices=options.KERNEL_STARTS
     )
     discriminator_order: str = setting(
         "activation_norm",
         "order within the discriminators' layers",
-        choices=("activation_norm", "norm_activation"),
+        choices=options.ORDERS,
     )
     color_norm: str = setting(
-        "instance", "norm in the color discriminator", choices=DISCRIMINATOR_NORMS
+        "instance", "norm in the color discriminator", choices=options.DISCRIMINATOR_NORMS
     )
     texture_norm: str = setting(
-        "instance", "norm in the texture discriminator", choices=DISCRIMINATOR_NORMS
+        "instance", "norm in the texture discriminator", choices=options.DISCRIMINATOR_NORMS
     )
     blur: str = setting(
         "paper",
         "Gaussian kernel of the color discriminator's view",
-        choices=("dped_code", "paper", "unnormalised"),
+        choices=options.BLURS,
     )
 
-    # Losses.
-    w_content: float = setting(1.0, "weight of the content loss", at_least=0)
-    w_color: float = setting(5e-3, "weight of the color loss", at_least=0)
-    w_texture: float = setting(5e-3, "weight of the texture loss", at_least=0)
-    w_tv: float = setting(10.0, "weight of the total variation loss", at_least=0)
-    w_guide: float = setting(
-        0.0, "weight of the guide: keeps near a color transfer between the domains", at_least=0
-    )
+    # Losses; `_with_weights` adds the weights.
     noise_filter: bool = setting(True, "the guide also loses the noise that target photos lack")
     content_features: str = setting(
         "vgg19",
@@ -134,11 +137,7 @@ class TrainConfig:
     content_layer: str = setting(
         "relu5_4",
         "ReLU of VGG-19 for the content loss",
-        choices=tuple(
-            f"relu{block}_{k}"
-            for block, count in enumerate((2, 2, 4, 4, 4), 1)
-            for k in range(1, count + 1)
-        ),
+        choices=options.VGG_LAYERS,
     )
     content_normalise: bool = setting(
         False, "divide the VGG content loss by the features' mean square"
@@ -147,7 +146,7 @@ class TrainConfig:
         "source",
         "what the inverse generator's output should resemble; the report's code compares it with "
         "its own input, the enhanced picture",
-        choices=("source", "enhanced"),
+        choices=options.CONTENT_PAIRS,
     )
     content_extra_division: bool = setting(
         False, "divide the content loss by the batch's size once more, as the report's code does"
@@ -250,6 +249,11 @@ class TrainConfig:
         1000, "iterations between evaluations, figures and checkpoints", "iterations", at_least=1
     )
     keep_checkpoints: int = setting(2, "newest checkpoints kept", at_least=1)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weights of the losses, by name."""
+        return {name: getattr(self, f"w_{name}") for name in options.LOSSES}
 
 
 @dataclass

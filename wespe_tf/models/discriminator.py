@@ -4,10 +4,8 @@ import keras
 from keras import ops
 
 from .layers import PACKAGE, make_initialisers, make_norm, statistics_dtype
+from .options import DISCRIMINATOR_NORMS, HEADS, ORDERS
 
-HEADS = ("two_class_sigmoid", "two_class_softmax", "one_class_sigmoid")
-NORMS = ("instance", "batch", "layer", "spectral", "none")
-ORDERS = ("activation_norm", "norm_activation")
 CHANNELS = (48, 128, 192, 192, 128)
 _SIZES_AND_STRIDES = ((11, 4), (5, 2), (3, 1), (3, 1), (3, 2))
 
@@ -58,8 +56,10 @@ class Discriminator(keras.Model):
         super().__init__(**kwargs)
         if head not in HEADS:
             raise ValueError(f"head: expected one of {', '.join(HEADS)}, got {head!r}")
-        if norm not in NORMS:
-            raise ValueError(f"norm: expected one of {', '.join(NORMS)}, got {norm!r}")
+        if norm not in DISCRIMINATOR_NORMS:
+            raise ValueError(
+                f"norm: expected one of {', '.join(DISCRIMINATOR_NORMS)}, got {norm!r}"
+            )
         if order not in ORDERS:
             raise ValueError(f"order: expected one of {', '.join(ORDERS)}, got {order!r}")
         self.channels = tuple(channels)

@@ -8,8 +8,7 @@ import keras
 from keras import ops
 
 from .layers import PACKAGE, InstanceNormalization, make_initialisers, make_norm, statistics_dtype
-
-INITIALISATIONS = ("identity", "truncated_normal", "kaiming_uniform", "glorot", "torch_default")
+from .options import GENERATOR_STARTS
 
 
 class PassThrough(keras.initializers.Initializer):
@@ -152,8 +151,8 @@ class Generator(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if init not in INITIALISATIONS:
-            raise ValueError(f"init: expected one of {', '.join(INITIALISATIONS)}, got {init!r}")
+        if init not in GENERATOR_STARTS:
+            raise ValueError(f"init: expected one of {', '.join(GENERATOR_STARTS)}, got {init!r}")
         check_number("width", width, numbers.Integral, 4)
         check_number("blocks", blocks, numbers.Integral, 0)
         check_number("norm_epsilon", norm_epsilon, numbers.Real, 0)

@@ -6,11 +6,9 @@ import scipy.stats
 import tensorflow as tf
 from keras import ops
 
-PACKAGE = "wespe_tf"
+from .options import BLURS, GENERATOR_NORMS, KERNEL_STARTS
 
-NORMS = ("instance", "batch", "layer", "none")
-KERNEL_INITIALISERS = ("truncated_normal", "kaiming_uniform", "glorot", "torch_default")
-BLUR_KERNELS = ("dped_code", "paper", "unnormalised")
+PACKAGE = "wespe_tf"
 
 
 def statistics_dtype(compute_dtype):
@@ -192,7 +190,7 @@ def make_norm(norm, name, epsilon=1e-3, scale_init=1.0, dtype=None):
         return LayerNormalization(epsilon, gamma_initializer=gamma, name=name, dtype=dtype)
     if norm == "none":
         return None
-    raise ValueError(f"norm: expected one of {', '.join(NORMS)}, got {norm!r}")
+    raise ValueError(f"norm: expected one of {', '.join(GENERATOR_NORMS)}, got {norm!r}")
 
 
 def make_initialisers(name):
@@ -209,8 +207,8 @@ def make_initialisers(name):
     Raises:
         ValueError: for another name.
     """
-    if name not in KERNEL_INITIALISERS:
-        expected = ", ".join(KERNEL_INITIALISERS)
+    if name not in KERNEL_STARTS:
+        expected = ", ".join(KERNEL_STARTS)
         raise ValueError(f"kernel_init: expected one of {expected}, got {name!r}")
 
     def initialisers(fan_in):
@@ -282,7 +280,7 @@ def blur_profile(kernel):
         return profile / profile.sum()
     if kernel == "unnormalised":
         return np.exp(-(k**2) / (2 * 3**2))
-    raise ValueError(f"blur kernel: expected one of {', '.join(BLUR_KERNELS)}, got {kernel!r}")
+    raise ValueError(f"blur kernel: expected one of {', '.join(BLURS)}, got {kernel!r}")
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -4,12 +4,9 @@ import keras
 from keras import ops
 
 from .layers import statistics_dtype
+from .options import VGG_CONVOLUTIONS, VGG_LAYERS
 
-CONVOLUTIONS = (2, 2, 4, 4, 4)
 CHANNELS = (64, 128, 256, 512, 512)
-LAYERS = tuple(
-    f"relu{block}_{k}" for block, count in enumerate(CONVOLUTIONS, 1) for k in range(1, count + 1)
-)
 STYLES = ("keras", "matconvnet", "report")
 MEAN_RGB = (123.68, 116.779, 103.939)
 
@@ -41,8 +38,8 @@ class VGGFeatures(keras.Model):
 
     def __init__(self, layer, style="keras", **kwargs):
         super().__init__(**kwargs)
-        if layer not in LAYERS:
-            raise ValueError(f"layer: expected one of {', '.join(LAYERS)}, got {layer!r}")
+        if layer not in VGG_LAYERS:
+            raise ValueError(f"layer: expected one of {', '.join(VGG_LAYERS)}, got {layer!r}")
         if style not in STYLES:
             raise ValueError(f"style: expected one of {', '.join(STYLES)}, got {style!r}")
         self.style = style
@@ -60,7 +57,7 @@ class VGGFeatures(keras.Model):
                 )
                 for k in range(1, (last_conv if block == last_block else count) + 1)
             ]
-            for block, count in enumerate(CONVOLUTIONS[:last_block], 1)
+            for block, count in enumerate(VGG_CONVOLUTIONS[:last_block], 1)
         ]
         self.trainable = False
 

@@ -1,14 +1,40 @@
 """WESPE: two generators, two discriminators, and one training step (paper, section 3)."""
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 import keras
 import tensorflow as tf
 from keras import ops
 
 from .. import losses
 from .layers import GaussianBlur, Grayscale, statistics_dtype
+from .options import LOSSES, Loss
 
 # Who trains in an iteration.
 BOTH, GENERATORS, DISCRIMINATORS = TURNS = ("both", "generators", "discriminators")
+
+
+class Step(NamedTuple):
+    """What the losses of one iteration are computed from.
+
+    Attributes:
+        source: (N, H, W, 3) tensor, x.
+        guide: (N, H, W, 3) tensor, or None.
+        enhanced: (N, H, W, 3) tensor, G(x).
+        fake: what each discriminator sees of G(x), by name.
+        judged: its logits for that, by name.
+        confidence: what stands for 1 in the discriminators' targets.
+        training: whether running statistics are updated.
+    """
+
+    source: tf.Tensor
+    guide: tf.Tensor | None
+    enhanced: tf.Tensor
+    fake: dict[str, tf.Tensor]
+    judged: dict[str, tf.Tensor]
+    confidence: tf.Tensor | float
+    training: bool
 
 
 class WESPE(keras.Model):
@@ -22,10 +48,14 @@ class WESPE(keras.Model):
         texture   D_t(gray(ŷ)) says "real"
         tv        ŷ is smooth
 
-    An extra beyond the paper keeps tone and color from drifting: with `w_guide`, a
+    An extra beyond the paper keeps tone and color from drifting: with a weight for `guide`, a
     fifth loss compares ŷ with the guide, a closed-form guess (`wespe_tf.guide.guide.Guide`):
 
         guide     blur(ŷ) resembles blur(guide)
+
+    `terms` declares these losses. Another one is an entry there (for all, in `options.LOSSES`; or
+    in a subclass) and a method `<name>_loss` of a `Step`; the log, the figures and the settings
+    follow.
 
     After `compile` train it with Keras's `fit` or, under a schedule, with
     `wespe_tf.training.loop.fit`, on a dataset of batches (x, y) or (x, y, guide) of uint8 pictures.
@@ -36,10 +66,12 @@ class WESPE(keras.Model):
         color_discriminator: D_c, a `Discriminator`.
         texture_discriminator: D_t, a `Discriminator`.
         vgg: a `VGGFeatures` for the content loss, or None to compare pixels.
-        content_normalise: see `losses.content_vgg`.
+        weights: weights of the losses by name; those of `terms` for losses that it leaves out.
+            Batches need a guide where the weight of `guide` is not 0.
         blur: kernel of the color discriminator's view, see `layers.blur_profile`.
         border: pixels along each edge of the patches that no loss and no discriminator sees:
             what zero padding spoils there would tell enhanced pictures from target ones.
+        content_normalise: see `losses.content_vgg`.
         content_pair: what F(ŷ) should resemble: `"source"`, x, or `"enhanced"`, ŷ itself, as in
             report-code, where nothing ties ŷ to x.
         content_extra_division: whether to divide the content loss, a mean already, by the number
@@ -49,54 +81,52 @@ class WESPE(keras.Model):
         flip_labels: whether the discriminators answer [1, 0] for fake.
         unfreeze_discriminators: whether the generators' step computes the discriminators'
             gradients too, as in the report; they are dropped before the discriminators' own step.
-        w_content: weight of the content loss.
-        w_color: weight of the color loss.
-        w_texture: weight of the texture loss.
-        w_tv: weight of the total variation loss.
-        w_guide: weight of the guide loss; batches need a guide where it is not 0.
+
+    Raises:
+        ValueError: on a weight of a loss that is not there.
     """
+
+    terms: dict[str, Loss] = LOSSES
+    adversaries = ("color", "texture")
 
     def __init__(
         self,
-        generator,
-        inverse_generator,
-        color_discriminator,
-        texture_discriminator,
-        vgg=None,
+        generator: keras.Model,
+        inverse_generator: keras.Model,
+        color_discriminator: keras.Model,
+        texture_discriminator: keras.Model,
+        vgg: keras.Model | None = None,
+        weights: Mapping[str, float] | None = None,
         *,
-        content_normalise=False,
-        blur="paper",
-        border=0,
-        content_pair="source",
-        content_extra_division=False,
-        label_smoothing=0.0,
-        flip_labels=False,
-        unfreeze_discriminators=False,
-        w_content=1.0,
-        w_color=5e-3,
-        w_texture=5e-3,
-        w_tv=10.0,
-        w_guide=0.0,
-        **kwargs,
-    ):
+        blur: str = "paper",
+        border: int = 0,
+        content_normalise: bool = False,
+        content_pair: str = "source",
+        content_extra_division: bool = False,
+        label_smoothing: float = 0.0,
+        flip_labels: bool = False,
+        unfreeze_discriminators: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        unknown = set(weights or {}) - set(self.terms)
+        if unknown:
+            raise ValueError(f"weights: expected some of {', '.join(self.terms)}, got {unknown}")
         self.generator = generator
         self.inverse_generator = inverse_generator
         self.color_discriminator = color_discriminator
         self.texture_discriminator = texture_discriminator
         self.vgg = vgg
-        self.content_normalise = content_normalise
+        self.weight_of = {name: term.weight for name, term in self.terms.items()} | dict(
+            weights or {}
+        )
         self.border = border
+        self.content_normalise = content_normalise
         self.content_pair = content_pair
         self.content_extra_division = content_extra_division
         self.label_smoothing = label_smoothing
         self.flip_labels = flip_labels
         self.unfreeze_discriminators = unfreeze_discriminators
-        self.w_content = w_content
-        self.w_color = w_color
-        self.w_texture = w_texture
-        self.w_tv = w_tv
-        self.w_guide = w_guide
         self.loss_dtype = statistics_dtype(self.compute_dtype)
         self.blur = GaussianBlur(blur, dtype=self.loss_dtype)
         self.grayscale = Grayscale(dtype=self.loss_dtype)
@@ -129,7 +159,7 @@ class WESPE(keras.Model):
     @property
     def generator_variables(self):
         """Trainable variables of G, and of F, which only the content loss trains."""
-        if self.w_content == 0:
+        if self.weight_of["content"] == 0:
             return self.generator.trainable_variables
         return self.generator.trainable_variables + self.inverse_generator.trainable_variables
 
@@ -145,55 +175,104 @@ class WESPE(keras.Model):
         """Enhances pictures: G."""
         return self.generator(inputs)
 
-    def compute_losses(self, source, target, guide=None, *, training, turn=BOTH):
+    @classmethod
+    def loss_names(cls) -> tuple[str, ...]:
+        """Names of all values that `train_step` returns: the generators' weighted sum and its
+        terms, then the discriminators' losses."""
+        return ("generator", *cls.terms, *(f"{name}_disc" for name in cls.adversaries))
+
+    def compute_losses(
+        self,
+        source: tf.Tensor,
+        target: tf.Tensor,
+        guide: tf.Tensor | None = None,
+        *,
+        training: bool,
+        turn: str = BOTH,
+    ) -> dict[str, tf.Tensor]:
         """The losses of one pair of batches, from one pass through each network.
 
         Args:
             source: (N, H, W, 3) tensor of phone pictures x in [0, 1].
             target: (N, H, W, 3) tensor of target pictures y in [0, 1].
-            guide: (N, H, W, 3) tensor in [0, 1], needed where `w_guide` is not 0.
+            guide: (N, H, W, 3) tensor in [0, 1], needed where the guide loss has a weight.
             training: whether running statistics are updated.
-            turn: whose losses: `schedule.BOTH`, `GENERATORS` or `DISCRIMINATORS`.
+            turn: whose losses: `BOTH`, `GENERATORS` or `DISCRIMINATORS`.
 
         Returns:
-            Dictionary of scalars. Of the generators: `content`, `tv`, `guide`, `color`, `texture`
-            (`content` and `guide` are 0 where they have no weight) and their weighted sum
-            `generator`. Of the discriminators: `color_disc` and `texture_disc`.
+            Dictionary of scalars by `loss_names`: those of the generators are their `terms` and
+            `generator`, the weighted sum; those of the discriminators end in `_disc`. A term
+            without weight is 0, but for those that are computed `always`.
         """
         enhanced = self.generator(source, training=training)
-        inner = self.inner(enhanced)
-        real = self.views(self.inner(target))
-        fake = self.views(inner)
-        confidence = self.draw_confidence()
+        fake, real = self.views(self.inner(enhanced)), self.views(self.inner(target))
+        judged = {
+            name: discriminator(fake[name], training=training)
+            for name, discriminator in self.discriminators.items()
+        }
+        step = Step(source, guide, enhanced, fake, judged, self.draw_confidence(), training)
         values = {}
         if turn != DISCRIMINATORS:
-            values["content"] = self.content_loss(source, enhanced, training)
-            values["tv"] = losses.total_variation(inner)
-            values["guide"] = self.guide_loss(fake["color"], guide)
-        for name, discriminator in self.discriminators.items():
-            fake_logits = discriminator(fake[name], training=training)
-            if turn != DISCRIMINATORS:
-                values[name] = losses.adversarial_loss(
-                    fake_logits, not self.flip_labels, discriminator.head, confidence
-                )
-            if turn != GENERATORS:
-                logits = discriminator(real[name], training=training), fake_logits
+            values |= {name: self.term(name, step) for name in self.terms}
+            values["generator"] = sum(self.weight_of[name] * values[name] for name in self.terms)
+        if turn != GENERATORS:
+            for name, discriminator in self.discriminators.items():
+                logits = discriminator(real[name], training=training), judged[name]
                 values[f"{name}_disc"] = losses.discriminator_loss(
                     *(reversed(logits) if self.flip_labels else logits),
                     discriminator.head,
-                    confidence,
+                    step.confidence,
                 )
-        if turn != DISCRIMINATORS:
-            values["generator"] = sum(
-                getattr(self, f"w_{name}") * values[name]
-                for name in ("content", "color", "texture", "tv", "guide")
-            )
         return values
+
+    def term(self, name: str, step: Step) -> tf.Tensor:
+        """A loss of the generators; 0 where it has no weight, unless it is computed always."""
+        if self.weight_of[name] == 0 and not self.terms[name].always:
+            return ops.zeros((), dtype=self.loss_dtype)
+        return getattr(self, f"{name}_loss")(step)
+
+    def content_loss(self, step: Step) -> tf.Tensor:
+        """F(ŷ) resembles x, or ŷ where `content_pair` says so."""
+        reconstructed = self.inverse_generator(step.enhanced, training=step.training)
+        wanted = self.inner(step.source if self.content_pair == "source" else step.enhanced)
+        reconstructed = self.inner(reconstructed)
+        if self.vgg is None:
+            loss = losses.mean_absolute_difference(reconstructed, wanted)
+        else:
+            # x depends on no variable, so its features cost no backward pass.
+            features = self.vgg(reconstructed), self.vgg(wanted)
+            loss = losses.content_vgg(*features, self.content_normalise, mean_of_all)
+        if self.content_extra_division:
+            loss = loss / ops.cast(ops.size(wanted) * devices(), loss.dtype)
+        return loss
+
+    def color_loss(self, step: Step) -> tf.Tensor:
+        """D_c(blur(ŷ)) says "real"."""
+        return self.adversarial_loss("color", step)
+
+    def texture_loss(self, step: Step) -> tf.Tensor:
+        """D_t(gray(ŷ)) says "real"."""
+        return self.adversarial_loss("texture", step)
+
+    def adversarial_loss(self, name: str, step: Step) -> tf.Tensor:
+        """The discriminator of this name says "real" of ŷ."""
+        head = self.discriminators[name].head
+        real = not self.flip_labels
+        return losses.adversarial_loss(step.judged[name], real, head, step.confidence)
+
+    def tv_loss(self, step: Step) -> tf.Tensor:
+        """ŷ is smooth."""
+        return losses.total_variation(self.inner(step.enhanced))
+
+    def guide_loss(self, step: Step) -> tf.Tensor:
+        """Blurred, ŷ resembles the guide."""
+        wanted = self.blur(self.inner(step.guide))
+        return losses.mean_absolute_difference(step.fake["color"], wanted)
 
     @property
     def discriminators(self):
-        """D_c and D_t by the names of their losses."""
-        return {"color": self.color_discriminator, "texture": self.texture_discriminator}
+        """D_c and D_t, by the names in `adversaries`."""
+        return {name: getattr(self, f"{name}_discriminator") for name in self.adversaries}
 
     def views(self, pictures):
         """What each discriminator sees of pictures."""
@@ -212,28 +291,6 @@ class WESPE(keras.Model):
             return pictures
         return pictures[:, self.border : -self.border, self.border : -self.border]
 
-    def content_loss(self, source, enhanced, training):
-        """Content loss between F(ŷ) and x, or ŷ where `content_pair` says so."""
-        if self.w_content == 0:
-            return ops.zeros((), dtype=self.loss_dtype)
-        reconstructed = self.inner(self.inverse_generator(enhanced, training=training))
-        wanted = self.inner(source if self.content_pair == "source" else enhanced)
-        if self.vgg is None:
-            loss = losses.mean_absolute_difference(reconstructed, wanted)
-        else:
-            # x depends on no variable, so its features cost no backward pass.
-            features = self.vgg(reconstructed), self.vgg(wanted)
-            loss = losses.content_vgg(*features, self.content_normalise, mean_of_all)
-        if self.content_extra_division:
-            loss = loss / ops.cast(ops.size(wanted) * devices(), loss.dtype)
-        return loss
-
-    def guide_loss(self, blurred, guide):
-        """Guide loss between the blurred G(x) and the guide, blurred here."""
-        if self.w_guide == 0:
-            return ops.zeros((), dtype=blurred.dtype)
-        return losses.mean_absolute_difference(blurred, self.blur(self.inner(guide)))
-
     def train_step(self, data):
         """One iteration of those whose turn it is, from one pass through the networks.
 
@@ -250,8 +307,8 @@ class WESPE(keras.Model):
                 scaled.append((loss, self.generator_variables, optimizer))
             if self.turn != GENERATORS:
                 optimizer = self.discriminator_optimizer
-                loss = (values["color_disc"] + values["texture_disc"]) / devices()
-                loss = optimizer.scale_loss(loss)
+                loss = sum(values[f"{name}_disc"] for name in self.adversaries)
+                loss = optimizer.scale_loss(loss / devices())
                 scaled.append((loss, self.discriminator_variables, optimizer))
         if self.unfreeze_discriminators and self.turn != DISCRIMINATORS:
             # What the report's code left to be computed, and cleared before it was used.

@@ -1,7 +1,12 @@
 """Networks as the settings describe them."""
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import keras
 
+from ..config.schema import TrainConfig
 from ..errors import UserError
 from ..models.discriminator import Discriminator
 from ..models.generator import Generator
@@ -9,31 +14,31 @@ from ..models.wespe import WESPE
 from ..weights.vgg import load_vgg
 
 
-def make_generator(config, name):
-    """A `Generator` with the options of a `TrainConfig`."""
-    return Generator(
-        width=config.generator_width,
-        blocks=config.generator_blocks,
-        norm=config.generator_norm,
-        tanh_scale=config.tanh_scale,
-        init=config.generator_init,
-        name=name,
-    )
+def options_of(config: TrainConfig, make: Callable, prefix: str = "") -> dict[str, Any]:
+    """The options of a network that have settings: of its own name, or with a prefix."""
+    found = {}
+    for option in inspect.signature(make).parameters:
+        for setting in (prefix + option, option):
+            if hasattr(config, setting):
+                found[option] = getattr(config, setting)
+                break
+    return found
 
 
-def make_discriminator(config, name, norm):
-    """A `Discriminator` with the options of a `TrainConfig`, and the norm of its kind."""
+def make_generator(config: TrainConfig, name: str) -> Generator:
+    """A `Generator` with the options of the settings."""
+    return Generator(**options_of(config, Generator, "generator_"), name=name)
+
+
+def make_discriminator(config: TrainConfig, name: str, norm: str) -> Discriminator:
+    """A `Discriminator` with the options of the settings, and the norm of its kind."""
+    options = options_of(config, Discriminator, "discriminator_")
     return Discriminator(
-        width_multiplier=config.discriminator_width,
-        head=config.discriminator_head,
-        norm=norm,
-        order=config.discriminator_order,
-        init=config.discriminator_init,
-        name=name,
+        width_multiplier=config.discriminator_width, norm=norm, name=name, **options
     )
 
 
-def build_model(config):
+def build_model(config: TrainConfig) -> WESPE:
     """A compiled and built `WESPE`.
 
     Args:
@@ -47,29 +52,17 @@ def build_model(config):
         raise UserError(
             f"border={config.border}: leaves less than 17 pixels of patch_size={config.patch_size}"
         )
-
-    uses_vgg = config.content_features == "vgg19" and config.w_content > 0
+    vgg = None
+    if config.content_features == "vgg19" and config.weights["content"] > 0:
+        is_reports = config.vgg_preprocessing == "report"
+        vgg = load_vgg(config.content_layer, config.vgg_weights, is_reports)
     model = WESPE(
         make_generator(config, "generator"),
         make_generator(config, "inverse_generator"),
         make_discriminator(config, "color_discriminator", config.color_norm),
         make_discriminator(config, "texture_discriminator", config.texture_norm),
-        load_vgg(config.content_layer, config.vgg_weights, config.vgg_preprocessing == "report")
-        if uses_vgg
-        else None,
-        content_normalise=config.content_normalise,
-        blur=config.blur,
-        border=config.border,
-        content_pair=config.content_pair,
-        content_extra_division=config.content_extra_division,
-        label_smoothing=config.label_smoothing,
-        flip_labels=config.flip_labels,
-        unfreeze_discriminators=config.unfreeze_discriminators,
-        w_content=config.w_content,
-        w_color=config.w_color,
-        w_texture=config.w_texture,
-        w_tv=config.w_tv,
-        w_guide=config.w_guide,
+        vgg,
+        **options_of(config, WESPE),
     )
     model.compile(
         adam(config, config.learning_rate, config.generator_beta_1, config.ema),

@@ -16,7 +16,7 @@ from ..metrics.ms_ssim import ms_ssim
 from ..models.dped import DPED, authors_adam
 from ..weights.tf1_checkpoint import save_checkpoint
 from ..weights.vgg import load_vgg
-from .build import make_discriminator, make_generator
+from .build import make_discriminator, make_generator, options_of
 
 
 def train_dped(config):
@@ -64,10 +64,7 @@ def build_dped(config):
         make_generator(config, "generator"),
         make_discriminator(config, "discriminator", config.texture_norm),
         load_vgg(config.content_layer, config.vgg_weights),
-        w_content=config.w_content,
-        w_color=config.w_color,
-        w_texture=config.w_texture,
-        w_tv=config.w_tv,
+        **options_of(config, DPED),
     )
     model.compile(
         authors_adam(config.learning_rate), authors_adam(config.discriminator_learning_rate)

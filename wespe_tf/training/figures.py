@@ -7,15 +7,13 @@ from matplotlib.figure import Figure
 
 # Of a curve: more than a figure is wide would only take memory.
 MOST_POINTS = 2000
-DISCRIMINATOR_CURVES = {"color_disc": "D color", "texture_disc": "D texture"}
-GENERATOR_CURVES = {
-    "generator": "generator, weighted sum",
-    "content": "content",
-    "color": "color",
-    "texture": "texture",
-    "tv": "tv",
-    "guide": "guide",
-}
+
+
+def curve_label(loss: str) -> str:
+    """What a loss of `WESPE.loss_names` is called in figures and tables."""
+    if loss.endswith("_disc"):
+        return f"D {loss.removesuffix('_disc')}"
+    return "generator, weighted sum" if loss == "generator" else loss
 
 
 def row_of(pictures, gap=2):
@@ -61,7 +59,9 @@ def loss_figure(history, target, enhanced, title, collapse=None):
     top, bottom = (figure.add_subplot(grid[k]) for k in (0, 1))
     bottom.sharex(top)
 
-    curves = {label: np.asarray(history[name]) for name, label in DISCRIMINATOR_CURVES.items()}
+    losses = [name for name in history if name not in ("iteration", "balance")]
+    discriminators = [name for name in losses if name.endswith("_disc")]
+    curves = {curve_label(name): np.asarray(history[name]) for name in discriminators}
     curves["mean"] = np.mean(list(curves.values()), axis=0)
     for label, values in curves.items():
         _draw_curve(top, iteration, values, label, color="black" if label == "mean" else None)
@@ -69,10 +69,10 @@ def loss_figure(history, target, enhanced, title, collapse=None):
     top.set_ylabel("discriminators' losses")
     top.set_ylim(bottom=0)
 
-    for name, label in GENERATOR_CURVES.items():
+    for name in (name for name in losses if name not in discriminators):
         values = np.asarray(history[name], float)
         if np.nansum(np.abs(values)) > 0:
-            _draw_curve(bottom, iteration, values, label)
+            _draw_curve(bottom, iteration, values, curve_label(name))
     bottom.set_yscale("log")
     bottom.set_xlabel("iteration")
     bottom.set_ylabel("generator's losses, unweighted")

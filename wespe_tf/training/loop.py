@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import statistics
 
 import keras
 import tensorflow as tf
@@ -133,10 +134,8 @@ def _check_scales(model, iteration):
 
 def _of_each_side(losses):
     """Losses as a schedule observes them: the generators', the mean of the discriminators'."""
-    discriminators = None
-    if "color_disc" in losses:
-        discriminators = (losses["color_disc"] + losses["texture_disc"]) / 2
-    return losses.get("generator"), discriminators
+    discriminators = [value for name, value in losses.items() if name.endswith("_disc")]
+    return losses.get("generator"), statistics.fmean(discriminators) if discriminators else None
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import math
 import signal
 import time
 from array import array
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -18,7 +19,6 @@ from . import figures
 from .loop import diverged
 from .validation import SHOWN
 
-LOSSES = ("generator", "content", "color", "texture", "tv", "guide", "color_disc", "texture_disc")
 EVALUATION = (
     "psnr",
     "ssim",
@@ -30,7 +30,14 @@ EVALUATION = (
     "mean_blue",
 )
 
-COLUMNS = ("iteration", "seconds", "turn", "balance", *LOSSES, *EVALUATION)
+
+def log_columns(losses: Iterable[str]) -> tuple[str, ...]:
+    """Columns of `log.csv`.
+
+    Args:
+        losses: names of a model's losses, see `WESPE.loss_names`.
+    """
+    return ("iteration", "seconds", "turn", "balance", *losses, *EVALUATION)
 
 
 @contextlib.contextmanager
@@ -86,11 +93,12 @@ class Recorder(keras.callbacks.Callback):
         self.resumed = resumed
         self.iteration = 0
         self.evaluations = []
-        # Grows with the run: arrays take a quarter of what lists of Python's numbers would.
-        self.history = {"iteration": array("q"), "balance": []}
-        self.history |= {name: array("d") for name in LOSSES}
 
     def on_train_begin(self, logs=None):
+        self.losses = self.model.loss_names()
+        # Grows with the run: arrays take a quarter of what lists of Python's numbers would.
+        self.history = {"iteration": array("q"), "balance": []}
+        self.history |= {name: array("d") for name in self.losses}
         self.start = time.monotonic()
         self.row = None
         with self._events_written():
@@ -111,7 +119,7 @@ class Recorder(keras.callbacks.Callback):
                 scores = {name: float(row[name]) for name in EVALUATION if row[name]}
                 self.evaluations.append({"iteration": int(row["iteration"]), **scores})
         for row in rows[1:]:
-            values = {name: float(row[name]) for name in LOSSES if row[name]}
+            values = {name: float(row[name]) for name in self.losses if row[name]}
             values |= {"iteration": int(row["iteration"]), "balance": row["balance"]}
             for name, past in self.history.items():
                 past.append(values.get(name, math.nan))
@@ -119,7 +127,7 @@ class Recorder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self._write_row()
         self.iteration += 1
-        losses = {name: float(logs[name]) for name in LOSSES if name in logs}
+        losses = {name: float(logs[name]) for name in self.losses if name in logs}
         schedule = {"turn": self.model.turn, "balance": self.schedule.current}
         self.row = {"iteration": self.iteration, **schedule, **losses}
         for name, values in self.history.items():

@@ -19,7 +19,7 @@ from .build import build_model
 from .checkpoints import Checkpoints, Log
 from .distribution import agree, gone_workers, is_chief, make_strategy
 from .loop import fit
-from .recorder import COLUMNS, Recorder, StopOnSignal
+from .recorder import Recorder, StopOnSignal, log_columns
 from .run_folder import RunFolder
 from .schedule import make_schedule
 from .summary import print_summary, summarise
@@ -105,7 +105,7 @@ class Photos:
         )
         validation = Validation(source, target, folders.val_source, folders.val_target)
         guide = None
-        if config.warm_start_iters or config.w_guide:
+        if config.warm_start_iters or config.weights["guide"]:
             guide = Guide.fit(source.readable, target.readable, config.noise_filter)
         return cls(source, target, validation, guide)
 
@@ -132,7 +132,7 @@ def train_in(run, config, strategy, photos, model):
     start = time.monotonic()
     stop = StopOnSignal()
     schedule = make_schedule(config)
-    log = Log(run.path / "log.csv", COLUMNS)
+    log = Log(run.path / "log.csv", log_columns(model.loss_names()))
     checkpoints = Checkpoints(run.path, model, schedule, log, config.keep_checkpoints)
     done = restore(checkpoints, run, strategy) if config.resume else None
     if run.writes:

@@ -6,7 +6,8 @@ import re
 import keras
 
 from ..errors import UserError, first_line
-from ..models.vgg import LAYERS, VGGFeatures
+from ..models.options import VGG_LAYERS
+from ..models.vgg import VGGFeatures
 from .untrusted import ChildFailed, read_arrays
 
 # Bytes; no convolution of VGG-19 is as large, but files also hold its dense layers.
@@ -136,7 +137,7 @@ def _matconvnet_layers(arrays):
         number, field = re.fullmatch(r"layers(?:/(\d+))?(?:/(.*))?", path, re.DOTALL).groups()
         layers.setdefault(int(number or 0), {})[field] = array
     convs = {}
-    names = iter(LAYERS)
+    names = iter(VGG_LAYERS)
     for layer in layers.values():
         pair = _kernel_and_bias(layer)
         if pair is not None:

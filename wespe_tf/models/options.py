@@ -1,0 +1,46 @@
+"""What settings and networks both name: the networks' options, and the losses.
+
+The settings are printed without a network, so this module imports none.
+"""
+
+from typing import NamedTuple
+
+GENERATOR_NORMS = ("instance", "batch", "layer", "none")
+DISCRIMINATOR_NORMS = ("instance", "batch", "layer", "spectral", "none")
+KERNEL_STARTS = ("truncated_normal", "kaiming_uniform", "glorot", "torch_default")
+GENERATOR_STARTS = ("identity", *KERNEL_STARTS)
+HEADS = ("two_class_sigmoid", "two_class_softmax", "one_class_sigmoid")
+ORDERS = ("activation_norm", "norm_activation")
+BLURS = ("dped_code", "paper", "unnormalised")
+CONTENT_PAIRS = ("source", "enhanced")
+VGG_CONVOLUTIONS = (2, 2, 4, 4, 4)
+VGG_LAYERS = tuple(
+    f"relu{block}_{k}"
+    for block, count in enumerate(VGG_CONVOLUTIONS, 1)
+    for k in range(1, count + 1)
+)
+
+
+class Loss(NamedTuple):
+    """A loss of the generators, as the settings show it.
+
+    Attributes:
+        weight: its default, the paper's where the paper has the loss.
+        meaning: what it asks for; x is a source picture, G(x) the enhanced one.
+        always: whether it is computed, and logged, even where its weight is 0.
+    """
+
+    weight: float
+    meaning: str
+    always: bool = False
+
+
+# By name: the setting is w_<name>, the column of the log and the curve are <name>, and the method
+# of `WESPE` that computes it is <name>_loss.
+LOSSES = {
+    "content": Loss(1.0, "F maps G(x) back to x"),
+    "color": Loss(5e-3, "the color discriminator takes G(x) for a target picture", always=True),
+    "texture": Loss(5e-3, "the texture discriminator takes G(x) for a target picture", always=True),
+    "tv": Loss(10.0, "G(x) is smooth (total variation)", always=True),
+    "guide": Loss(0.0, "G(x) stays near a color transfer between the two folders"),
+}
