@@ -43,7 +43,7 @@ def float64(policy):
 
 @pytest.fixture(scope="session")
 def make_photo():
-    """Function of (height, width, seed): a uint8 photo of soft colour blobs with some texture."""
+    """Function of (height, width, seed): a uint8 photo of soft color blobs with some texture."""
 
     def make(height, width, seed=0):
         rng = np.random.default_rng((seed, height, width))

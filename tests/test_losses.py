@@ -95,7 +95,7 @@ class TestContent:
         ours = value(losses.content_vgg(tf.constant(a), tf.constant(b), False))
         assert ours == pytest.approx(np.mean((a - b) ** 2), rel=1e-12)
 
-    def test_vgg_normalised_divides_by_the_sources_mean_square(self, rng):
+    def test_vgg_normalized_divides_by_the_sources_mean_square(self, rng):
         reconstructed, source = rng.normal(0, 50, (2, 3, 4, 5, 6)) * [[[[[1]]]], [[[[3]]]]]
         ours = value(losses.content_vgg(tf.constant(reconstructed), tf.constant(source), True))
         expected = np.mean((reconstructed - source) ** 2) / np.mean(source**2)

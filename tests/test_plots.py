@@ -91,7 +91,7 @@ class TestLossFigure:
         np.testing.assert_array_equal(line.get_xdata(), history["iteration"][1::2])
         np.testing.assert_array_equal(line.get_ydata(), history["color_disc"][1::2])
 
-    def test_of_a_long_run_means_of_neighbours_are_drawn(self, history, patches, monkeypatch):
+    def test_of_a_long_run_means_of_neighbors_are_drawn(self, history, patches, monkeypatch):
         monkeypatch.setattr(figures, "MOST_POINTS", 8)
         figure = loss_figure(history, patches, patches, "a run")
         line = curves(figure.axes[0])["D color"]
@@ -123,16 +123,16 @@ class TestSampleFigure:
             np.testing.assert_array_equal(axes.get_images()[0].get_array(), row_of(pictures))
         assert figure.get_suptitle() == "iteration 7"
 
-    def test_png_shows_the_colours(self):
+    def test_png_shows_the_colors(self):
         """A red, a green and a blue row are found in the file."""
         rows = {
             name: np.full((2, 20, 20, 3), 255 * np.array(matplotlib.colors.to_rgb(name)), np.uint8)
             for name in ("red", "lime", "blue")
         }
-        with Image.open(io.BytesIO(to_png(sample_figure(rows, "colours")))) as picture:
+        with Image.open(io.BytesIO(to_png(sample_figure(rows, "colors")))) as picture:
             pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
-        for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255)):
-            assert (pixels == colour).all(axis=1).sum() > 1000
+        for color in ((255, 0, 0), (0, 255, 0), (0, 0, 255)):
+            assert (pixels == color).all(axis=1).sum() > 1000
 
 
 class TestDatasetFigure:

@@ -18,7 +18,7 @@ def rng():
 
 @pytest.fixture
 def picture(rng):
-    """Smooth colours, so that JPEG changes little: float32 (48, 64, 3) in [0, 1]."""
+    """Smooth colors, so that JPEG changes little: float32 (48, 64, 3) in [0, 1]."""
     coarse = rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((64, 48)), np.float32) / 255
 
@@ -42,7 +42,7 @@ def test_blur_spreads_a_point_by_its_variance():
         np.testing.assert_allclose(variance, 2.0**2, rtol=0.01)
 
 
-def test_blur_keeps_colours_apart():
+def test_blur_keeps_colors_apart():
     light = np.zeros((9, 9, 3), np.float32)
     light[..., 0] = 0.7
     np.testing.assert_allclose(camera.blur_lens(light, 1.5), light, atol=1e-6)
@@ -87,10 +87,10 @@ def test_white_balance_scales_channels():
     np.testing.assert_allclose(balanced[0, 0], [0.6, 0.5, 0.3], rtol=1e-6)
 
 
-def test_saturation_zero_is_grey_of_the_luminance(picture):
-    grey = camera.saturate(picture, 0)
+def test_saturation_zero_is_gray_of_the_luminance(picture):
+    gray = camera.saturate(picture, 0)
     luminance = picture @ [0.2125, 0.7154, 0.0721]  # Rec. 709
-    np.testing.assert_allclose(grey, np.repeat(luminance[..., None], 3, 2), atol=1e-6)
+    np.testing.assert_allclose(gray, np.repeat(luminance[..., None], 3, 2), atol=1e-6)
 
 
 def test_saturation_scales_differences_of_channels(picture):
@@ -99,7 +99,7 @@ def test_saturation_scales_differences_of_channels(picture):
     np.testing.assert_allclose(camera.saturate(picture, 1), picture, atol=1e-6)
 
 
-def test_contrast_pivots_on_middle_grey(picture):
+def test_contrast_pivots_on_middle_gray(picture):
     flat = camera.stretch_contrast(picture, 0.6)
     np.testing.assert_allclose(flat, 0.6 * picture + 0.2, atol=1e-6)
 
@@ -133,8 +133,8 @@ def test_steps_are_in_physical_order():
     display = phone.develop(np.full((8, 8, 3), 0.5, np.float32), np.random.default_rng(0))
     linear = 0.2140411 * 2**phone.exposure * np.array(phone.white_balance)
     encoded = 1.055 * linear ** (1 / 2.4) - 0.055
-    grey = encoded @ [0.2125, 0.7154, 0.0721]
-    expected = 0.5 + phone.contrast * (grey + phone.saturation * (encoded - grey) - 0.5)
+    gray = encoded @ [0.2125, 0.7154, 0.0721]
+    expected = 0.5 + phone.contrast * (gray + phone.saturation * (encoded - gray) - 0.5)
     np.testing.assert_allclose(display[4, 4], expected, atol=1e-5)
 
 
@@ -157,6 +157,6 @@ def test_seed_determines_the_photo(picture):
     assert (first != other).any()
 
 
-def test_refuses_what_is_not_a_colour_picture(rng):
+def test_refuses_what_is_not_a_color_picture(rng):
     with pytest.raises(ValueError, match=r"\(H, W, 3\), got \(8, 8\)"):
         PhoneCamera().develop(np.zeros((8, 8), np.float32), rng)

@@ -100,7 +100,7 @@ def test_one_view_of_the_motorcycle():
     assert sum("motorcycle" in name for name in PICTURES) == 1
 
 
-def test_domains_are_of_like_size_and_colour():
+def test_domains_are_of_like_size_and_color():
     area = {role: sum(r.width * r.height for r in regions(role)) for role in ("source", "target")}
     assert 0.9 < area["source"] / area["target"] < 1.1
     mean = {
@@ -167,7 +167,7 @@ def test_a_tone_curve_mends_less_than_half(pairs):
     assert 1 - left <= 0.45
 
 
-def test_phone_is_dim_flat_grey_and_yellowish(pairs):
+def test_phone_is_dim_flat_gray_and_yellowish(pairs):
     phone, good = (np.concatenate([p[i].reshape(-1, 3) for p in pairs]) / 255 for i in (0, 1))
     assert phone.mean() < good.mean()
     assert phone.std() < good.std()

@@ -55,7 +55,7 @@ class TestResults:
         assert "1.jpg and photos/1.png" in refused("model=mine", "input=photos", "output=out")
         assert not Path("out").exists()
 
-    def test_exif_orientation_is_honoured(self, command, photo):
+    def test_exif_orientation_is_honored(self, command, photo):
         _, picture = photo
         exif = Image.Exif()
         exif[0x0112] = 6

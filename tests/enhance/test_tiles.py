@@ -87,7 +87,7 @@ def test_no_seams(make_photo, side):
 
 
 def test_fast_takes_its_statistics_from_patches(make_photo, monkeypatch):
-    """Moments of the inner parts of patches, all patches of a batch normalised together."""
+    """Moments of the inner parts of patches, all patches of a batch normalized together."""
     monkeypatch.setattr(tiles, "PATCH", 40)
     monkeypatch.setattr(tiles, "BATCH", 5)
     monkeypatch.setattr(tiles, "BATCHES", 2)

@@ -34,15 +34,15 @@ def save(tmp_path):
 
 @pytest.fixture
 def domains(rng):
-    """Colourful pictures, and others seen in a dim, yellowish, washed-out way; none clipped."""
+    """Colorful pictures, and others seen in a dim, yellowish, washed-out way; none clipped."""
 
     def pictures():
-        colours = np.array([[0.10, 0.04, 0.02], [0.04, 0.09, 0.03], [0.02, 0.03, 0.11]])
-        return [0.5 + rng.normal(size=(60, 80, 3)) @ colours for _ in range(3)]
+        colors = np.array([[0.10, 0.04, 0.02], [0.04, 0.09, 0.03], [0.02, 0.03, 0.11]])
+        return [0.5 + rng.normal(size=(60, 80, 3)) @ colors for _ in range(3)]
 
     def wash(picture):
-        grey = (picture @ WEIGHTS)[..., None]
-        return (0.4 * picture + 0.6 * grey) * [0.9, 0.8, 0.6] - 0.05
+        gray = (picture @ WEIGHTS)[..., None]
+        return (0.4 * picture + 0.6 * gray) * [0.9, 0.8, 0.6] - 0.05
 
     target, source = pictures(), [wash(p) for p in pictures()]
     return tuple(
@@ -77,12 +77,12 @@ class TestCertainty:
     COLOURS = np.array([[0.10, 0.04, 0.02], [0.04, 0.09, 0.03], [0.02, 0.03, 0.11]])
 
     def photos(self, rng, count, spread):
-        """Photos of one colour distribution, each with saturation off by `spread`."""
+        """Photos of one color distribution, each with saturation off by `spread`."""
         found = []
         for off in rng.normal(0, spread, count):
             pixels = rng.normal(size=(500, 3)) @ self.COLOURS
-            grey = pixels.mean(axis=1, keepdims=True)
-            found.append(0.5 + grey + np.exp(off) * (pixels - grey))
+            gray = pixels.mean(axis=1, keepdims=True)
+            found.append(0.5 + gray + np.exp(off) * (pixels - gray))
         return found
 
     def share(self, source, target):
@@ -184,11 +184,11 @@ class TestFit:
         assert transfer.own_share == 0
         assert np.abs(self.transferred(transfer, target[0]) - target[0] / 255).mean() < 0.01
 
-    def test_of_grey_pictures_is_finite(self, domains, save):
+    def test_of_gray_pictures_is_finite(self, domains, save):
         source, target = domains
-        grey = [np.repeat(p[..., :1], 3, axis=-1) for p in source]
-        transfer = ColorTransfer.fit(save("grey", grey), save("target", target))
-        moved = self.transferred(transfer, grey[0])
+        gray = [np.repeat(p[..., :1], 3, axis=-1) for p in source]
+        transfer = ColorTransfer.fit(save("gray", gray), save("target", target))
+        moved = self.transferred(transfer, gray[0])
         assert np.isfinite(moved).all() and moved.std() > 0.05
 
     def test_evens_out_photos_only_where_the_targets_are_more_alike(self, rng, save):
@@ -196,8 +196,8 @@ class TestFit:
 
         def photos(contrasts):
             noise = rng.uniform(-1, 1, (len(contrasts), 40, 40, 1))
-            grey = 128 + noise * np.reshape(contrasts, (-1, 1, 1, 1))
-            return list(np.repeat(grey, 3, axis=-1).astype(np.uint8))
+            gray = 128 + noise * np.reshape(contrasts, (-1, 1, 1, 1))
+            return list(np.repeat(gray, 3, axis=-1).astype(np.uint8))
 
         uneven = save("uneven", photos([20, 60, 110]))
         even = save("even", photos([60, 60, 60]))
@@ -205,10 +205,10 @@ class TestFit:
         assert ColorTransfer.fit(even, uneven).own_share == 0
 
 
-def test_luminance_is_the_rounded_grey(rng):
+def test_luminance_is_the_rounded_gray(rng):
     picture = rng.integers(0, 256, (9, 11, 3)).astype(np.uint8)
     found = luminance(picture)
     assert found.dtype == np.uint8 and found.shape == picture.shape[:2]
-    grey = 0.2989 * picture[..., 0] + 0.5870 * picture[..., 1] + 0.1140 * picture[..., 2]
-    assert np.abs(found - grey).max() <= 0.5 + 1e-9
+    gray = 0.2989 * picture[..., 0] + 0.5870 * picture[..., 1] + 0.1140 * picture[..., 2]
+    assert np.abs(found - gray).max() <= 0.5 + 1e-9
     assert luminance_histogram(picture).sum() == 99

@@ -34,7 +34,7 @@ class TestCollapseScore:
         source[3] = 0.5 + 0.0201 * np.sign(np.arange(12) % 2 - 0.5)[None, :, None]
         assert collapse_score(enhanced, source) == pytest.approx(2 / 3)
 
-    def test_a_uniform_colour_has_none(self, source):
+    def test_a_uniform_color_has_none(self, source):
         """Different means of the channels are no spatial contrast."""
         red = np.broadcast_to([1.0, 0, 0], source.shape)
         assert collapse_score(red, source) == 0

@@ -31,7 +31,7 @@ def defined(a, b, max_val=255.0):
         if scale == 5:
             similarity *= (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
         value *= np.mean(similarity) ** weight
-        # Mode "nearest" repeats the edge; origin −1 puts a pixel first in its neighbourhood.
+        # Mode "nearest" repeats the edge; origin −1 puts a pixel first in its neighborhood.
         block = np.full((1, 2, 2, 1), 0.25)
         a, b = (
             scipy.ndimage.correlate(x, block, mode="nearest", origin=(0, -1, -1, 0))[:, ::2, ::2]

@@ -24,7 +24,7 @@ def built(**options):
 
 
 def randomise(model, rng):
-    """Gives every weight a value that no initialiser would."""
+    """Gives every weight a value that no initializer would."""
     for variable in model.weights:
         low, high = (0.5, 1.5) if "variance" in variable.name else (-0.2, 0.2)
         variable.assign(rng.uniform(low, high, variable.shape))

@@ -1,4 +1,4 @@
-"""Norms, initialisers, grayscale and blur against their formulas."""
+"""Norms, initializers, grayscale and blur against their formulas."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from wespe_tf.models.layers import (
     Grayscale,
     InstanceNormalization,
     blur_profile,
-    make_initialisers,
+    make_initializers,
     make_norm,
     statistics_dtype,
 )
@@ -25,7 +25,7 @@ def kernel_2d(name):
     return np.outer(profile, profile)
 
 
-def normalised(x, axes, epsilon, scale, shift):
+def normalized(x, axes, epsilon, scale, shift):
     """The formula, in float64."""
     x = np.asarray(x, np.float64)
     mean = x.mean(axis=axes, keepdims=True)
@@ -61,7 +61,7 @@ class TestInstanceNormalization:
         scale, shift = rng.normal(size=(2, 5)).astype(np.float32)
         layer.scale.assign(scale)
         layer.shift.assign(shift)
-        expected = normalised(features, (1, 2), epsilon, scale, shift)
+        expected = normalized(features, (1, 2), epsilon, scale, shift)
         np.testing.assert_allclose(array(layer(features)), expected, atol=2e-6)
 
     def test_equals_keras_group_norm_of_one_channel_groups(self, features, rng):
@@ -77,7 +77,7 @@ class TestInstanceNormalization:
 
     def test_starts_with_the_given_scale_and_no_shift(self, features):
         layer = InstanceNormalization(scale_init=0.25)
-        expected = normalised(features, (1, 2), 1e-3, 0.25, 0)
+        expected = normalized(features, (1, 2), 1e-3, 0.25, 0)
         np.testing.assert_allclose(array(layer(features)), expected, atol=2e-6)
 
     @pytest.mark.parametrize("dtype, step", [("float16", 2**-11), ("bfloat16", 2**-8)])
@@ -87,14 +87,14 @@ class TestInstanceNormalization:
         x = tf.cast(20 + rng.normal(size=(1, 64, 64, 3)), dtype)
         y = InstanceNormalization()(x)
         assert y.dtype == dtype
-        expected = normalised(array(tf.cast(x, tf.float64)), (1, 2), 1e-3, 1, 0)
+        expected = normalized(array(tf.cast(x, tf.float64)), (1, 2), 1e-3, 1, 0)
         np.testing.assert_allclose(array(tf.cast(y, tf.float64)), expected, rtol=step, atol=1e-4)
 
     def test_float64_is_exact(self, policy, features):
         policy("float64")
         y = array(InstanceNormalization()(features.astype(np.float64)))
         assert y.dtype == np.float64
-        np.testing.assert_allclose(y, normalised(features, (1, 2), 1e-3, 1, 0), atol=1e-12)
+        np.testing.assert_allclose(y, normalized(features, (1, 2), 1e-3, 1, 0), atol=1e-12)
 
     @pytest.mark.parametrize(
         "dtype, close", [("float64", 1e-12), ("float32", 1e-5), ("mixed_bfloat16", 0.02)]
@@ -159,14 +159,14 @@ class TestMakeNorm:
     @pytest.mark.parametrize("norm, axes", [("instance", (1, 2)), ("layer", (1, 2, 3))])
     def test_statistics_are_taken_over(self, features, norm, axes):
         layer = make_norm(norm, "norm", 1e-3, 0.5)
-        expected = normalised(features, axes, 1e-3, 0.5, 0)
+        expected = normalized(features, axes, 1e-3, 0.5, 0)
         np.testing.assert_allclose(array(layer(features)), expected, atol=2e-6)
         assert layer.name == "norm"
 
     def test_batch_norm_trains_on_the_batch_and_remembers_its_mean(self, features):
         layer = make_norm("batch", "norm", 1e-3, 0.5)
         trained = layer(features, training=True)
-        expected = normalised(features, (0, 1, 2), 1e-3, 0.5, 0)
+        expected = normalized(features, (0, 1, 2), 1e-3, 0.5, 0)
         np.testing.assert_allclose(array(trained), expected, atol=2e-6)
         mean = features.mean(axis=(0, 1, 2))
         np.testing.assert_allclose(array(layer.moving_mean), 0.1 * mean, atol=1e-6)
@@ -179,12 +179,12 @@ class TestMakeNorm:
             make_norm("group", "norm")
 
 
-class TestInitialisers:
+class TestInitializers:
     SHAPE = (5, 5, 32, 64)
     FAN_IN, FAN_OUT = 5 * 5 * 32, 5 * 5 * 64
 
     def kernel_and_bias(self, name):
-        kernel_init, bias_init = make_initialisers(name)(self.FAN_IN)
+        kernel_init, bias_init = make_initializers(name)(self.FAN_IN)
         return array(kernel_init(self.SHAPE)), array(bias_init((4096,)))
 
     def test_truncated_normal_is_of_deviation_one_hundredth_cut_at_two(self):
@@ -221,13 +221,13 @@ class TestInitialisers:
 
     @pytest.mark.parametrize("name", KERNEL_STARTS)
     def test_two_layers_start_differently(self, name):
-        initialisers = make_initialisers(name)
-        first, second = (array(initialisers(self.FAN_IN)[0](self.SHAPE)) for _ in range(2))
+        initializers = make_initializers(name)
+        first, second = (array(initializers(self.FAN_IN)[0](self.SHAPE)) for _ in range(2))
         assert np.abs(first - second).mean() > 0.1 * first.std()
 
     def test_refuses_other_names(self):
         with pytest.raises(ValueError, match="kernel_init.*got 'zeros'"):
-            make_initialisers("zeros")
+            make_initializers("zeros")
 
 
 def test_grayscale_is_tensorflows(rng):
@@ -237,7 +237,7 @@ def test_grayscale_is_tensorflows(rng):
     np.testing.assert_allclose(ours, array(tf.image.rgb_to_grayscale(pictures)), atol=1e-6)
 
 
-def test_grayscale_of_pure_colours():
+def test_grayscale_of_pure_colors():
     pure = np.eye(3, dtype=np.float64)[None, None]
     ours = array(Grayscale(dtype="float64")(pure)).ravel()
     np.testing.assert_allclose(ours, [0.2989, 0.5870, 0.1140], rtol=1e-12)

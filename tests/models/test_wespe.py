@@ -132,11 +132,11 @@ class TestAgainstPlainStep:
                 )
             expected = ours
 
-    @pytest.mark.parametrize("normalise", [False, True])
-    def test_vgg_content(self, batch, normalise):
+    @pytest.mark.parametrize("normalize", [False, True])
+    def test_vgg_content(self, batch, normalize):
         vgg = load_vgg("relu1_2", "random")
         model = make_wespe(
-            keras.optimizers.SGD(1e-6), keras.optimizers.SGD(1e-6), vgg, content_normalise=normalise
+            keras.optimizers.SGD(1e-6), keras.optimizers.SGD(1e-6), vgg, content_normalise=normalize
         )
         kernels = [tf.constant(array(v)) for v in vgg.weights]
 
@@ -149,7 +149,7 @@ class TestAgainstPlainStep:
         def content(reconstructed, source):
             a, b = features(reconstructed), features(source)
             loss = tf.reduce_mean((a - b) ** 2)
-            return loss / tf.reduce_mean(b**2) if normalise else loss
+            return loss / tf.reduce_mean(b**2) if normalize else loss
 
         before = values_of(model)
         expected, gradients = plain_step(before, *batch, content=content)

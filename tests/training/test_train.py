@@ -342,11 +342,11 @@ class TestRuns:
         assert read_summary(Path("models/skips"))["iterations"] == 2
 
     @pytest.mark.slow
-    def test_grey_rgba_cmyk_and_16_bit_photos_are_converted(self, data, tmp_path):
+    def test_gray_rgba_cmyk_and_16_bit_photos_are_converted(self, data, tmp_path):
         own, _ = data
         source = tmp_path / "photos" / "source"
         with Image.open(source / "0.png") as photo:
-            photo.convert("L").save(source / "grey.png")
+            photo.convert("L").save(source / "gray.png")
             photo.convert("RGBA").save(source / "rgba.png")
             photo.convert("CMYK").save(source / "cmyk.jpg")
             wide = np.asarray(photo.convert("L")).astype(np.uint16) * 257

@@ -108,8 +108,8 @@ class TestPaired:
         red = np.broadcast_to(np.array([255, 0, 0], np.uint8), paired.source.shape)
         values = paired.evaluate(red)
         assert values["collapse_score"] == 0
-        colour = (values["mean_red"], values["mean_green"], values["mean_blue"])
-        assert colour == (1, 0, 0)
+        color = (values["mean_red"], values["mean_green"], values["mean_blue"])
+        assert color == (1, 0, 0)
         assert paired.evaluate(255 - paired.source)["correlation"] == pytest.approx(-1)
 
     def test_distance_to_the_target_domain_looks_at_no_pairs(self, data, paired):

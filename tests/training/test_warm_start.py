@@ -72,9 +72,9 @@ class TestFilterLastLayer:
         generator = Generator(width=6, blocks=1, init="identity")
         generator.build((None, None, None, 3))
         kernel, bias = generator.to_rgb.get_weights()
-        centre_only = np.zeros_like(kernel)
-        centre_only[4, 4] = kernel[4, 4]
-        generator.to_rgb.set_weights([centre_only, bias])
+        center_only = np.zeros_like(kernel)
+        center_only[4, 4] = kernel[4, 4]
+        generator.to_rgb.set_weights([center_only, bias])
         pictures = make_photo(48, 48, 0)[None] / 255
         before = array(generator(pictures))[0]
         gains = np.cos(np.pi / 2 * np.fft.fftfreq(16)[:, None, None]) * np.ones((16, 16, 3))

@@ -170,7 +170,7 @@ class TrainConfig:
         0, "edge of the patches that losses and discriminators skip", "pixels", at_least=0
     )
 
-    # Optimisation.
+    # Optimization.
     distribute: str = setting(
         "none",
         "mirrored: every GPU of this machine; multi_worker: the machines that TF_CONFIG lists",
@@ -306,7 +306,7 @@ class TestConfig:
     test_subset: str = setting("small", "small: the first five photos", choices=("small", "full"))
     iteration: str = setting("all", "all, or one iteration of a model trained with preset=dped")
     resolution: str = setting(
-        "orig", "centre crop of the photos", choices=("orig", "high", "medium", "small", "tiny")
+        "orig", "center crop of the photos", choices=("orig", "high", "medium", "small", "tiny")
     )
     use_gpu: bool = setting(True, "whether to use a GPU that is there")
     models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")

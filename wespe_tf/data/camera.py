@@ -32,8 +32,8 @@ class PhoneCamera:
             the number of electrons that fill a pixel.
         read_noise: standard deviation of the sensor's noise in the dark, linear signal, >= 0.
         white_balance: gains of red, green and blue, > 0; (1, 1, 1) is the right balance.
-        saturation: factor of the distance from grey; 0 is grey, 1 unchanged.
-        contrast: factor of the distance from middle grey; 0 is flat, 1 unchanged.
+        saturation: factor of the distance from gray; 0 is gray, 1 unchanged.
+        contrast: factor of the distance from middle gray; 0 is flat, 1 unchanged.
         jpeg_quality: quality of the JPEG file on libjpeg's scale, 1 to 95.
     """
 
@@ -121,7 +121,7 @@ def blur_lens(linear: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def vignette(linear: np.ndarray, loss: float) -> np.ndarray:
-    """Darken towards the corners: a pixel keeps 1 - loss·r², r = 0 in the centre, 1 in a corner."""
+    """Darken towards the corners: a pixel keeps 1 - loss·r², r = 0 in the center, 1 in a corner."""
     height, width = linear.shape[:2]
     y, x = np.linspace(-1, 1, height), np.linspace(-1, 1, width)
     # Distances are relative to the diagonal, so the fall-off is round, not stretched to the frame.
@@ -151,13 +151,13 @@ def balance_white(linear: np.ndarray, gains: tuple[float, float, float]) -> np.n
 
 
 def saturate(display: np.ndarray, factor: float) -> np.ndarray:
-    """Scale each pixel's distance from the grey of its luminance by `factor`."""
-    grey = rgb2gray(display)[..., None]
-    return grey + factor * (display - grey)
+    """Scale each pixel's distance from the gray of its luminance by `factor`."""
+    gray = rgb2gray(display)[..., None]
+    return gray + factor * (display - gray)
 
 
 def stretch_contrast(display: np.ndarray, factor: float) -> np.ndarray:
-    """Scale the distance from middle grey, display value 0.5, by `factor`."""
+    """Scale the distance from middle gray, display value 0.5, by `factor`."""
     return 0.5 + factor * (display - 0.5)
 
 

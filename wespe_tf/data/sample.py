@@ -18,14 +18,14 @@ from PIL import Image
 from .camera import PhoneCamera
 from .folders import DataFolders
 
-# Of the shipped colour pictures, those that are ordinary photos. motorcycle_right.png is a second
+# Of the shipped color pictures, those that are ordinary photos. motorcycle_right.png is a second
 # view of motorcycle_left.png: whatever it was used for, it would show regions of another role.
 PICTURES = {
     "astronaut.png": "Eileen Collins; NASA Great Images, public domain.",
     "chelsea.png": "Chelsea the cat; Stefan van der Walt, CC0.",
     "coffee.png": "A cup of coffee; Rachel Michetti, courtesy of Pikolo Espresso Bar, CC0.",
     "motorcycle_left.png": "Middlebury stereo benchmark 2014 (Scharstein et al., GCPR 2014); "
-    "no licence is named.",
+    "no license is named.",
     "rocket.jpg": "Falcon 9 with DSCOVR; SpaceX, released into the public domain.",
 }
 
@@ -58,9 +58,9 @@ class Region:
         return picture[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
-# Chosen by eye, then compared by their colour distributions: source and target show the same
-# materials and colours in each picture, so that a discriminator cannot tell them apart by content
-# (cats from coffee), and what is validated has both texture and colours unlike each other.
+# Chosen by eye, then compared by their color distributions: source and target show the same
+# materials and colors in each picture, so that a discriminator cannot tell them apart by content
+# (cats from coffee), and what is validated has both texture and colors unlike each other.
 # 8 pixels separate validation from training: more than the lens blur reaches.
 LAYOUT = (
     Region("astronaut.png", "source", 0, 0, 128, 512),  # flag, sleeve

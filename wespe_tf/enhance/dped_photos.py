@@ -15,7 +15,7 @@ from .runtimes import choose_runtime
 from .tasks import BEFORE_AFTER, ENHANCED
 from .tiles import Enhancer
 
-# Height and width of DPED's photos, and of the centre crops that `resolution` names.
+# Height and width of DPED's photos, and of the center crops that `resolution` names.
 NATIVE_SIZES = {"iphone": (1536, 2048), "blackberry": (1560, 2080), "sony": (1944, 2592)}
 CROP_SIZES = {
     "high": (1260, 1680),
@@ -65,7 +65,7 @@ def enhance_test_photos(config):
             stage = label.replace("_", " ").strip()
             what = f"{stage}, " if stage else f"Testing original {phone} model, "
             print(f"{what}processing image {Path(path).name}")
-            photo = _centre_crop(path, phone, config.resolution)
+            photo = _center_crop(path, phone, config.resolution)
             enhanced = enhancer(photo, enhancer.plan(photo, asked["mode"], config.memory_limit))
             name = f"{config.model}_{Path(path).stem}{label}"
             write_picture(output / f"{name}{ENHANCED}.png", enhanced)
@@ -88,7 +88,7 @@ def _iterations(phone, iteration):
     return found
 
 
-def _centre_crop(path, phone, resolution):
+def _center_crop(path, phone, resolution):
     """A photo at its phone's native size, cut to `resolution`: (H, W, 3) uint8."""
     height, width = NATIVE_SIZES[phone]
     photo = read_picture(path)

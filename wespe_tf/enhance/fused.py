@@ -23,7 +23,7 @@ class RowwiseNormalization(InstanceNormalization):
 
 
 class FusedNormalization(InstanceNormalization):
-    """Instance norm written as OpenVINO recognises it, and computes it in one operation.
+    """Instance norm written as OpenVINO recognizes it, and computes it in one operation.
 
     It adds up the pixels one after another, which on a photo costs more than bfloat16 has digits
     for, but shows in float32.

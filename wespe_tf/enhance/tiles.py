@@ -32,7 +32,7 @@ def enhance(model, photo):
 
 # `fast` takes the norms' statistics from patches of this side, pixels: many small ones tell more of
 # a photo than few large ones, or than a smaller copy. They come in batches, each spread over the
-# whole photo and normalised by its own statistics; errors of the batches average out.
+# whole photo and normalized by its own statistics; errors of the batches average out.
 PATCH, BATCH, BATCHES = 48, 32, 14
 # Least side of the tiles of a plan, and the largest that they have with their margins: of all sides
 # the fastest here, in the processor's cache.

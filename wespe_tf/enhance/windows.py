@@ -9,7 +9,7 @@ def spans(length, window, margin):
     Args:
         length: of the side, at least `window`.
         window: length of the windows, more than twice the margin.
-        margin: pixels at a window's ends that only its neighbour gets right; at the ends of the
+        margin: pixels at a window's ends that only its neighbor gets right; at the ends of the
             side itself none are lost.
 
     Returns:

@@ -58,10 +58,10 @@ def passes_through(kernel):
 
 def _split(kernel):
     """Gains of the channels that go to themselves, (C,), and the kernel without them."""
-    centre = kernel.shape[0] // 2, kernel.shape[1] // 2
-    gain = np.diag(kernel[centre])
+    center = kernel.shape[0] // 2, kernel.shape[1] // 2
+    gain = np.diag(kernel[center])
     rest = kernel.copy()
-    rest[centre] -= np.diag(gain)
+    rest[center] -= np.diag(gain)
     return gain, rest
 
 

@@ -26,8 +26,8 @@ def texture_statistics(pictures):
     Returns:
         (M, 49) float32 array.
     """
-    grey = (pictures @ np.array([0.2989, 0.5870, 0.1140]) / 255).astype(np.float32)
-    windows = np.lib.stride_tricks.sliding_window_view(grey, (7, 7), axis=(1, 2))[:, ::4, ::4]
+    gray = (pictures @ np.array([0.2989, 0.5870, 0.1140]) / 255).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(gray, (7, 7), axis=(1, 2))[:, ::4, ::4]
     points = windows.reshape(-1, 49)
     return points - points.mean(axis=1, keepdims=True)
 

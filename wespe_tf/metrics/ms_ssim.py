@@ -89,7 +89,7 @@ def _band(length, size):
 
 
 def _halve(x):
-    """Mean of each pixel and its right, lower and lower-right neighbours, every second pixel."""
+    """Mean of each pixel and its right, lower and lower-right neighbors, every second pixel."""
     height, width = x.shape[:2]
     if height % 2 or width % 2:
         x = np.pad(x, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

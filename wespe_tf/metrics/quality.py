@@ -63,7 +63,7 @@ def tone_corrected_psnr(picture, reference):
     """PSNR after the best curve for each channel: what no global tone could mend.
 
     The curve takes each 8-bit value to the mean of the reference where the picture has it, which
-    minimises the squared error among all curves.
+    minimizes the squared error among all curves.
 
     Args:
         picture: (H, W, 3) uint8 array.

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from .layers import PACKAGE, make_initialisers, make_norm, statistics_dtype
+from .layers import PACKAGE, make_initializers, make_norm, statistics_dtype
 from .options import DISCRIMINATOR_NORMS, HEADS, ORDERS
 
 CHANNELS = (48, 128, 192, 192, 128)
@@ -70,7 +70,7 @@ class Discriminator(keras.Model):
         self.norm_epsilon = norm_epsilon
         self.order = order
         self.init = init
-        self.initialisers = make_initialisers(init)
+        self.initializers = make_initializers(init)
 
     def build(self, input_shape):
         # Layers are made here because torch_default needs each layer's fan-in.
@@ -88,7 +88,7 @@ class Discriminator(keras.Model):
         shape = tuple(input_shape)
         self.convs, self.norms = [], []
         for k, (outputs, (size, stride)) in enumerate(zip(self.channels, _SIZES_AND_STRIDES)):
-            kernel_init, bias_init = self.initialisers(size * size * shape[-1])
+            kernel_init, bias_init = self.initializers(size * size * shape[-1])
             conv = wrap(
                 keras.layers.Conv2D(
                     round(outputs * self.width_multiplier),
@@ -121,7 +121,7 @@ class Discriminator(keras.Model):
             ("dense", round(self.dense * self.width_multiplier)),
             ("logits", 1 if self.head == "one_class_sigmoid" else 2),
         ):
-            kernel_init, bias_init = self.initialisers(features)
+            kernel_init, bias_init = self.initializers(features)
             layer = wrap(
                 keras.layers.Dense(
                     units,

@@ -7,14 +7,14 @@ import numbers
 import keras
 from keras import ops
 
-from .layers import PACKAGE, InstanceNormalization, make_initialisers, make_norm, statistics_dtype
+from .layers import PACKAGE, InstanceNormalization, make_initializers, make_norm, statistics_dtype
 from .options import GENERATOR_STARTS
 
 
 class PassThrough(keras.initializers.Initializer):
     """Kernel whose output channels copy the input channels of the same number, times `gain`.
 
-    Output channels beyond the inputs weigh these at random, at the kernel's centre. Every tap has
+    Output channels beyond the inputs weigh these at random, at the kernel's center. Every tap has
     normal noise of deviation `noise` on top.
     """
 
@@ -28,11 +28,11 @@ class PassThrough(keras.initializers.Initializer):
         mixed = keras.random.normal(
             (inputs, outputs - copied.shape[1]), dtype=dtype, seed=self.seed
         )
-        centre = ops.concatenate([copied, mixed], axis=1)[None, None]
+        center = ops.concatenate([copied, mixed], axis=1)[None, None]
         above, left = height // 2, width // 2
         edges = ((above, height - 1 - above), (left, width - 1 - left), (0, 0), (0, 0))
         noise = keras.random.normal(shape, 0.0, self.noise, dtype, self.seed)
-        return ops.pad(centre, edges) + noise
+        return ops.pad(center, edges) + noise
 
 
 class Knots(keras.initializers.Initializer):
@@ -91,7 +91,7 @@ def walk(steps, x, activate):
         steps: list of `Step`.
         x: (N, H, W, C) tensor, what the first of them takes; it is none that joins.
         activate: function of a step and of its convolution's output that returns the output's
-            normalised and rectified version.
+            normalized and rectified version.
 
     Returns:
         (N, H, W, C) tensor after the last step.
@@ -173,7 +173,7 @@ class Generator(keras.Model):
         """A convolution; an identity start copies RGB through it if `passes`, or else draws its
         kernel with `scale` times He's deviation."""
         if self.init != "identity":
-            kernel_init, bias_init = make_initialisers(self.init)(size * size * inputs)
+            kernel_init, bias_init = make_initializers(self.init)(size * size * inputs)
         elif not passes:
             kernel_init = keras.initializers.VarianceScaling(2 * scale**2)
             bias_init = keras.initializers.Zeros()

@@ -1,4 +1,4 @@
-"""Layers shared by the networks: norms, initialisers, grayscale and Gaussian blur."""
+"""Layers shared by the networks: norms, initializers, grayscale and Gaussian blur."""
 
 import keras
 import numpy as np
@@ -34,7 +34,7 @@ def picture_mean(x):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class InstanceNormalization(keras.layers.Layer):
-    """Normalises each channel of each picture by its own mean and variance.
+    """Normalizes each channel of each picture by its own mean and variance.
 
     Computes `scale * (x - mean) / sqrt(variance + epsilon) + shift` with the biased variance
     over height and width. Unlike `keras.layers.GroupNormalization(groups=-1)`, which gives the
@@ -74,9 +74,9 @@ class InstanceNormalization(keras.layers.Layer):
         scale, shift = ops.cast(self.scale, dtype), ops.cast(self.shift, dtype)
         if training:
             return self._with_gradient(inputs, scale, shift, relu)
-        return self._normalised(inputs, scale, shift, relu)[0]
+        return self._normalized(inputs, scale, shift, relu)[0]
 
-    def _normalised(self, inputs, scale, shift, relu):
+    def _normalized(self, inputs, scale, shift, relu):
         """The output; the mean and the inverse deviation, (N, 1, 1, C)."""
         x = ops.cast(inputs, scale.dtype)
         mean = self.picture_mean(x)
@@ -94,8 +94,8 @@ class InstanceNormalization(keras.layers.Layer):
         """
 
         @ops.custom_gradient
-        def normalise(inputs, scale, shift):
-            outputs, mean, inverse = self._normalised(inputs, scale, shift, relu)
+        def normalize(inputs, scale, shift):
+            outputs, mean, inverse = self._normalized(inputs, scale, shift, relu)
 
             def gradients(*arguments, upstream=None):
                 upstream = arguments[-1] if upstream is None else upstream
@@ -115,7 +115,7 @@ class InstanceNormalization(keras.layers.Layer):
 
             return outputs, gradients
 
-        return normalise(inputs, scale, shift)
+        return normalize(inputs, scale, shift)
 
     def get_config(self):
         return {
@@ -127,7 +127,7 @@ class InstanceNormalization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class LayerNormalization(keras.layers.GroupNormalization):
-    """Normalises each picture by its mean and variance over height, width and channels.
+    """Normalizes each picture by its mean and variance over height, width and channels.
 
     Keras's layer of one group with the same weights, but no tensor has more than four
     dimensions, which phone accelerators require.
@@ -157,7 +157,7 @@ class LayerNormalization(keras.layers.GroupNormalization):
 
 
 def make_norm(norm, name, epsilon=1e-3, scale_init=1.0, dtype=None):
-    """The normalisation layer that a network's `norm` option names.
+    """The normalization layer that a network's `norm` option names.
 
     Args:
         norm: `"instance"`, `"batch"`, `"layer"` (over height, width and channels of a picture,
@@ -193,8 +193,8 @@ def make_norm(norm, name, epsilon=1e-3, scale_init=1.0, dtype=None):
     raise ValueError(f"norm: expected one of {', '.join(GENERATOR_NORMS)}, got {norm!r}")
 
 
-def make_initialisers(name):
-    """Kernel and bias initialisers by the name that the settings use.
+def make_initializers(name):
+    """Kernel and bias initializers by the name that the settings use.
 
     Args:
         name: `"truncated_normal"` (standard deviation 0.01, biases 0.01: DPED code),
@@ -202,7 +202,7 @@ def make_initialisers(name):
             (uniform on ±1/sqrt(fan_in), biases likewise: report-code's generator).
 
     Returns:
-        Function of a layer's fan-in that returns its `(kernel, bias)` initialisers.
+        Function of a layer's fan-in that returns its `(kernel, bias)` initializers.
 
     Raises:
         ValueError: for another name.
@@ -211,7 +211,7 @@ def make_initialisers(name):
         expected = ", ".join(KERNEL_STARTS)
         raise ValueError(f"kernel_init: expected one of {expected}, got {name!r}")
 
-    def initialisers(fan_in):
+    def initializers(fan_in):
         if name == "truncated_normal":
             return (
                 keras.initializers.TruncatedNormal(stddev=0.01),
@@ -227,7 +227,7 @@ def make_initialisers(name):
             keras.initializers.RandomUniform(-bound, bound),
         )
 
-    return initialisers
+    return initializers
 
 
 def gray(pictures):

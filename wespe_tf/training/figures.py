@@ -111,12 +111,12 @@ def sample_figure(rows, title):
 
 
 def _draw_curve(axes, iteration, values, label, color=None):
-    """A loss over the iterations that computed it; of a long run means of neighbours."""
+    """A loss over the iterations that computed it; of a long run means of neighbors."""
     known = np.isfinite(values)
     count = np.count_nonzero(known)
-    neighbours = np.arange(count) // max(1, -(-count // MOST_POINTS))
+    neighbors = np.arange(count) // max(1, -(-count // MOST_POINTS))
     x, y = (
-        np.bincount(neighbours, of[known]) / np.bincount(neighbours) for of in (iteration, values)
+        np.bincount(neighbors, of[known]) / np.bincount(neighbors) for of in (iteration, values)
     )
     axes.plot(x, y, lw=0.8, label=label, color=color)
 

@@ -62,7 +62,7 @@ class WarmStart(keras.Model):
 
 
 def fit_last_layer(generator, pictures, wanted, pixels=100_000, ridge=1e-4):
-    """Solves the last layer's centre taps and biases for pictures to become `wanted` ones.
+    """Solves the last layer's center taps and biases for pictures to become `wanted` ones.
 
     Weighted least squares on the layer's inputs, before its tanh, with the tanh's slope as weight;
     `ridge` keeps near the present taps. An identity start has features that bend at many colors,
@@ -102,7 +102,7 @@ def fit_last_layer(generator, pictures, wanted, pixels=100_000, ridge=1e-4):
 
 
 def filter_last_layer(generator, noise_filter):
-    """Folds a noise filter into a last layer that uses its centre taps only.
+    """Folds a noise filter into a last layer that uses its center taps only.
 
     The filter acts before the tanh instead of behind it, where values are nearly the same.
 
@@ -112,10 +112,10 @@ def filter_last_layer(generator, noise_filter):
     """
     kernel, bias = (ops.convert_to_numpy(v).copy() for v in generator.to_rgb.weights)
     middle = kernel.shape[0] // 2
-    # Everything before the tanh is centred: 0 stands for grey, which the filter leaves alone.
-    centre = kernel[middle, middle].copy()
-    kernel += np.einsum("fi,xyio->xyfo", centre, noise_filter.of_rgb())
-    kernel[middle, middle] -= centre
+    # Everything before the tanh is centerd: 0 stands for gray, which the filter leaves alone.
+    center = kernel[middle, middle].copy()
+    kernel += np.einsum("fi,xyio->xyfo", center, noise_filter.of_rgb())
+    kernel[middle, middle] -= center
     generator.to_rgb.set_weights([kernel, bias])
 
 
