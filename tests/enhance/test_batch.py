@@ -18,8 +18,8 @@ from wespe_tf.enhance import batch
 from wespe_tf.enhance import cli as module
 from wespe_tf.enhance.tiles import Enhancer
 from wespe_tf.errors import UserError
+from wespe_tf.images.opening import limit_megapixels
 from wespe_tf.images.photo import read_photo, write_photo
-from wespe_tf.images.picture import limit_megapixels
 
 
 @pytest.mark.usefixtures("loaded")

@@ -16,12 +16,19 @@ from tests.images.photo_files import (
     linear,
     profile,
 )
+from wespe_tf.data.patches import PatchStream
 from wespe_tf.images.photo import Photo, read_photo, write_photo
 from wespe_tf.images.profiles import SRGB
 
+DISPLAY_P3 = {
+    "whitepoint": [0.3127, 0.329, 1],
+    "primaries": [0.68, 0.32, 1, 0.265, 0.69, 1, 0.15, 0.06, 1],
+    "transferfunction": np.rint(65535 * linear(np.linspace(0, 1, 1024))).astype(np.uint16),
+}
+
 
 def no_ink(pixels, icc, space):
-    """In place of `colors.converted`."""
+    """In place of `profiles.converted`."""
     return 255 - pixels[..., :3] if space == "CMYK" else pixels
 
 
@@ -44,11 +51,7 @@ class TestColors:
             icc = imagecodecs.cms_profile("adobergb")
         else:
             matrix, curve = P3_TO_XYZ, linear
-            steps = np.rint(65535 * linear(np.linspace(0, 1, 1024))).astype(np.uint16)
-            primaries = [0.68, 0.32, 1, 0.265, 0.69, 1, 0.15, 0.06, 1]
-            icc = imagecodecs.cms_profile(
-                "rgb", whitepoint=[0.3127, 0.329, 1], primaries=primaries, transferfunction=steps
-            )
+            icc = imagecodecs.cms_profile("rgb", **DISPLAY_P3)
         path = tmp_path / f"a{suffix}"
         Image.fromarray(pixels).save(
             path, icc_profile=icc, **{"quality": 100} if suffix == ".jpg" else {}
@@ -58,6 +61,21 @@ class TestColors:
         assert photo.icc == SRGB
         assert np.abs(photo.pixels - in_srgb(given, matrix, curve)).max() < 1.5
         assert np.abs(photo.pixels.astype(int) - given).max() > 8
+
+    def test_a_wide_file_and_its_srgb_twin_give_the_same_patches(self, tmp_path, make_photo):
+        """What is learned from does not depend on the space that a camera writes."""
+        photo = make_photo(64, 96)
+        icc = imagecodecs.cms_profile("rgb", **DISPLAY_P3)
+        wide = imagecodecs.cms_transform(photo, SRGB, icc, colorspace="rgb", outcolorspace="rgb")
+        for name, pixels, options in (("p3", wide, {"icc_profile": icc}), ("srgb", photo, {})):
+            (tmp_path / name).mkdir()
+            Image.fromarray(pixels).save(tmp_path / name / "a.png", **options)
+        assert np.abs(wide.astype(int) - photo).max() > 8
+        streams = [PatchStream(tmp_path / name, 32, 0, "dir") for name in ("p3", "srgb")]
+        for number in range(8):
+            found, expected = (stream[number].astype(int) for stream in streams)
+            off = np.abs(found - expected)
+            assert off.max() <= 4 and off.mean() < 0.5  # P3 in 8 bits is coarse near black.
 
     def test_linear_srgb_is_converted_whatever_its_name(self, tmp_path, pixels):
         icc = imagecodecs.cms_profile(
@@ -95,11 +113,11 @@ class TestColors:
     @pytest.mark.parametrize("suffix", [".jpg", ".tif"])
     def test_cmyk_with_a_profile_is_turned(self, tmp_path, pixels, monkeypatch, suffix):
         """A conversion that takes black off white, in place of a printer's megabytes of tables."""
-        monkeypatch.setattr("wespe_tf.images.photo.converted", no_ink)
+        monkeypatch.setattr("wespe_tf.images.decoding.converted", no_ink)
         block = Image.Exif()
         block[0x0112] = 6
         cmyk = Image.fromarray(pixels).convert("CMYK")
-        cmyk.save(tmp_path / f"a{suffix}", exif=block, icc_profile=b"of a printer", quality=100)
+        cmyk.save(tmp_path / f"a{suffix}", exif=block, icc_profile=SRGB, quality=100)
         photo = read_photo(tmp_path / f"a{suffix}")
         upright = np.rot90(np.asarray(cmyk)[..., :3], -1)
         assert photo.pixels.shape == (40, 24, 3) and photo.icc == SRGB

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from ..images.picture import SUFFIXES
+from ..images.opening import SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from PIL import Image
 
 from ..errors import UserError
 from ..guide.tone_curve import some_of
-from ..images.picture import UnreadablePicture, picture_size, read_picture
+from ..images.opening import UnreadablePicture
+from ..images.picture import picture_size, read_picture
 from .folders import find_pictures
 
 CACHE_BYTES = 192 * 2**20

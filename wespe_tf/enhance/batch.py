@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from ..errors import UserError, first_line
 from ..files import make_folder
-from ..images.photo import Photo, pixel_bytes, read_photo, to_8_bits, write_photo
+from ..images.decoding import to_8_bits
+from ..images.photo import Photo, pixel_bytes, read_photo, write_photo
 from ..images.picture import read_picture
 from ..metrics import quality
 from .memory import COPIES, Budget, limit_of_photo, room_of_photos

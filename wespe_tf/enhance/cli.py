@@ -11,7 +11,7 @@ from ..config.loading import help_text, load
 from ..config.schema import TestConfig
 from ..errors import UserError, run_command
 from ..files import make_folder
-from ..images.picture import limit_megapixels
+from ..images.opening import limit_megapixels
 from ..weights.generator import find_model, load_generator
 from ..weights.tf1_checkpoint import is_checkpoint
 from . import litert

@@ -14,8 +14,9 @@ from pathlib import Path
 from PIL import Image
 
 from ..files import write_parts
-from ..images.photo import read_photo, to_8_bits
-from ..images.picture import limit_megapixels
+from ..images.decoding import to_8_bits
+from ..images.opening import limit_megapixels
+from ..images.photo import read_photo
 from .tasks import before_after_path
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..data.folders import find_pairs, find_pictures, natural_order
 from ..errors import UserError
+from ..images.opening import SUFFIXES
 from ..images.photo import FORMATS
-from ..images.picture import SUFFIXES
 
 # How the results' names end, before their suffix.
 ENHANCED, BEFORE_AFTER = "_enhanced", "_before_after"

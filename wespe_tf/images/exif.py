@@ -1,153 +1,124 @@
-"""EXIF blocks and XMP packets: read from photos, and made true of what is written.
+"""EXIF blocks: read, and made true of what is written.
 
-A photo is written upright and in sRGB. Its block is changed in place, number by number: makers'
+A photo is written upright and in sRGB. Its block is changed in place, entry by entry: makers'
 notes point to places in it, so nothing may move.
 """
 
-import re
 import struct
 
-from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from .directories import ASCII, DETAILS, INTEROPERABILITY, LONG, SHORT, Directories, Entry, written
 
-ORIENTATION, DETAILS, GPS = 0x0112, 0x8769, 0x8825  # in the first directory
-COLOR_SPACE, WIDTH, HEIGHT, INTEROPERABILITY = 0xA001, 0xA002, 0xA003, 0xA005  # in DETAILS
+ORIENTATION = 0x0112  # in the first directory
+COLOR_SPACE, WIDTH, HEIGHT = 0xA001, 0xA002, 0xA003  # in DETAILS
 INTEROPERABILITY_INDEX = 1
-# Of a TIFF's first directory, which describes its pixels too: who, with what, when.
-TEXTS = {270: "ImageDescription", 271: "Make", 272: "Model", 306: "DateTime", 315: "Artist"}
-TEXTS |= {33432: "Copyright"}
-SHORT, LONG = 3, 4
+UNCALIBRATED = 65535
+X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
+# Tags of a TIFF file that describe how its pixels lie and what their numbers mean, are kept
+# elsewhere (XMP, IPTC, profile), or hold the photo as it was (layers, thumbnails).
+OF_PIXELS = frozenset(
+    [254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, ORIENTATION, 273, 277, 278, 279]
+    + [280, 281, 284, 288, 289, 290, 291, 292, 293, 301, 317, 318, 319, 320, 321, 322, 323, 324]
+    + [325, 326, 327, 328, 330, 332, 333, 334, 336, 337, 338, 339, 340, 341, 342, *range(343, 366)]
+    + [*range(512, 522), 529, 530, 531, 532, 559, 700, 33723, 34377, 34675, 37724, 50838, 50839]
+)
 
 
-def exif_of(picture):
-    """The EXIF block of a file that Pillow has opened, a PNG also loaded; empty for none."""
-    if picture.format == "TIFF":
-        return _of_tiff(picture.getexif())
-    block = picture.info.get("exif", b"")
-    if not block and "Raw profile type exif" in picture.info:  # As ImageMagick writes PNG files.
-        lines = picture.info["Raw profile type exif"].split("\n")
-        block = bytes.fromhex("".join(lines[3:]))
-    return block.removeprefix(b"Exif\x00\x00")
+def checked(block: bytes) -> bytes:
+    """A block without the "Exif" mark before it.
 
-
-def _of_tiff(exif):
-    """A TIFF file's own tags as a block."""
-    kept = Image.Exif()
-    kept.update({tag: exif[tag] for tag in TEXTS if tag in exif})
-    directories = {tag: _directory(exif, tag) for tag in (DETAILS, GPS)}
-    for tag, directory in directories.items():
-        kept.get_ifd(tag).update(directory)
-    if not len(kept) and not any(directories.values()):
-        return b""
-    return kept.tobytes().removeprefix(b"Exif\x00\x00")
-
-
-def _directory(exif, tag):
-    """A directory with the one in it, to which it would point in vain from another place."""
-    found = dict(exif.get_ifd(tag))
-    if INTEROPERABILITY in found:
-        found[INTEROPERABILITY] = dict(exif.get_ifd(INTEROPERABILITY))
-    return found
-
-
-def parsed(block):
-    """A block as Pillow's `Exif`."""
-    exif = Image.Exif()
+    Raises:
+        ValueError: if it is broken: no block, or without a directory that can be read.
+    """
+    block = block.removeprefix(b"Exif\x00\x00")
     if block:
-        exif.load(b"Exif\x00\x00" + block)
-    return exif
+        Directories(block)
+    return block
 
 
-def directory_bytes(block, tag, place):
-    """A block's directory `DETAILS` or `GPS` as a little-endian file has it at `place`."""
-    directory = ImageFileDirectory_v2()
-    directory.update(_directory(parsed(block), tag))
-    return directory.tobytes(place) if directory else b""
+def orientation_of(directories: Directories, directory: list[Entry]) -> int:
+    """Orientation, 1 to 8, in a number of any kind; 1 where there is none or another."""
+    found = directories.number(directory, ORIENTATION, 1)
+    return int(found) if found in range(1, 9) else 1
 
 
-def is_adobe_rgb(block):
+def orientation(block: bytes) -> int:
+    """Orientation of a block that `checked` has returned."""
+    if not block:
+        return 1
+    directories = Directories(block)
+    return orientation_of(directories, directories.chain[0])
+
+
+def is_adobe_rgb(block: bytes) -> bool:
     """Whether a block says that the pixels are Adobe RGB, as cameras without profiles do."""
-    block = _Block(block)
-    entry = block.interoperability.get(INTEROPERABILITY_INDEX)
-    return entry is not None and block.content[entry + 8 : entry + 11] == b"R03"
+    if not block:
+        return False
+    directories = Directories(block)
+    details = directories.inner(directories.chain[0], DETAILS)
+    entry = directories.find(directories.inner(details, INTEROPERABILITY), INTEROPERABILITY_INDEX)
+    space = directories.number(details, COLOR_SPACE, 0)
+    return space == UNCALIBRATED and entry is not None and directories.raw(entry)[:3] == b"R03"
 
 
-def made_true(block, width, height):
+def of_tiff(directories: Directories, directory: list[Entry]) -> bytes:
+    """What a TIFF file says besides its pixels, as a block; empty where it says nothing."""
+    tree = directories.tree(directory, OF_PIXELS)
+    if not tree:
+        return b""
+    order = directories.order
+    head = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 8)
+    return head + written(tree, 8, order)
+
+
+def resolution(dpi: tuple[float, float], order: str) -> dict:
+    """Entries of a resolution in pixels per inch."""
+    sides = zip((X_RESOLUTION, Y_RESOLUTION), dpi)
+    found = {
+        tag: (5, 1, struct.pack(f"{order}II", round(1000 * side), 1000)) for tag, side in sides
+    }
+    return found | {RESOLUTION_UNIT: (SHORT, 1, struct.pack(f"{order}H", 2))}
+
+
+def resolution_of(directories: Directories, directory: list[Entry]) -> tuple[float, float] | None:
+    """Pixels per inch, across and down, that a directory states; None where there are none."""
+    unit = {2: 1.0, 3: 2.54}.get(directories.number(directory, RESOLUTION_UNIT, 2), 0)
+    sides = (directories.number(directory, tag, 0) * unit for tag in (X_RESOLUTION, Y_RESOLUTION))
+    across, down = sides
+    return (across, down) if across > 1 and down > 1 else None
+
+
+def made_true(block: bytes, width: int, height: int) -> bytes:
     """A block for a photo of this size in pixels, upright, in sRGB, without a thumbnail.
 
     All else is untouched. A thumbnail would show the photo as it was.
     """
-    block = _Block(block)
-    if block.order is None:
+    if not block:
         return b""
-    block.forget_next(block.main)
-    block.set(block.main, ORIENTATION, 1)
-    block.set(block.details, COLOR_SPACE, 1)
-    block.set(block.details, WIDTH, width)
-    block.set(block.details, HEIGHT, height)
-    entry = block.interoperability.get(INTEROPERABILITY_INDEX)
-    if entry is not None:
-        block.content[entry + 8 : entry + 11] = b"R98"
-    return bytes(block.content)
+    directories, content = Directories(block), bytearray(block)
+    order, main = directories.order, directories.chain[0]
+    details = directories.inner(main, DETAILS)
+    changes = (
+        (main, {ORIENTATION: 1}),
+        (details, {COLOR_SPACE: 1, WIDTH: width, HEIGHT: height}),
+    )
+    for directory, values in changes:
+        for entry in directory:
+            if entry.tag in values:
+                value = values[entry.tag]
+                kind = SHORT if value < 2**16 else LONG
+                packed = struct.pack(f"{order}{'H' if kind == SHORT else 'I'}", value)
+                _set(content, order, entry, kind, 1, packed)
+    for entry in directories.inner(details, INTEROPERABILITY):
+        if entry.tag == INTEROPERABILITY_INDEX:
+            _set(content, order, entry, ASCII, 4, b"R98\0")
+    start = struct.unpack_from(f"{order}I", content, 4)[0]
+    count = struct.unpack_from(f"{order}H", content, start)[0]
+    end = start + 2 + 12 * count
+    content[end : end + 4] = bytes(len(content[end : end + 4]))  # The next one is the thumbnail's.
+    return bytes(content)
 
 
-def upright_xmp(xmp):
-    """An XMP packet, bytes or text, as bytes with orientation 1."""
-    xmp = xmp.encode() if isinstance(xmp, str) else xmp
-    return re.sub(rb"(tiff:Orientation(?:=[\"']|>))\s*\d", rb"\g<1>1", xmp)
-
-
-class _Directory(dict):
-    """Places of a directory's entries by their tags, and of the pointer to the next one."""
-
-    end = None
-
-
-class _Block:
-    """A block whose numbers can be changed; what points out of it counts as not there.
-
-    Attributes:
-        content: its bytes.
-        order: of the bytes of a number, as in `struct`; None if this is no EXIF.
-        main, details, interoperability: a `_Directory` each.
-    """
-
-    def __init__(self, content):
-        self.content = bytearray(content)
-        self.order = {b"II": "<", b"MM": ">"}.get(content[:2])
-        self.main = self._directory(self._read("I", 4))
-        self.details = self._directory(self._pointer(self.main, DETAILS))
-        self.interoperability = self._directory(self._pointer(self.details, INTEROPERABILITY))
-
-    def _read(self, kind, place):
-        """A number, 0 where the block ends before it."""
-        size = struct.calcsize(f"<{kind}")
-        if self.order is None or place + size > len(self.content):
-            return 0
-        return struct.unpack_from(f"{self.order}{kind}", self.content, place)[0]
-
-    def _directory(self, place):
-        found = _Directory()
-        count = self._read("H", place) if place else 0
-        for entry in range(place + 2, place + 2 + 12 * count, 12):
-            if entry + 12 <= len(self.content):
-                found[self._read("H", entry)] = entry
-        if place and place + 6 + 12 * count <= len(self.content):
-            found.end = place + 2 + 12 * count
-        return found
-
-    def _pointer(self, directory, tag):
-        return self._read("I", directory[tag] + 8) if tag in directory else 0
-
-    def set(self, directory, tag, value):
-        """Changes a tag that is there, of one number of 16 or 32 bits."""
-        if tag not in directory:
-            return
-        kind = {SHORT: "H", LONG: "I"}.get(self._read("H", directory[tag] + 2))
-        if kind and value < 2 ** (8 * struct.calcsize(f"<{kind}")):
-            struct.pack_into(f"{self.order}{kind}", self.content, directory[tag] + 8, value)
-
-    def forget_next(self, directory):
-        """Makes a directory the last one."""
-        if directory.end is not None:
-            struct.pack_into("<I", self.content, directory.end, 0)
+def _set(content: bytearray, order: str, entry: Entry, kind: int, count: int, value: bytes):
+    """Changes an entry to a value of four bytes at most, where it stands."""
+    packed = struct.pack(f"{order}HHI", entry.tag, kind, count) + value.ljust(4, b"\0")
+    content[entry.place : entry.place + 12] = packed

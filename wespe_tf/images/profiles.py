@@ -1,5 +1,6 @@
 """Pixels of any color profile as sRGB, which the networks have learned."""
 
+import functools
 import io
 
 import imagecodecs
@@ -11,7 +12,21 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 ADOBE_RGB = imagecodecs.cms_profile("adobergb")
 
 
-def converted(pixels, icc, space):
+def checked(icc: bytes) -> bytes:
+    """A profile.
+
+    Raises:
+        ValueError: if it is broken.
+    """
+    if icc:
+        try:
+            ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        except OSError as error:
+            raise ValueError("no color profile") from error
+    return icc
+
+
+def converted(pixels: np.ndarray, icc: bytes, space: str) -> np.ndarray | None:
     """Pixels in sRGB.
 
     Args:
@@ -24,7 +39,7 @@ def converted(pixels, icc, space):
         the profile says nothing of such pixels, since it is of another space, or damaged.
     """
     try:
-        if ImageCms.ImageCmsProfile(io.BytesIO(icc)).profile.xcolor_space.strip() != space:
+        if not _is_of(icc, space):
             return None
         if space == "RGB" and _is_srgb(icc):
             return pixels
@@ -33,7 +48,14 @@ def converted(pixels, icc, space):
         return None
 
 
-def _is_srgb(icc):
+@functools.lru_cache(maxsize=64)
+def _is_of(icc: bytes, space: str) -> bool:
+    """Whether a profile is of a color space."""
+    return ImageCms.ImageCmsProfile(io.BytesIO(icc)).profile.xcolor_space.strip() == space
+
+
+@functools.lru_cache(maxsize=64)
+def _is_srgb(icc: bytes) -> bool:
     """Whether a profile moves no color by more than one of 255; names tell nothing.
 
     "Linear sRGB" has other tones, and profiles that are sRGB have many names.
@@ -43,7 +65,7 @@ def _is_srgb(icc):
     return np.abs(_transform(colors, icc, "RGB").astype(int) - colors).max() <= 257
 
 
-def _transform(pixels, icc, space):
+def _transform(pixels: np.ndarray, icc: bytes, space: str) -> np.ndarray:
     pixels = np.ascontiguousarray(pixels)
     return imagecodecs.cms_transform(
         pixels, icc, SRGB, colorspace=space.lower(), outcolorspace="rgb"

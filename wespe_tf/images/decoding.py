@@ -1,0 +1,238 @@
+"""The one way from a picture file to pixels: upright, in sRGB, in 8 or 16 bits.
+
+What is learned from, measured and enhanced is read here.
+"""
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import imagecodecs
+import numpy as np
+from PIL import Image
+
+from . import exif, jpeg, metadata, png
+from .opening import DAMAGE, UnreadablePicture, check_claim, formats, naming
+from .profiles import ADOBE_RGB, SRGB, converted
+from .tiff import ICC, IPTC, XMP, Page
+
+# A phone's JPEG may hold a second, smaller picture behind the photo.
+SEVERAL_PICTURES_ARE_ONE = ("MPO",)
+# What takes an orientation's turn back, where that is another one.
+BACK = {6: 8, 8: 6}
+# Bands of grey pictures.
+GREY = ("1", "L", "I", "F")
+OF_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+class Source:
+    """An opened picture file of which nothing but the header has been read.
+
+    Args:
+        path: of the file.
+        file: the same, open.
+
+    Attributes:
+        size: (width, height) as stored.
+        has_16_bits: whether its photo is read in 16 bits.
+        has_alpha: whether it has transparency.
+        metadata: `Metadata`.
+        orientation: 1 to 8, as EXIF has it.
+
+    Raises:
+        UnreadablePicture: naming the file, if it holds several pictures.
+    """
+
+    def __init__(self, path: str | os.PathLike, file: BinaryIO):
+        self.path, self.file = path, file
+        self.metadata = None
+        self.picture = self._opened()
+        self.size = self.picture.size
+        frames = getattr(self.picture, "n_frames", 1)
+        if frames > 1 and self.picture.format not in SEVERAL_PICTURES_ARE_ONE:
+            raise UnreadablePicture(f"{path}: holds {frames} pictures, expected one")
+        self.by_libpng, self.has_16_bits = False, self.picture.mode.startswith(("I", "F"))
+        self.has_alpha = _has_alpha(self.picture)
+        if self.picture.format == "PNG":
+            bits, colors = png.header(file)
+            self.has_16_bits = bits == 16
+            # Pillow reads 16 bits of grey only, and loses what is transparent in grey of few bits.
+            self.by_libpng = bits == 16 or colors == 0 and self.has_alpha
+            if png.has_metadata_behind(file):
+                self._load()
+        self.metadata = metadata.of_pillow(self.picture) if self.metadata is None else self.metadata
+        self.orientation = exif.orientation(self.metadata.exif)
+
+    def _opened(self) -> Image.Image:
+        """Pillow's picture; where broken metadata keep it from opening, of the bare file."""
+        try:
+            self.file.seek(0)
+            return Image.open(self.file, formats=formats())
+        except DAMAGE as error:
+            return self._bare(error)
+
+    def _load(self) -> None:
+        """Decodes; where broken metadata keep Pillow from it, the bare file."""
+        try:
+            self.picture.load()
+        except DAMAGE as error:
+            self.picture = self._bare(error)
+            self.picture.load()
+
+    def _bare(self, error: BaseException) -> Image.Image:
+        """The picture without its metadata, opened."""
+        self.file.seek(0)
+        content = self.file.read()
+        strip = {png.SIGNATURE[:2]: png.bare, b"\xff\xd8": jpeg.bare}.get(content[:2])
+        if strip is None:
+            raise error
+        bare = strip(content)
+        if bare == content:
+            raise error
+        picture = Image.open(io.BytesIO(bare))
+        self.metadata = metadata.Metadata(broken=["metadata"])
+        return picture
+
+    @property
+    def icc(self) -> bytes:
+        """The profile of the colors as the file or its EXIF says it; empty for none."""
+        is_adobe = not self.metadata.icc and exif.is_adobe_rgb(self.metadata.exif)
+        return ADOBE_RGB if is_adobe else self.metadata.icc
+
+    def decoded(self) -> tuple[np.ndarray, bytes]:
+        """(H, W, 3 or 4) uint8 or uint16 pixels, upright, in sRGB, and their profile to write.
+
+        Of a profile that says nothing of the pixels none is left.
+        """
+        pixels, icc, is_grey = self._stored()
+        pixels = turned(pixels, self.orientation)
+        if not icc:
+            return pixels, b""
+        colors = pixels[..., :3]
+        found = converted(colors[..., 0], icc, "GRAY") if is_grey else None
+        if found is None:
+            found = converted(colors, icc, "RGB")
+        if found is None:
+            return pixels, b""
+        if found is colors:
+            return pixels, icc
+        alpha = pixels[..., 3:]
+        return np.concatenate([found, alpha], axis=-1) if alpha.shape[-1] else found, SRGB
+
+    def _stored(self) -> tuple[np.ndarray, bytes, bool]:
+        """RGB pixels as stored, their profile, and whether they are grey."""
+        if self.by_libpng:
+            self.picture = None  # Pillow's pixels, of 8 bits.
+            self.file.seek(0)
+            pixels = imagecodecs.png_decode(self.file.read())
+            pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+            return as_rgb(pixels), self.icc, pixels.shape[-1] <= 2
+        self._load()
+        return self._of_pillow()
+
+    def _of_pillow(self) -> tuple[np.ndarray, bytes, bool]:
+        picture, icc = self.picture, self.icc
+        is_grey = picture.getbands()[0] in GREY
+        if picture.mode == "CMYK" and icc:
+            pixels = converted(np.asarray(picture), icc, "CMYK")
+            if pixels is not None:
+                return pixels, SRGB, False
+        if picture.mode.startswith(("I", "F")):
+            pixels = np.asarray(picture)[..., None]
+            if picture.mode == "F":
+                pixels = np.rint(np.clip(pixels, 0, 1) * 65535)
+            return as_rgb(np.clip(pixels, 0, 65535).astype(np.uint16)), icc, is_grey
+        mode = "RGBA" if self.has_alpha else "RGB"
+        # Converting to the same mode would only cost a copy.
+        return np.asarray(picture if picture.mode == mode else picture.convert(mode)), icc, is_grey
+
+
+class TiffSource(Source):
+    """An opened TIFF file; see `Source`."""
+
+    def __init__(self, path: str | os.PathLike, file: BinaryIO):
+        self.path, self.file = path, file
+        self.page = page = Page(path, file)
+        if page.is_raw:
+            raise UnreadablePicture(f"{path}: a camera's raw file; expected the photo made of it")
+        self.size, self.picture = page.size, None
+        if not page.by_tifffile:
+            self.picture = self._opened()
+        self.has_16_bits = page.by_tifffile and page.bits > 8
+        self.has_alpha = _has_alpha(self.picture) if self.picture else page.has_alpha
+        self.metadata = found = metadata.Metadata()
+        found.take("exif", lambda: exif.of_tiff(page.directories, page.directory))
+        found.take("xmp", lambda: page.raw(XMP))
+        found.take("icc", lambda: page.raw(ICC))
+        found.take("iptc", lambda: page.raw(IPTC))
+        found.dpi = exif.resolution_of(page.directories, page.directory)
+        self.orientation = exif.orientation_of(page.directories, page.directory)
+
+    def _opened(self) -> Image.Image | None:
+        """Pillow's picture; None where it stumbles over the tags of one that tifffile reads."""
+        try:
+            self.file.seek(0)
+            picture = Image.open(self.file, formats=["TIFF"])
+            picture.seek(self.page.index)
+            self.turned = picture.getexif().get(exif.ORIENTATION, 1)
+            return picture
+        except DAMAGE:
+            if self.page.colors not in (0, 1, 2):
+                raise
+            return None
+
+    def _stored(self) -> tuple[np.ndarray, bytes, bool]:
+        if self.picture is None:
+            pixels = self.page.pixels()
+            return as_rgb(pixels), self.icc, pixels.shape[-1] <= 2
+        self.picture.load()
+        pixels, icc, is_grey = self._of_pillow()
+        # Pillow turns these files itself, and by other rules.
+        return turned(pixels, BACK.get(self.turned, self.turned)), icc, is_grey
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike) -> Iterator[Source]:
+    """A picture file as a `Source`, of no more pixels than are allowed.
+
+    Raises:
+        UnreadablePicture: naming the file, for whatever is wrong with it, in the context too.
+    """
+    # From a path Pillow maps plain TIFF files into memory, and shears those on their side.
+    with naming(path), open(path, "rb") as file:
+        kind = TiffSource if file.read(4) in OF_TIFF else Source
+        source = kind(path, file)
+        check_claim(path, *source.size)
+        yield source
+
+
+def as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 1 to 4) pixels with three equal channels instead of a grey one."""
+    if pixels.shape[-1] > 2:
+        return pixels
+    return np.concatenate([np.repeat(pixels[..., :1], 3, axis=-1), pixels[..., 1:]], axis=-1)
+
+
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels as a viewer shows those of an EXIF orientation, without a copy."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
+
+
+def to_8_bits(pixels: np.ndarray) -> np.ndarray:
+    """uint16 or uint8 pixels as uint8, rounded."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    eight = np.empty(pixels.shape, np.uint8)
+    for top in range(0, len(pixels), 256):  # In bands: wider numbers of a whole photo are large.
+        eight[top : top + 256] = (pixels[top : top + 256].astype(np.uint32) + 128) // 257
+    return eight
+
+
+def _has_alpha(picture: Image.Image) -> bool:
+    return bool({"A", "a"} & set(picture.getbands())) or "transparency" in picture.info

@@ -1,0 +1,88 @@
+"""What a picture file says besides its pixels, and what of it is broken."""
+
+import dataclasses
+from collections.abc import Callable
+
+from PIL import Image
+
+from . import exif, iptc, jpeg, png, profiles, xmp
+
+
+@dataclasses.dataclass
+class Metadata:
+    """What a file says besides its pixels, as it stands there; empty for what it does not say.
+
+    Attributes:
+        exif: EXIF block as in a JPEG file after its "Exif" mark.
+        xmp: XMP packet.
+        icc: color profile.
+        iptc: IPTC records.
+        texts: comments and other texts by their names.
+        dpi: pixels per inch, across and down, or None.
+        broken: names of what was there and could not be read, as "EXIF"; it counts as not there.
+    """
+
+    exif: bytes = b""
+    xmp: bytes = b""
+    icc: bytes = b""
+    iptc: bytes = b""
+    texts: dict[str, str] = dataclasses.field(default_factory=dict)
+    dpi: tuple[float, float] | None = None
+    broken: list[str] = dataclasses.field(default_factory=list)
+
+    def take(self, name: str, find: Callable[[], bytes | str]) -> None:
+        """Sets one of the first four attributes to what a function finds, if that is whole."""
+        checks = {"exif": exif, "xmp": xmp, "icc": profiles, "iptc": iptc}
+        try:
+            setattr(self, name, checks[name].checked(find()))
+        except (ValueError, TypeError):  # A text may have the name of another thing.
+            self.broken.append(name.upper())
+
+
+def of_pillow(picture: Image.Image) -> Metadata:
+    """What Pillow has found in a file, of which a PNG has been loaded if metadata lie behind."""
+    info, found = picture.info, Metadata()
+    found.take("exif", lambda: info.get("exif") or _raw(info, "exif", b"Exif\0\0"))
+    found.take("xmp", lambda: info.get("xmp") or _packet(info))
+    found.take("icc", lambda: info.get("icc_profile") or _raw(info, "icc") or _raw(info, "icm"))
+    found.take("iptc", lambda: _records(picture))
+    if picture.format == "PNG":
+        hidden = ("Raw profile type ", "XML:com.adobe.xmp")
+        texts = ((key, text) for key, text in info.items() if isinstance(text, str))
+        found.texts = {key: str(text) for key, text in texts if not key.startswith(hidden)}
+    if picture.format in ("JPEG", "MPO") and info.get("comment"):
+        found.texts["Comment"] = info["comment"].decode("utf-8", "replace").rstrip("\0")
+    found.dpi = _dpi(picture)
+    return found
+
+
+def _dpi(picture: Image.Image) -> tuple[float, float] | None:
+    """A resolution that stands outside of EXIF; Pillow makes up one where there is none."""
+    if picture.format == "PNG":
+        return picture.info.get("dpi")
+    inch = {1: 1.0, 2: 2.54}.get(picture.info.get("jfif_unit"))
+    if inch is None:
+        return None
+    across, down = picture.info["jfif_density"]
+    return (across * inch, down * inch) if across and down else None
+
+
+def _raw(info: dict, name: str, mark: bytes = b"") -> bytes:
+    """A profile in a text as ImageMagick writes it, EXIF of older versions among them."""
+    if f"Raw profile type {name}" in info:
+        return png.raw_profile(info[f"Raw profile type {name}"])
+    older = (
+        png.raw_profile(info["Raw profile type APP1"]) if "Raw profile type APP1" in info else b""
+    )
+    return older.removeprefix(mark) if mark and older.startswith(mark) else b""
+
+
+def _packet(info: dict) -> bytes:
+    return info.get("XML:com.adobe.xmp") or _raw(info, "xmp", b"http://ns.adobe.com/xap/1.0/\0")
+
+
+def _records(picture: Image.Image) -> bytes:
+    blocks = (data for name, data in getattr(picture, "applist", ()) if name == "APP13")
+    resources = b"".join(data for data in blocks if data.startswith(jpeg.RESOURCES))
+    info = picture.info
+    return iptc.of_resources(resources or _raw(info, "iptc") or _raw(info, "8bim"))

@@ -1,0 +1,110 @@
+"""PNG files: what Pillow does not tell of them, and how they are written."""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import imagecodecs
+import numpy as np
+
+from . import iptc
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# zlib's; a higher one takes several times longer and saves a few percent of a photo.
+LEVEL = 3
+# Chunks without which there is no picture.
+OF_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+OF_METADATA = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+INCH = 0.0254
+LONGEST_KEY = 79
+
+
+def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, place and length of the data of every chunk, as far as the file goes."""
+    end = file.seek(0, 2)
+    place = len(SIGNATURE)
+    while place + 8 <= end:
+        file.seek(place)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        yield kind, place + 8, length
+        place += 12 + length
+
+
+def has_metadata_behind(file: BinaryIO) -> bool:
+    """Whether metadata follow the pixels, where they are found by decoding these only."""
+    kinds = [kind for kind, _, _ in chunks(file)]
+    behind = kinds[kinds.index(b"IDAT") :] if b"IDAT" in kinds else []
+    return any(kind in OF_METADATA for kind in behind)
+
+
+def header(file: BinaryIO) -> tuple[int, int]:
+    """Bits of a number, and the type of the colors: 0 grey, 2 RGB, 3 a palette, 4 and 6 alpha."""
+    file.seek(len(SIGNATURE) + 16)
+    return tuple(file.read(2))
+
+
+def bare(content: bytes) -> bytes:
+    """A file without anything but the picture."""
+    parts = [content[: len(SIGNATURE)]]
+    for kind, place, length in chunks(io.BytesIO(content)):
+        if kind in OF_PIXELS:
+            parts.append(content[place - 8 : place + length + 4])
+    return b"".join(parts)
+
+
+def raw_profile(text: str) -> bytes:
+    """What ImageMagick hides in a text: a name, a length, and that many bytes in hexadecimals.
+
+    Raises:
+        ValueError: if it is broken.
+    """
+    _, length, digits = text.strip("\n").split("\n", 2)
+    content = bytes.fromhex("".join(digits.split()))
+    if len(content) != int(length):
+        raise ValueError("not as long as it says")
+    return content
+
+
+def as_raw_profile(name: str, content: bytes) -> str:
+    """The opposite of `raw_profile`."""
+    digits = content.hex()
+    lines = [digits[k : k + 72] for k in range(0, len(digits), 72)]
+    return "\n".join(["", name, f"{len(content):8}", *lines, ""])
+
+
+def write(pixels: np.ndarray, photo) -> tuple[memoryview | bytes, ...]:
+    """A file in parts; a faster encoder than Pillow's, which has no 16 bits of color.
+
+    Args:
+        pixels: (H, W, 1 to 4) uint8 or uint16 array.
+        photo: `Photo` of the metadata.
+    """
+    plain = memoryview(imagecodecs.png_encode(np.ascontiguousarray(pixels), level=LEVEL))
+    found = []
+    if photo.icc:
+        found.append((b"iCCP", b"ICC profile\x00\x00" + zlib.compress(photo.icc)))
+    if photo.dpi:
+        found.append((b"pHYs", struct.pack(">IIB", *(round(d / INCH) for d in photo.dpi), 1)))
+    if photo.exif:
+        found.append((b"eXIf", photo.exif))
+    if photo.xmp:
+        found.append((b"iTXt", b"XML:com.adobe.xmp\x00\x00\x00\x00\x00" + photo.xmp))
+    if photo.iptc:
+        text = as_raw_profile("iptc", iptc.as_resources(photo.iptc))
+        found.append((b"zTXt", b"Raw profile type iptc\x00\x00" + zlib.compress(text.encode())))
+    found += [(b"iTXt", _text(*item)) for item in photo.texts.items()]
+    end_of_header = len(SIGNATURE) + 25  # and the IHDR chunk, which comes first
+    parts = (_chunk(kind, data) for kind, data in found)
+    return plain[:end_of_header], b"".join(parts), plain[end_of_header:]
+
+
+def _text(key: str, text: str) -> bytes:
+    key = key.encode("latin-1", "replace")[:LONGEST_KEY] or b"Comment"
+    return key + b"\x00\x00\x00\x00\x00" + text.encode("utf-8", "replace").replace(b"\0", b"")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    checksum = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
