@@ -154,6 +154,7 @@ class TestMemory:
         assert Path("out/1_enhanced.png").exists()
 
 
+@pytest.mark.usefixtures("loaded")
 class TestScores:
     def scores(self, enhanced, target):
         return (

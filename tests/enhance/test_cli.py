@@ -135,6 +135,7 @@ class TestFiles:
             assert (result.getexif()[0x010F], result.getexif()[0x0112]) == ("Maker", 1)
 
 
+@pytest.mark.usefixtures("loaded")
 class TestChoices:
     def test_are_printed(self, command, photo):
         line = command("model=mine", "input=holiday.png", "output=out")[0]
@@ -208,14 +209,23 @@ class TestShippedModel:
         assert np.corrcoef(enhanced.ravel(), picture.ravel())[0, 1] > 0.8
 
 
-class TestBadInput:
-    def test_missing_input(self, refused, run):
-        assert "input" in refused("model=mine")
-
+class TestBadModel:
     def test_no_model_named_and_none_shipped(self, refused, photo, monkeypatch, tmp_path):
         monkeypatch.setattr("wespe_tf.weights.generator.SHIPPED_MODEL", tmp_path / "gone.keras")
         line = refused("input=holiday.png")
         assert line == f"model=: missing, and {tmp_path / 'gone.keras'} is not there either"
+
+    def test_foreign_model(self, refused, photo):
+        keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save("foreign.keras")
+        line = refused("model=foreign.keras", "input=holiday.png", "output=out")
+        assert re.fullmatch(r"model=foreign.keras: holds \S+, expected a wespe_tf Generator", line)
+        assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("loaded")
+class TestBadInput:
+    def test_missing_input(self, refused, run):
+        assert "input" in refused("model=mine")
 
     def test_unknown_key(self, refused, run):
         line = refused("model=mine", "imput=x")
@@ -320,12 +330,6 @@ class TestBadInput:
         Image.fromarray(photos["1"]).save("targets/one.png")
         line = refused("model=mine", "input=photos", "target=targets")
         assert line.startswith("target: targets has no partner for photos/1.png")
-
-    def test_foreign_model(self, refused, photo):
-        keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save("foreign.keras")
-        line = refused("model=foreign.keras", "input=holiday.png", "output=out")
-        assert re.fullmatch(r"model=foreign.keras: holds \S+, expected a wespe_tf Generator", line)
-        assert not Path("out").exists()
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "help"])

@@ -184,6 +184,7 @@ class TestGraph:
             assert graph.operators["CONV_2D"] == 6
             assert ("MEAN" in graph.operators) == (norm == "live")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("norm", ["batch", "layer"])
     def test_the_other_norms_too(self, norm):
         model = Generator(width=8, blocks=1, norm=norm)

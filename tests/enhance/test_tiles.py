@@ -63,7 +63,9 @@ def test_whole_is_one_pass(make_photo, reflect):
     assert np.abs(found - expected_whole(model, photo, 18 if reflect else 0).astype(int)).max() <= 1
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(
+    "norm", [NORMS[0], *(pytest.param(norm, marks=pytest.mark.slow) for norm in NORMS[1:])]
+)
 def test_tiles_equal_the_whole(make_photo, norm):
     """In 16 bits, where 1e-3 of the range is 66 steps."""
     photo = make_photo(61, 83).astype(np.uint16) * 257
@@ -75,7 +77,7 @@ def test_tiles_equal_the_whole(make_photo, norm):
         assert np.abs(whole.astype(int) - enhancer(photo, Plan("fast", 24))).max() <= 3
 
 
-@pytest.mark.parametrize("side", [30, 40])
+@pytest.mark.parametrize("side", [pytest.param(30, marks=pytest.mark.slow), 40])
 def test_no_seams(make_photo, side):
     """Tiles give what one tile over all gives: along borders nothing differs, nor elsewhere."""
     photo = make_photo(130, 130).astype(np.uint16) * 257

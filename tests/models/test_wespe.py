@@ -69,7 +69,7 @@ def assert_same(found, expected, atol, rtol=1e-9):
 
 @pytest.mark.usefixtures("float64")
 class TestAgainstPlainStep:
-    @pytest.mark.parametrize("border", [0, 3])
+    @pytest.mark.parametrize("border", [pytest.param(0, marks=pytest.mark.slow), 3])
     def test_losses(self, batch, border):
         model = make_wespe(border=border)
         source, target = batch
@@ -79,7 +79,10 @@ class TestAgainstPlainStep:
         # None of the losses is so small that any formula would do.
         assert min(loss for name, loss in expected.items() if name != "guide") > 1e-3
 
-    @pytest.mark.parametrize("border, w_guide", [(0, 0), (3, 0), (0, 1.7), (3, 1.7)])
+    @pytest.mark.parametrize(
+        "border, w_guide",
+        [(3, 1.7), *(pytest.param(*v, marks=pytest.mark.slow) for v in [(0, 0), (3, 0), (0, 1.7)])],
+    )
     def test_gradients(self, batch, border, w_guide):
         """With plain gradient descent of step 1, a variable changes by its gradient."""
         descent = keras.optimizers.SGD(1.0), keras.optimizers.SGD(1.0)
@@ -132,7 +135,7 @@ class TestAgainstPlainStep:
                 )
             expected = ours
 
-    @pytest.mark.parametrize("normalize", [False, True])
+    @pytest.mark.parametrize("normalize", [pytest.param(False, marks=pytest.mark.slow), True])
     def test_vgg_content(self, batch, normalize):
         vgg = load_vgg("relu1_2", "random")
         model = make_wespe(

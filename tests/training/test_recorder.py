@@ -56,6 +56,7 @@ class TestMovingAverage:
             for variable, expected in zip(model.generator_variables, start):
                 np.testing.assert_array_equal(array(variable), expected)
 
+    @pytest.mark.slow
     def test_without_average_the_weights_stay(self, batch):
         model = make_wespe()
         model.train_step(batch)
