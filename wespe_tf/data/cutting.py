@@ -1,0 +1,167 @@
+"""Aligned patches of two registered photos, as DPED's authors cut them.
+
+Windows of the phone's photo are looked for in the camera's, near where the registration has them,
+by cross-correlation (Ignatov et al., "DSLR-Quality Photos on Mobile Devices with Deep Convolutional
+Networks", ICCV 2017, section 3.1). Theirs move by whole pixels; here by parts of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .registration import Registration
+
+# What a window's correlation must gain for each squared pixel that it moves from where the
+# registration has it: smooth windows correlate everywhere, and so stay.
+GAIN_OF_A_MOVE = 5e-4
+# A window whose grey values vary less than this (of 255) shows nothing.
+FLATTEST = 1.5
+# A camera's photo with more pixels than this for each of the phone's is shrunk first.
+FINEST = 1.2
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of the phone's photo and what became of it.
+
+    Attributes:
+        left, top: its corner in the phone's photo, pixels.
+        x, y: where its center lies in the camera's photo, pixels; parts count.
+        correlation: of both grey patches, -1 to 1.
+        phone, camera: (S, S, 3) uint8 patches; None unless the window is kept.
+        reason: why it is not kept; empty if it is.
+    """
+
+    left: int
+    top: int
+    x: float
+    y: float
+    correlation: float
+    phone: np.ndarray | None = None
+    camera: np.ndarray | None = None
+    reason: str = ""
+
+
+class Cutter:
+    """Cuts aligned patches of two photos.
+
+    Args:
+        phone: (H, W, 3) uint8 array.
+        camera: (H', W', 3) uint8 array.
+        registration: from the phone's pixels to the camera's.
+        size: side of the patches, pixels of the phone's photo.
+        search: how far from where the registration has them windows are looked for, pixels.
+        threshold: least correlation of the patches that are kept.
+    """
+
+    def __init__(
+        self,
+        phone: np.ndarray,
+        camera: np.ndarray,
+        registration: Registration,
+        size: int,
+        search: int,
+        threshold: float,
+    ):
+        self.phone, self.registration = phone, registration
+        self.size, self.search, self.threshold = size, search, threshold
+        self.limits = np.array([camera.shape[1], camera.shape[0]]) - 1
+        scale = registration.scale(np.array(phone.shape[1::-1]) / 2)
+        self.factor = 1 / scale if scale > FINEST else 1.0
+        if self.factor < 1:
+            camera = cv2.resize(
+                camera, None, fx=self.factor, fy=self.factor, interpolation=cv2.INTER_AREA
+            )
+        self.camera = camera
+
+    def windows(self, stride: int) -> Iterator[Window]:
+        """All windows of the part that both photos show, `stride` pixels apart, row by row."""
+        height, width = self.phone.shape[:2]
+        for top in range(0, height - self.size + 1, stride):
+            for left in range(0, width - self.size + 1, stride):
+                if self._is_common(left, top):
+                    yield self._window(left, top)
+
+    def _is_common(self, left, top):
+        """Whether the camera saw a window, with what is searched around it."""
+        low, high = -self.search, self.size - 1 + self.search
+        corners = np.array([[low, low], [high, low], [high, high], [low, high]]) + (left, top)
+        places = self.registration(corners)
+        return bool((places >= 0).all() and (places <= self.limits).all())
+
+    def _window(self, left, top):
+        patch = self.phone[top : top + self.size, left : left + self.size]
+        gray = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
+        if gray.std() < FLATTEST:
+            return self._refused(left, top, 0, 0, 0.0, "nothing to see")
+        reach = self.search
+        around = self._camera_patch(left - reach, top - reach, self.size + 2 * reach)
+        around = cv2.cvtColor(around, cv2.COLOR_RGB2GRAY)
+        move_x, move_y = best_move(cv2.matchTemplate(around, gray, cv2.TM_CCOEFF_NORMED))
+        found = self._camera_patch(left + move_x, top + move_y, self.size)
+        seen = cv2.cvtColor(found, cv2.COLOR_RGB2GRAY)
+        # Of two patches of one size matchTemplate gives the one correlation.
+        correlation = float(cv2.matchTemplate(seen, gray, cv2.TM_CCOEFF_NORMED)[0, 0])
+        if max(abs(move_x), abs(move_y)) > reach - 1:
+            return self._refused(left, top, move_x, move_y, correlation, "out of reach")
+        if not correlation >= self.threshold:
+            return self._refused(left, top, move_x, move_y, correlation, "too unlike")
+        x, y = self._center(left + move_x, top + move_y)
+        return Window(left, top, x, y, correlation, patch, found)
+
+    def _refused(self, left, top, move_x, move_y, correlation, reason):
+        x, y = self._center(left + move_x, top + move_y)
+        return Window(left, top, x, y, correlation, reason=reason)
+
+    def _center(self, left, top):
+        middle = np.full((1, 2), (self.size - 1) / 2)
+        place = cv2.perspectiveTransform(middle[None], self._view(left, top, self.size))[0, 0]
+        return (((place + 0.5) / self.factor) - 0.5).tolist()
+
+    def _camera_patch(self, left, top, size):
+        """What the camera saw of a square of the phone's photo, whose corner may be anywhere."""
+        flags = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
+        return cv2.warpPerspective(
+            self.camera, self._view(left, top, size), (size, size), flags=flags
+        )
+
+    def _view(self, left, top, size):
+        """The homography from a square of the phone's photo to `self.camera`, by its corners.
+
+        So short a way bends by less than a tenth of a pixel.
+        """
+        corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float) * (size - 1)
+        places = self.registration(corners + (left, top))
+        # Pixels' centers lie at whole numbers, their edges half a pixel away.
+        places = (places + 0.5) * self.factor - 0.5
+        return cv2.getPerspectiveTransform(corners.astype(np.float32), places.astype(np.float32))
+
+
+def best_move(correlations: np.ndarray) -> tuple[float, float]:
+    """Where a window correlates best, in parts of a pixel.
+
+    Args:
+        correlations: (2r + 1, 2r + 1) array; in its middle the window has not moved.
+
+    Returns:
+        The move in x and y, pixels, between -r and r.
+    """
+    reach = len(correlations) // 2
+    away = np.arange(-reach, reach + 1) ** 2
+    gain = correlations - GAIN_OF_A_MOVE * (away[:, None] + away)
+    row, column = np.unravel_index(np.nanargmax(gain), gain.shape)
+    return (
+        column - reach + _summit(gain[row], column),
+        row - reach + _summit(gain[:, column], row),
+    )
+
+
+def _summit(line, k):
+    """Where between -0.5 and 0.5 of its highest place a parabola through it is highest."""
+    if not 0 < k < len(line) - 1:
+        return 0.0
+    before, here, after = line[k - 1 : k + 2]
+    bend = before - 2 * here + after
+    return float(np.clip(0.5 * (before - after) / bend, -0.5, 0.5)) if bend < 0 else 0.0

@@ -1,0 +1,202 @@
+"""Where one photo's pixels lie in another photo of the same scene.
+
+Scale-invariant features (SIFT) find points that both photos show. RANSAC fits a homography to those
+that agree. Then least squares refine it, together with what the two lenses bend: a point at the
+distance r from a photo's center moves by a share of r², as in Brown's model of lenses.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy.optimize import least_squares
+
+# Features are looked for on photos of this longer side: SIFT doubles a photo, then keeps it eleven
+# times in float32, at this side 180 MB.
+FEATURE_SIDE = 1000
+MOST_FEATURES = 1500
+# SIFT's own 0.04 finds few features in a phone's dim photos.
+FAINTEST_CONTRAST = 0.01
+# A feature's best match must be this much nearer than its second best (Lowe, IJCV 2004).
+RATIO = 0.8
+# Farthest that a matching point may lie from where the homography has it, in shares of half the
+# diagonal: lenses bend photos by about a percent.
+REACH = 0.01
+# A photo shows at most so many times the width of the other.
+LARGEST_ZOOM = 8
+# How far matching points miss the truth, in shares of half the diagonal: a pixel where features
+# are found. And how much lenses bend a photo's corners, in the same unit; both as a rule.
+USUAL_MISS = 1 / 600
+USUAL_BEND = 0.02
+
+
+@dataclass(frozen=True)
+class Features:
+    """What is recognized of a photo.
+
+    Attributes:
+        height, width: of the photo, pixels.
+        points: (N, 2) float32, x and y in the photo's pixels, the strongest first.
+        descriptors: (N, 128) uint8.
+    """
+
+    height: int
+    width: int
+    points: np.ndarray
+    descriptors: np.ndarray
+
+    @property
+    def center(self) -> np.ndarray:
+        """Of the photo, (2,): x and y in pixels."""
+        return np.array([self.width - 1, self.height - 1]) / 2
+
+    @property
+    def radius(self) -> float:
+        """Half the photo's diagonal, pixels."""
+        return float(np.hypot(self.width, self.height) / 2)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where a photo's pixels lie in another one.
+
+    Attributes:
+        one, other: features of both photos, for their sizes.
+        homography: (3, 3) matrix from the one photo to the other; points are measured from the
+            photos' centers, in halves of their diagonals.
+        bend_one, bend_other: by which share of r² a lens moves a point, r as in `homography`.
+        matches: number of matching points that agree.
+    """
+
+    one: Features
+    other: Features
+    homography: np.ndarray
+    bend_one: float
+    bend_other: float
+    matches: int
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Pixels of the other photo.
+
+        Args:
+            points: (N, 2) array, x and y in the one photo's pixels.
+
+        Returns:
+            (N, 2) float64 array, x and y in the other photo's pixels.
+        """
+        from_center = (np.asarray(points, np.float64) - self.one.center) / self.one.radius
+        moved = _bent(from_center, self.bend_one)
+        moved = _bent(_project(self.homography, moved), self.bend_other)
+        return moved * self.other.radius + self.other.center
+
+    def scale(self, point: np.ndarray) -> float:
+        """How many pixels of the other photo lie along one of the one photo's, at a point (2,)."""
+        x, y = point
+        origin, right, below = self(np.array([[x, y], [x + 1, y], [x, y + 1]], float))
+        return float(np.sqrt(abs(np.linalg.det(np.stack([right - origin, below - origin])))))
+
+
+def describe(photo: np.ndarray) -> Features:
+    """The features of a photo.
+
+    Args:
+        photo: (H, W, 3) uint8 RGB array.
+
+    Returns:
+        At most `MOST_FEATURES` of them.
+    """
+    height, width = photo.shape[:2]
+    factor = min(1.0, FEATURE_SIDE / max(height, width))
+    small = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    sift = cv2.SIFT_create(nfeatures=MOST_FEATURES, contrastThreshold=FAINTEST_CONTRAST)
+    found, descriptors = sift.detectAndCompute(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), None)
+    if not found:
+        return Features(height, width, np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8))
+    order = np.argsort([-point.response for point in found], kind="stable")
+    points = (np.array([point.pt for point in found], np.float32) + 0.5) / factor - 0.5
+    return Features(height, width, points[order], descriptors[order].astype(np.uint8))
+
+
+def matching_points(one: Features, other: Features, most: int = MOST_FEATURES) -> np.ndarray:
+    """Indices of features that are alike and unlike all others.
+
+    Args:
+        one: features of a photo.
+        other: features of another.
+        most: how many of each are compared, the strongest.
+
+    Returns:
+        (N, 2) int array: index in `one`, index in `other`.
+    """
+    sides = [features.descriptors[:most].astype(np.float32) for features in (one, other)]
+    if min(map(len, sides)) < 2:
+        return np.zeros((0, 2), int)
+    pairs = cv2.BFMatcher(cv2.NORM_L2).knnMatch(*sides, k=2)
+    good = [best for best, second in pairs if best.distance < RATIO * second.distance]
+    return np.array([(match.queryIdx, match.trainIdx) for match in good], int).reshape(-1, 2)
+
+
+def register(one: Features, other: Features) -> Registration | None:
+    """The registration of two photos that show the same.
+
+    Args:
+        one: features of the photo whose pixels are looked for.
+        other: features of the photo in which they are looked for.
+
+    Returns:
+        A `Registration`, or None where no view of a scene explains the points that match. Few
+        `matches` mean that the photos show different scenes.
+    """
+    matches = matching_points(one, other)
+    if len(matches) < 5:
+        return None
+    source = (one.points[matches[:, 0]] - one.center) / one.radius
+    target = (other.points[matches[:, 1]] - other.center) / other.radius
+    homography, agree = cv2.findHomography(
+        source, target, cv2.USAC_MAGSAC, REACH, maxIters=5000, confidence=0.9999
+    )
+    if homography is None or not _is_view(homography, one, other):
+        return None
+    source, target = (side[agree.ravel().astype(bool)] for side in (source, target))
+    # Where many features match one and the same they say it once.
+    distinct = min(len(np.unique(side.round(3), axis=0)) for side in (source, target))
+    return Registration(one, other, *_refined(homography, source, target), distinct)
+
+
+def _refined(homography, source, target):
+    """The homography and both lenses' bends that fit points best, wild ones counting little."""
+
+    def moved(values, points):
+        matrix = np.append(values[:8], 1).reshape(3, 3)
+        return _bent(_project(matrix, _bent(points, values[8])), values[9])
+
+    def misses(values):
+        return np.append(
+            (moved(values, source) - target).ravel() / USUAL_MISS, values[8:] / USUAL_BEND
+        )
+
+    start = np.append((homography / homography[2, 2]).ravel()[:8], [0.0, 0.0])
+    found = least_squares(misses, start, loss="soft_l1").x
+    return np.append(found[:8], 1).reshape(3, 3), float(found[8]), float(found[9])
+
+
+def _is_view(homography, one, other):
+    """Whether a homography keeps a photo's corners in their order and its size within reason."""
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * one.center / one.radius
+    depths = corners @ homography[2, :2] + homography[2, 2]
+    if depths.min() * depths.max() <= 0:
+        return False
+    moved = _project(homography, corners).astype(np.float32)
+    # A view of the scene has an area with a sign; a mirrored one has the other sign.
+    area = cv2.contourArea(moved, oriented=True) / cv2.contourArea(corners.astype(np.float32), True)
+    return bool(cv2.isContourConvex(moved) and 1 / LARGEST_ZOOM**2 < area < LARGEST_ZOOM**2)
+
+
+def _project(homography, points):
+    points = np.asarray(points, np.float64).reshape(-1, 1, 2)
+    return cv2.perspectiveTransform(points, homography).reshape(-1, 2)
+
+
+def _bent(points, share):
+    """Points as a lens moves them, measured from the center in halves of the diagonal."""
+    return points * (1 + share * (points**2).sum(axis=1, keepdims=True))
