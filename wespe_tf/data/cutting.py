@@ -54,6 +54,9 @@ class Cutter:
         size: side of the patches, pixels of the phone's photo.
         search: how far from where the registration has them windows are looked for, pixels.
         threshold: least correlation of the patches that are kept.
+
+    Attributes:
+        scale: how many pixels of the camera lie along one of the phone's.
     """
 
     def __init__(
@@ -68,8 +71,8 @@ class Cutter:
         self.phone, self.registration = phone, registration
         self.size, self.search, self.threshold = size, search, threshold
         self.limits = np.array([camera.shape[1], camera.shape[0]]) - 1
-        scale = registration.scale(np.array(phone.shape[1::-1]) / 2)
-        self.factor = 1 / scale if scale > FINEST else 1.0
+        self.scale = registration.scale(np.array(phone.shape[1::-1]) / 2)
+        self.factor = 1 / self.scale if self.scale > FINEST else 1.0
         if self.factor < 1:
             camera = cv2.resize(
                 camera, None, fx=self.factor, fy=self.factor, interpolation=cv2.INTER_AREA
@@ -83,6 +86,24 @@ class Cutter:
             for left in range(0, width - self.size + 1, stride):
                 if self._is_common(left, top):
                     yield self._window(left, top)
+
+    def preview(self, side: int) -> np.ndarray:
+        """What the camera saw of the whole phone's photo, black where it saw nothing.
+
+        Args:
+            side: longer side of the result, pixels.
+
+        Returns:
+            (h, w, 3) uint8 array.
+        """
+        height, width = self.phone.shape[:2]
+        step = max(1.0, max(height, width) / side)
+        x, y = np.meshgrid(np.arange(0, width, step), np.arange(0, height, step))
+        places = self.registration(np.stack([x.ravel(), y.ravel()], axis=1)) * self.factor
+        # Pixels in between are skipped: without this blur that would make steps of slanted edges.
+        smooth = cv2.GaussianBlur(self.camera, (0, 0), 0.4 * step)
+        x, y = places.astype(np.float32).T.reshape(2, *x.shape)
+        return cv2.remap(smooth, x, y, cv2.INTER_LINEAR)
 
     def _is_common(self, left, top):
         """Whether the camera saw a window, with what is searched around it."""

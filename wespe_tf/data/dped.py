@@ -13,7 +13,7 @@ def dped_folders(dped_dir, phone):
 
     Args:
         dped_dir: the folder that holds `iphone/`, `blackberry/`, `sony/`.
-        phone: one of them.
+        phone: one of them, or the name of another folder there.
 
     Returns:
         `DataFolders`; validation is `test_data/patches`.
@@ -21,9 +21,10 @@ def dped_folders(dped_dir, phone):
     Raises:
         UserError: if the phone is unknown or its training folder is not there.
     """
-    if phone not in PHONES:
-        raise UserError(f"model={phone}: expected one of {', '.join(PHONES)}")
     root = Path(dped_dir) / phone
+    if phone not in PHONES and (Path(phone).name != phone or not root.is_dir()):
+        known = ", ".join(PHONES)
+        raise UserError(f"model={phone}: expected one of {known}, or a folder in {dped_dir}")
     training, patches = root / "training_data", root / "test_data" / "patches"
     if not training.is_dir():
         raise UserError(f"dped_dir={dped_dir}: no folder {training}")

@@ -22,6 +22,8 @@ RATIO = 0.8
 # Farthest that a matching point may lie from where the homography has it, in shares of half the
 # diagonal: lenses bend photos by about a percent.
 REACH = 0.01
+# Points that ten numbers can be fitted to: eight of a homography, one of each lens.
+FEWEST = 6
 # A photo shows at most so many times the width of the other.
 LARGEST_ZOOM = 8
 # How far matching points miss the truth, in shares of half the diagonal: a pixel where features
@@ -133,7 +135,9 @@ def matching_points(one: Features, other: Features, most: int = MOST_FEATURES) -
         return np.zeros((0, 2), int)
     pairs = cv2.BFMatcher(cv2.NORM_L2).knnMatch(*sides, k=2)
     good = [best for best, second in pairs if best.distance < RATIO * second.distance]
-    return np.array([(match.queryIdx, match.trainIdx) for match in good], int).reshape(-1, 2)
+    # Of several that are most like one feature only the nearest: {index in other: index in one}.
+    nearest = {m.trainIdx: m.queryIdx for m in sorted(good, key=lambda m: -m.distance)}
+    return np.array([(i, j) for j, i in nearest.items()], int).reshape(-1, 2)
 
 
 def register(one: Features, other: Features) -> Registration | None:
@@ -148,7 +152,7 @@ def register(one: Features, other: Features) -> Registration | None:
         `matches` mean that the photos show different scenes.
     """
     matches = matching_points(one, other)
-    if len(matches) < 5:
+    if len(matches) < FEWEST:
         return None
     source = (one.points[matches[:, 0]] - one.center) / one.radius
     target = (other.points[matches[:, 1]] - other.center) / other.radius
@@ -158,9 +162,16 @@ def register(one: Features, other: Features) -> Registration | None:
     if homography is None or not _is_view(homography, one, other):
         return None
     source, target = (side[agree.ravel().astype(bool)] for side in (source, target))
-    # Where many features match one and the same they say it once.
+    if len(source) < FEWEST:
+        return None
+    # One point may have several features, which turn different ways.
     distinct = min(len(np.unique(side.round(3), axis=0)) for side in (source, target))
     return Registration(one, other, *_refined(homography, source, target), distinct)
+
+
+def agreeing(registration: Registration | None) -> int:
+    """How many points of two photos agree; 0 where they do not register."""
+    return 0 if registration is None else registration.matches
 
 
 def _refined(homography, source, target):

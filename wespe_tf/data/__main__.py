@@ -1,0 +1,30 @@
+"""Checks and makes training data: `python -m wespe_tf.data check` and `… align`."""
+
+from ..errors import UserError, optional, run_command
+
+USAGE = """\
+usage: python -m wespe_tf.data check FOLDER [FOLDER …] [key=value …]
+       python -m wespe_tf.data align phone_dir=FOLDER camera_dir=FOLDER output=FOLDER [key=value …]
+
+check says what is in folders of photos before hours are spent on them; align makes aligned patches
+of two cameras' photos of the same scenes. Each command's --help lists its settings."""
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the command that the first argument names with the others."""
+    name, *others = arguments or ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(USAGE)
+        return
+    if name not in ("check", "align"):
+        raise UserError(f"{name}: expected check or align; --help says what they do")
+    with optional("align", name):
+        if name == "check":
+            from .check import main as command
+        else:
+            from .align import main as command
+    command(others)
+
+
+if __name__ == "__main__":
+    run_command(main)

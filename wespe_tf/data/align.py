@@ -1,0 +1,257 @@
+"""Aligned patches of two cameras' photos of the same scenes, in DPED's folder layout.
+
+python -m wespe_tf.data align phone_dir=FOLDER camera_dir=FOLDER output=FOLDER [key=value …]
+
+finds which photos show the same scene, cuts patches of both that lie on each other, and keeps some
+scenes apart for testing. OUTPUT/align.html shows what was matched, and what was refused and why;
+OUTPUT/patches.csv says where each patch comes from. Then
+
+python train.py model=phone dped_dir=OUTPUT
+
+trains on them; preset=dped trains on the pairs.
+"""
+
+import csv
+import dataclasses
+import io
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+from tqdm import tqdm
+
+from ..config.loading import help_text, load
+from ..errors import UserError, first_line
+from ..files import write_atomically
+from ..images.picture import read_picture
+from .align_page import PAIR_SIDE, pair_card, refused_card
+from .cutting import Cutter
+from .pages import count, page
+from .pairing import Match, Side, find_matches, read_side, scenes_of
+from .settings import AlignConfig
+
+COLUMNS = (
+    *("part", "number", "scene", "phone_photo", "left", "top"),
+    *("camera_photo", "camera_x", "camera_y", "correlation"),
+)
+# Options of the encoder; JPEG keeps every pixel's color.
+ENCODING = {"png": {}, "jpg": {"quality": 95, "subsampling": 0}}
+BATCH_OF_DPED = 50
+# The camera must see at least so many pixels along one of the phone's to show it sharper.
+COARSEST = 0.8
+
+
+def main(arguments: list[str]) -> None:
+    """Runs `align` with the given `key=value` arguments."""
+    if {"-h", "--help", "help"} & set(arguments):
+        print(help_text(AlignConfig, __doc__))
+        return
+    align(load(AlignConfig, arguments))
+
+
+def align(config: AlignConfig) -> None:
+    """Pairs the photos and writes their aligned patches.
+
+    Args:
+        config: the settings; the folder `output` must not be there, or be empty.
+
+    Raises:
+        UserError: if the settings are not complete, no photos show the same, no patch is kept, or
+            the results cannot be written; the output is not there then.
+    """
+    for key in ("phone_dir", "camera_dir", "output"):
+        if getattr(config, key) is None:
+            raise UserError(f"{key}=: missing; expected a folder")
+    if not config.phone or set(config.phone) & set("/\\") or config.phone in (".", "..", "canon"):
+        raise UserError(f"phone={config.phone}: expected a name for a folder, other than canon")
+    output = Path(config.output)
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise UserError(f"output={output}: is there already; expected a new folder")
+    phone = read_side(config.phone_dir, "phone_dir")
+    camera = read_side(config.camera_dir, "camera_dir")
+    matches, reasons = find_matches(phone, camera, config)
+    if not matches:
+        raise UserError(
+            f"phone_dir: no photo of {config.phone_dir} shows a scene of {config.camera_dir} "
+            f"({len(phone.paths)} and {len(camera.paths)} photos compared)"
+        )
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as scratch:
+            made = Path(scratch) / "made"
+            made.mkdir()
+            summary = Writer(config, phone, camera, made).write(matches, reasons)
+            os.replace(made, output)
+    except OSError as error:
+        raise UserError(f"output={output}: {error.strerror or first_line(error)}") from error
+    print("\n".join(summary))
+
+
+class Writer:
+    """Writes a data set of aligned patches.
+
+    Args:
+        config: the settings.
+        phone: the phone's photos.
+        camera: the camera's photos.
+        folder: where to write; there and empty.
+    """
+
+    def __init__(self, config: AlignConfig, phone: Side, camera: Side, folder: Path):
+        self.config, self.phone, self.camera, self.folder = config, phone, camera, folder
+        self.rows: list[dict] = []
+        self.cards: list[str] = []
+        self.coarse = 0
+
+    def write(self, matches: list[Match], reasons: dict[int, str]) -> list[str]:
+        """Cuts the patches of all matches, sets some scenes apart, writes the table and the page.
+
+        Args:
+            matches: photos that show the same.
+            reasons: why the phone's other photos have no partner, by index.
+
+        Returns:
+            Lines that sum up what was done.
+
+        Raises:
+            UserError: if no patch is kept.
+        """
+        drafts = self.folder / "drafts"
+        drafts.mkdir()
+        scenes = scenes_of(matches, self.phone, self.config)
+        for match, scene in zip(tqdm(matches, desc="cutting", unit="pair"), scenes):
+            self._cut(match, int(scene), drafts)
+        if not self.rows:
+            raise UserError(
+                f"threshold={self.config.threshold:g}: no patch correlates so much in "
+                f"{count(len(matches), 'pair')} of photos"
+            )
+        self._set_apart()
+        self._move(drafts)
+        drafts.rmdir()
+        summary = self._summary(len(matches))
+        text = io.StringIO()
+        table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(self.rows)
+        write_atomically(self.folder / "patches.csv", text.getvalue().encode())
+        self._write_page(reasons, summary[0])
+        return summary
+
+    def _cut(self, match, scene, drafts):
+        paths = self.phone.paths[match.phone], self.camera.paths[match.camera]
+        photos = [read_picture(path) for path in paths]
+        config = self.config
+        cutter = Cutter(
+            *photos, match.registration, config.patch_size, config.search, config.threshold
+        )
+        windows = []
+        for window in cutter.windows(config.stride):
+            # Without their patches: those of large photos would fill the memory.
+            windows.append(dataclasses.replace(window, phone=None, camera=None))
+            if window.reason:
+                continue
+            for side in ("phone", "camera"):
+                name = f"{side}{len(self.rows)}.{config.format}"
+                iio.imwrite(drafts / name, getattr(window, side), **ENCODING[config.format])
+            self.rows.append(
+                {
+                    "scene": scene,
+                    "phone_photo": os.path.relpath(paths[0], config.phone_dir),
+                    "left": window.left,
+                    "top": window.top,
+                    "camera_photo": os.path.relpath(paths[1], config.camera_dir),
+                    "camera_x": f"{window.x:.2f}",
+                    "camera_y": f"{window.y:.2f}",
+                    "correlation": f"{window.correlation:.4f}",
+                }
+            )
+        self.coarse += cutter.scale < COARSEST
+        refused = Counter(window.reason for window in windows if window.reason)
+        numbers = [
+            f"by {match.way}, {match.registration.matches} points agree",
+            f"{len(windows) - refused.total()} of {len(windows)} patches kept",
+            *(f"{number} {reason}" for reason, number in refused.most_common()),
+        ]
+        names = " · ".join(os.path.basename(path) for path in paths)
+        self.cards.append(
+            pair_card(
+                photos[0],
+                cutter.preview(PAIR_SIDE),
+                windows,
+                config.patch_size,
+                names,
+                f"scene {scene} · {' · '.join(numbers)}",
+            )
+        )
+
+    def _set_apart(self):
+        """Says of each row whether it is for training or for testing; a scene is for one."""
+        found = sorted({row["scene"] for row in self.rows})
+        # Chosen at random, but the same every time; one scene at least stays for training.
+        order = np.random.default_rng(0).permutation(found)
+        wanted = max(1, round(self.config.test_share * len(found))) if self.config.test_share else 0
+        test = set(order[: min(wanted, len(found) - 1)].tolist())
+        numbers = Counter()
+        for row in self.rows:
+            row["part"] = "test" if row["scene"] in test else "train"
+            row["number"] = numbers[row["part"]]
+            numbers[row["part"]] += 1
+
+    def _move(self, drafts):
+        """Gives the patches their places in DPED's layout."""
+        phone, suffix = self.config.phone, self.config.format
+        parts = {"train": ("training_data",), "test": ("test_data", "patches")}
+        for number, row in enumerate(self.rows):
+            for side, name in (("phone", phone), ("camera", "canon")):
+                place = self.folder.joinpath(phone, *parts[row["part"]], name)
+                place.mkdir(parents=True, exist_ok=True)
+                os.replace(drafts / f"{side}{number}.{suffix}", place / f"{row['number']}.{suffix}")
+
+    def _summary(self, pairs):
+        """Lines of what was done, and of how to go on."""
+        config, parts = self.config, Counter(row["part"] for row in self.rows)
+        scenes = len({row["scene"] for row in self.rows})
+        lines = [
+            f"{count(pairs, 'pair')} of photos, {count(scenes, 'scene')}: "
+            f"{parts['train']} pairs of patches to train, {parts['test']} to test"
+        ]
+        if self.coarse:
+            lines.append(
+                f"in {count(self.coarse, 'pair')} the camera saw less detail than the phone: a "
+                "network learns no sharpness from them; go nearer with the camera, or zoom in"
+            )
+        if self.phone.broken + self.camera.broken:
+            lines += [f"left out {reason}" for reason in self.phone.broken + self.camera.broken]
+        lines.append(f"{config.output}/align.html shows them; to train:")
+        lines.append(f"python train.py model={config.phone} dped_dir={config.output}")
+        if parts["test"]:
+            batch = min(BATCH_OF_DPED, parts["test"])
+            lines.append(
+                f"python train.py preset=dped model={config.phone} dped_dir={config.output} "
+                f"train_size=-1 batch_size={batch} patch_size={config.patch_size}"
+            )
+        else:
+            lines.append(
+                "all are of one scene or test_share is 0, so there is nothing to test with"
+            )
+        return lines
+
+    def _write_page(self, reasons, summary):
+        refused = [
+            refused_card(
+                self.phone.thumbnails[index], os.path.basename(self.phone.paths[index]), reason
+            )
+            for index, reason in reasons.items()
+        ]
+        content = page(
+            "align.html",
+            "Aligned photos",
+            summary=summary,
+            pairs="\n".join(self.cards),
+            refused="\n".join(refused) or "<p>None.</p>",
+        )
+        write_atomically(self.folder / "align.html", content)

@@ -1,0 +1,146 @@
+"""Two cameras' folders of photos, and which of them show the same scenes."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from tqdm import tqdm
+
+from ..errors import UserError
+from ..images.picture import UnreadablePicture, read_picture
+from .align_page import REFUSED_SIDE
+from .folders import find_pictures
+from .matching import by_looks, by_names, by_time, scenes
+from .pages import jpeg
+from .registration import Features, Registration, agreeing, describe, register
+from .settings import AlignConfig
+from .shots import Shot, read_shot
+
+# What the clocks may differ by before it is worth a word, seconds.
+WORTH_A_WORD = 2
+
+
+@dataclass
+class Side:
+    """One camera's photos.
+
+    Attributes:
+        paths: of the photos that can be read.
+        shots: what their files say.
+        features: what is recognized of them.
+        thumbnails: small JPEG files of them.
+        broken: why others cannot be read.
+    """
+
+    paths: list[str] = field(default_factory=list)
+    shots: list[Shot] = field(default_factory=list)
+    features: list[Features] = field(default_factory=list)
+    thumbnails: list[bytes] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Match:
+    """Two photos of one scene.
+
+    Attributes:
+        phone, camera: their indices.
+        way: how they were found: names, time or looks.
+        registration: from the phone's pixels to the camera's.
+    """
+
+    phone: int
+    camera: int
+    way: str
+    registration: Registration
+
+
+def read_side(folder: str, key: str) -> Side:
+    """Reads a folder's photos, one at a time.
+
+    Args:
+        folder: path.
+        key: the setting it came from, for messages.
+
+    Raises:
+        UserError: if there is no photo in it that can be read.
+    """
+    side = Side()
+    for path in tqdm(find_pictures(folder, key), desc=f"reading {folder}", unit="photo"):
+        try:
+            photo = read_picture(path)
+            side.shots.append(read_shot(path))
+        except UnreadablePicture as error:
+            side.broken.append(str(error))
+            continue
+        side.paths.append(path)
+        side.features.append(describe(photo))
+        side.thumbnails.append(jpeg(photo, REFUSED_SIDE))
+    if not side.paths:
+        raise UserError(f"{key}: none of the {len(side.broken)} pictures in {folder} can be read")
+    return side
+
+
+def find_matches(
+    phone: Side, camera: Side, config: AlignConfig
+) -> tuple[list[Match], dict[int, str]]:
+    """Which photos of two cameras show the same.
+
+    Args:
+        phone: the phone's photos.
+        camera: the camera's photos.
+        config: how they may find each other.
+
+    Returns:
+        The matches, in the order of the phone's photos, each photo in one at most; and for the
+        phone's other photos, by index, why they have no partner.
+    """
+    ways = ("names", "time", "looks") if config.match == "auto" else (config.match,)
+    matches: dict[int, Match] = {}
+    taken: set[int] = set()
+    reasons: dict[int, str] = {}
+    for way in ways:
+        for i, j in _candidates(way, phone, camera, matches, taken, config):
+            if i in matches or j in taken:
+                continue
+            registration = register(phone.features[i], camera.features[j])
+            if agreeing(registration) >= config.min_matches:
+                matches[i] = Match(i, j, way, registration)
+                taken.add(j)
+            else:
+                reasons.setdefault(
+                    i,
+                    f"by {way} its partner would be {os.path.basename(camera.paths[j])}, but only "
+                    f"{agreeing(registration)} points agree, expected {config.min_matches}",
+                )
+    unmatched = [i for i in range(len(phone.paths)) if i not in matches]
+    nothing = f"no photo of the camera matches by {' or '.join(ways)}"
+    return [matches[i] for i in sorted(matches)], {i: reasons.get(i, nothing) for i in unmatched}
+
+
+def _candidates(way, phone, camera, matches, taken, config):
+    """Pairs of indices that one way proposes."""
+    if way == "names":
+        return by_names(phone.paths, camera.paths)
+    if way == "time":
+        times = [[shot.taken for shot in side.shots] for side in (phone, camera)]
+        offset, pairs = by_time(*times, config.time_tolerance)
+        if pairs and abs(offset) > WORTH_A_WORD:
+            print(f"by EXIF the camera's clock is {offset:+.0f} s from the phone's")
+        return pairs
+    left = [
+        [None if index in done else one for index, one in enumerate(side.features)]
+        for side, done in ((phone, matches), (camera, taken))
+    ]
+    if not all(any(one is not None for one in side) for side in left):
+        return []
+    return by_looks(*left, lambda items: tqdm(items, desc="comparing", unit="photo"))
+
+
+def scenes_of(matches: Sequence[Match], phone: Side, config: AlignConfig) -> np.ndarray:
+    """Each match's scene, (N,) int: photos of the phone that look alike show one."""
+    features = [phone.features[match.phone] for match in matches]
+    return scenes(
+        features, config.min_matches, lambda items: tqdm(items, desc="scenes", unit="photo")
+    )

@@ -1,0 +1,90 @@
+"""What a photo's file says of how it was taken: camera, time, program, color profile."""
+
+import io
+from dataclasses import dataclass
+from datetime import datetime
+
+from PIL import Image, ImageCms
+
+from ..images.exif import DETAILS
+from ..images.picture import DAMAGE, unreadable
+
+MAKE, MODEL, SOFTWARE, CHANGED = 271, 272, 305, 306
+TAKEN, COMMENT = 0x9003, 0x9286  # in DETAILS
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What a file says of its photo; empty or None where it says nothing.
+
+    Attributes:
+        camera: maker and model.
+        taken: when, by the camera's clock.
+        program: that wrote the file.
+        comment: the user's, or the system's, as phones give screenshots.
+        profile: name of the color profile.
+    """
+
+    camera: str = ""
+    taken: datetime | None = None
+    program: str = ""
+    comment: str = ""
+    profile: str = ""
+
+
+def read_shot(path: str) -> Shot:
+    """Reads what a photo's file says, without its pixels.
+
+    Raises:
+        UnreadablePicture: naming the file, if it is no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            exif = picture.getexif()
+            details = exif.get_ifd(DETAILS)
+            profile = picture.info.get("icc_profile")
+            xmp = picture.info.get("xmp", b"")
+    except DAMAGE as error:
+        raise unreadable(path, error) from error
+    make, model = _text(exif.get(MAKE)), _text(exif.get(MODEL))
+    # Many models begin with their maker.
+    camera = model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
+    return Shot(
+        camera=camera or make,
+        taken=_time(details.get(TAKEN)) or _time(exif.get(CHANGED)),
+        program=_text(exif.get(SOFTWARE)) or _creator(xmp),
+        comment=_text(details.get(COMMENT)),
+        profile=_profile(profile),
+    )
+
+
+def _text(value):
+    """A tag's text in one line; EXIF comments begin with eight bytes that name their letters."""
+    if isinstance(value, bytes):
+        value = value.removeprefix(b"ASCII\0\0\0").removeprefix(b"UNICODE\0")
+        value = value.replace(b"\0", b"").decode("utf-8", "replace")
+    return " ".join(str(value or "").replace("\0", "").split())
+
+
+def _time(value):
+    try:
+        return datetime.strptime(_text(value), "%Y:%m:%d %H:%M:%S")
+    except ValueError:
+        return None
+
+
+def _creator(xmp):
+    """The program that an XMP packet names, as an attribute or an element."""
+    text = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)
+    rest = text.partition("CreatorTool")[2].lstrip("=>\"' ")
+    return rest[: min(rest.find(end) for end in "\"'<" if end in rest)] if rest else ""
+
+
+def _profile(icc):
+    if not icc:
+        return ""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        return _text(ImageCms.getProfileDescription(profile))
+    except (OSError, ImageCms.PyCMSError):
+        return "damaged"
