@@ -78,6 +78,7 @@ class Cutter:
                 camera, None, fx=self.factor, fy=self.factor, interpolation=cv2.INTER_AREA
             )
         self.camera = camera
+        self.gray = cv2.cvtColor(camera, cv2.COLOR_RGB2GRAY)
 
     def windows(self, stride: int) -> Iterator[Window]:
         """All windows of the part that both photos show, `stride` pixels apart, row by row."""
@@ -118,10 +119,9 @@ class Cutter:
         if gray.std() < FLATTEST:
             return self._refused(left, top, 0, 0, 0.0, "nothing to see")
         reach = self.search
-        around = self._camera_patch(left - reach, top - reach, self.size + 2 * reach)
-        around = cv2.cvtColor(around, cv2.COLOR_RGB2GRAY)
+        around = self._cut(self.gray, left - reach, top - reach, self.size + 2 * reach)
         move_x, move_y = best_move(cv2.matchTemplate(around, gray, cv2.TM_CCOEFF_NORMED))
-        found = self._camera_patch(left + move_x, top + move_y, self.size)
+        found = self._cut(self.camera, left + move_x, top + move_y, self.size)
         seen = cv2.cvtColor(found, cv2.COLOR_RGB2GRAY)
         # Of two patches of one size matchTemplate gives the one correlation.
         correlation = float(cv2.matchTemplate(seen, gray, cv2.TM_CCOEFF_NORMED)[0, 0])
@@ -141,12 +141,10 @@ class Cutter:
         place = cv2.perspectiveTransform(middle[None], self._view(left, top, self.size))[0, 0]
         return (((place + 0.5) / self.factor) - 0.5).tolist()
 
-    def _camera_patch(self, left, top, size):
-        """What the camera saw of a square of the phone's photo, whose corner may be anywhere."""
-        flags = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
-        return cv2.warpPerspective(
-            self.camera, self._view(left, top, size), (size, size), flags=flags
-        )
+    def _cut(self, camera, left, top, size):
+        """A square of the phone's photo in the camera's; its corner may be between pixels."""
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        return cv2.warpPerspective(camera, self._view(left, top, size), (size, size), flags=flags)
 
     def _view(self, left, top, size):
         """The homography from a square of the phone's photo to `self.camera`, by its corners.

@@ -1,0 +1,92 @@
+"""What is in folders of photos, before hours of training are spent on them.
+
+python -m wespe_tf.data check PHONE [GOOD …] [dped_dir=FOLDER] [key=value …]
+
+The first folder is the phone's, the others hold good photos. Prints what they hold side by side,
+and what was found: broken, small, double, edited photos, screenshots, photos that two folders have.
+check.html shows it. The exit status is 1 where something must be mended.
+"""
+
+import dataclasses
+import itertools
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..config.loading import help_text, load
+from ..errors import UserError
+from ..files import write_atomically
+from .check_page import as_text, check_page, table_of
+from .findings import find_between, find_in_dped, find_in_folder
+from .folders import find_pictures
+from .inspection import inspect
+from .pages import count
+from .settings import CheckConfig
+
+# Of one finding so many files are named in the terminal.
+NAMED = 5
+
+
+def main(arguments: list[str]) -> None:
+    """Runs `check` with the given folders and `key=value` arguments."""
+    if {"-h", "--help", "help"} & set(arguments):
+        print(help_text(CheckConfig, __doc__))
+        return
+    folders = [argument for argument in arguments if "=" not in argument]
+    config = load(CheckConfig, [argument for argument in arguments if "=" in argument])
+    if not check(folders, config):
+        sys.exit(1)
+
+
+def check(folders: list[str], config: CheckConfig) -> bool:
+    """Reads all photos, prints what was found and writes the page.
+
+    Args:
+        folders: of photos, the phone's first.
+        config: the settings.
+
+    Returns:
+        Whether nothing must be mended.
+
+    Raises:
+        UserError: if no folder is given, one is missing or empty, or the page cannot be written.
+    """
+    if not folders and config.dped_dir is None:
+        raise UserError("check: expected folders of photos, or dped_dir=FOLDER")
+    photos = {}
+    for folder in folders:
+        paths = tqdm(find_pictures(folder, "check"), desc=f"reading {folder}", unit="photo")
+        photos[folder] = [inspect(path) for path in paths]
+    findings = []
+    for number, (folder, found) in enumerate(photos.items()):
+        here = find_in_folder(folder, found, config.patch_size, is_source=number == 0)
+        findings += [(f"{folder}: ", finding) for finding in here]
+    for one, other in itertools.combinations(photos, 2):
+        findings += [
+            (f"{one}, {other}: ", finding) for finding in find_between(photos[one], photos[other])
+        ]
+    if config.dped_dir is not None:
+        findings += [(f"{config.dped_dir}: ", finding) for finding in find_in_dped(config.dped_dir)]
+    named = [
+        dataclasses.replace(finding, what=f"{where}{finding.what}") for where, finding in findings
+    ]
+
+    table = table_of(photos)
+    if photos:
+        print(as_text(list(photos), table))
+    for finding in named:
+        print(_line(finding))
+    wrong = sum(finding.mend for finding in named)
+    verdict = f"{count(wrong, 'thing')} to mend" if wrong else "nothing to mend"
+    write_atomically(Path(config.output), check_page(list(photos), table, named, verdict))
+    print(f"{verdict}; {config.output} shows it")
+    return not wrong
+
+
+def _line(finding):
+    """A finding for the terminal: what, and the first of its files."""
+    files = [f"{path} ({reason})" if reason else path for path, reason in finding.files[:NAMED]]
+    more = [f"{len(finding.files) - NAMED} more"] if len(finding.files) > NAMED else []
+    kind = "mend" if finding.mend else "note"
+    return f"{kind}: {finding.what}" + (f": {', '.join(files + more)}" if files else "")

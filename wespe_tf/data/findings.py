@@ -1,0 +1,200 @@
+"""What in folders of photos must be mended, and what is worth knowing."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from .dped import PHONES, dped_folders
+from .folders import find_pictures
+from .inspection import Inspected
+from .pages import count
+
+# Of 256 bits: copies in another size, format or brightness differ in fewer, other scenes in 90.
+ALIKE = 40
+# Fewest photos of a domain that the recipe was measured with.
+FEW = 10
+# Photos that cannot be read: they must be converted first.
+OTHER_PHOTOS = (
+    *(".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".raf"),
+    *(".orf", ".rw2", ".pef", ".srw", ".gif"),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something found.
+
+    Attributes:
+        what: one line, without the files.
+        files: (path, what is wrong with it) of each, the latter may be empty.
+        mend: whether it must be mended before training.
+    """
+
+    what: str
+    files: tuple[tuple[str, str], ...] = ()
+    mend: bool = True
+
+
+def find_in_folder(
+    folder: str, photos: Sequence[Inspected], patch_size: int, is_source: bool
+) -> list[Finding]:
+    """What is to be said of one folder.
+
+    Args:
+        folder: path.
+        photos: all in it.
+        patch_size: smaller photos are too small, pixels.
+        is_source: whether it holds the phone's photos, which must be as the phone writes them; good
+            photos may be edited.
+    """
+    whole = [photo for photo in photos if not photo.broken]
+    cameras = Counter(photo.shot.camera for photo in whole if photo.shot.camera)
+    small = [photo for photo in whole if min(photo.size) < patch_size]
+    others = sorted(
+        str(path)
+        for path in Path(folder).rglob("*")
+        if path.suffix.lower() in OTHER_PHOTOS and not path.name.startswith(".")
+    )
+    exact = [group for group in _groups(whole, 0)]
+    near = [group for group in _groups(whole, ALIKE) if len({one.digest for one in group}) > 1]
+    found = [
+        _listed("broken", [(one.path, one.broken) for one in photos if one.broken]),
+        _listed(
+            f"smaller than {patch_size} pixels",
+            [(one.path, f"{one.size[1]}×{one.size[0]}") for one in small],
+        ),
+        _listed("in a format that is not read: convert them", [(path, "") for path in others]),
+        _listed("the same file again", _copies(exact)),
+        _listed("screenshots", [(one.path, one.screenshot) for one in whole if one.screenshot]),
+        _listed(
+            "edited or enhanced already" + ("" if is_source else ", as good photos may be"),
+            [(one.path, one.edited) for one in whole if one.edited],
+            mend=is_source,
+        ),
+        _listed("near duplicates", _copies(near), mend=False),
+    ]
+    if is_source and len(cameras) > 1:
+        names = ", ".join(f"{name} ({number})" for name, number in cameras.most_common())
+        found.append(
+            Finding(f"{len(cameras)} cameras: {names}; one network learns one best", (), False)
+        )
+    if len(whole) < FEW:
+        found.append(
+            Finding(f"{count(len(whole), 'photo')}; the recipe was measured with {FEW}", (), False)
+        )
+    return [finding for finding in found if finding is not None]
+
+
+def find_between(one: Sequence[Inspected], other: Sequence[Inspected]) -> list[Finding]:
+    """Photos of one folder that another one has, too, as they are or nearly."""
+    sides = [[photo for photo in side if not photo.broken] for side in (one, other)]
+    if not all(sides):
+        return []
+    apart = _bits_apart(*sides)
+    files = [
+        (sides[0][i].path, f"like {sides[1][j].path}")
+        for i, j in enumerate(apart.argmin(axis=1))
+        if apart[i, j] <= ALIKE
+    ]
+    found = _listed("in both folders, which must not show the same photos", files)
+    return [] if found is None else [found]
+
+
+def find_in_dped(dped_dir: str) -> list[Finding]:
+    """Whether a folder of DPED's layout is complete, phone by phone.
+
+    Raises:
+        UserError: if there is no phone in it.
+    """
+    root = Path(dped_dir)
+    phones = sorted(path.parent.name for path in root.glob("*/training_data") if path.is_dir())
+    if not phones:
+        raise UserError(f"dped_dir={dped_dir}: no folder <phone>/training_data in it")
+    found = [Finding(f"no {phone}", (), False) for phone in PHONES if phone not in phones]
+    return found + [finding for phone in phones for finding in _find_in_phone(dped_dir, phone)]
+
+
+def _find_in_phone(dped_dir, phone):
+    folders = dped_folders(dped_dir, phone)
+    found = []
+    parts = {"training": (folders.source, folders.target)}
+    if folders.val_source is None:
+        found.append(Finding(f"{phone}: no folder test_data/patches, so nothing to score with"))
+    else:
+        parts["test"] = (folders.val_source, folders.val_target)
+    for part, sides in parts.items():
+        names = []
+        for folder in sides:
+            try:
+                paths = find_pictures(folder, "dped_dir")
+            except UserError as error:
+                found.append(Finding(f"{phone}: {error}"))
+                paths = []
+            names.append({Path(path).stem: path for path in paths})
+        lonely = [(path, "") for name, path in names[0].items() if name not in names[1]]
+        lonely += [(path, "") for name, path in names[1].items() if name not in names[0]]
+        if lonely:
+            found.append(
+                Finding(
+                    f"{phone}: {count(len(lonely), f'{part} patch')} without a partner",
+                    tuple(lonely),
+                )
+            )
+        pairs = len(set(names[0]) & set(names[1]))
+        numbers = sorted(int(name) for name in names[0] if name.isdecimal())
+        missing = numbers[-1] + 1 - len(numbers) if numbers else 0
+        found.append(Finding(f"{phone}: {count(pairs, f'{part} pair')}", (), False))
+        if missing:
+            found.append(
+                Finding(f"{phone}: {missing} numbers below {numbers[-1]} are missing in {part}")
+            )
+    photos = Path(dped_dir) / phone / "test_data" / "full_size_test_images"
+    if not photos.is_dir():
+        found.append(
+            Finding(f"{phone}: no full_size_test_images, only test_model.py needs them", (), False)
+        )
+    return found
+
+
+def _listed(what, files, mend=True):
+    """A finding of files; None where there are none."""
+    return Finding(f"{len(files)} {what}", tuple(files), mend) if files else None
+
+
+def _groups(photos, limit):
+    """Photos that are alike, in groups: equal files (limit 0), or with so many bits different."""
+    left, groups = list(range(len(photos))), []
+    apart = None if limit == 0 else _bits_apart(photos, photos)
+    while left:
+        first = left[0]
+        group = [
+            k
+            for k in left
+            if k == first
+            or photos[k].digest == photos[first].digest
+            or (limit and apart[first, k] <= limit)
+        ]
+        left = [k for k in left if k not in group]
+        if len(group) > 1:
+            groups.append([photos[k] for k in group])
+    return groups
+
+
+def _bits_apart(photos, others):
+    """(N, M) numbers of the perceptual hashes' bits that differ, uint16."""
+    hashes = np.stack([one.hash for one in others])
+    rows = [np.bitwise_count(one.hash ^ hashes).sum(axis=1, dtype=np.uint16) for one in photos]
+    return np.stack(rows)
+
+
+def _copies(groups):
+    return [
+        (copy.path, f"like {os.path.basename(group[0].path)}")
+        for group in groups
+        for copy in group[1:]
+    ]

@@ -1,0 +1,140 @@
+"""What one photo is, found by reading its file and all its pixels."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import imagehash
+import numpy as np
+from PIL import Image
+from skimage.color import rgb2gray, rgb2hsv
+
+from ..images.picture import UnreadablePicture, read_picture
+from .shots import Shot, read_shot
+
+# Longest side of what statistics and hashes are computed from, pixels.
+SMALL = 256
+# Bits along a side of the perceptual hash.
+HASH_SIDE = 16
+DARK, BRIGHT = 5, 250  # of 255
+# Share of pixels like their neighbor from which on a picture without a camera is a screenshot.
+FLAT = 0.75
+SCREENSHOT = re.compile(r"screen.?shot|screen.?cap|bildschirmfoto|capture.d.?.?cran", re.I)
+EDITORS = re.compile(
+    r"photoshop|lightroom|camera raw|gimp|snapseed|darktable|rawtherapee|picasa|vsco|affinity|"
+    r"capture one|luminar|topaz|dxo|picsart|instagram|facetune|prisma|pixelmator|acdsee|paint|"
+    r"afterlight|polarr|photoscape|imagemagick|photolab|canva|remini",
+    re.I,
+)
+ENHANCED = re.compile(r"_(enhanced|before_after)$", re.I)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a photo looks; grey values from 0 to 255.
+
+    Attributes:
+        brightness: mean grey value.
+        contrast: standard deviation of the grey values.
+        saturation: mean, from 0 for grey to 1.
+        red, blue: mean over the mean of green; 1 and 1 for a picture that is grey on average.
+        dark, bright: shares of pixels whose grey value is nearly 0, nearly 255.
+    """
+
+    brightness: float
+    contrast: float
+    saturation: float
+    red: float
+    blue: float
+    dark: float
+    bright: float
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A photo.
+
+    Attributes:
+        path: of the file.
+        size: height and width, pixels; (0, 0) of a broken file.
+        shot: what the file says.
+        look: how it looks; None of a broken file.
+        digest: SHA-256 of the file.
+        hash: perceptual hash, (32,) uint8: few bits differ between pictures that look alike.
+        broken: why it cannot be read; empty if it can.
+        screenshot: why it is one; empty if it is none.
+        edited: what says that it is no camera's own file; empty if nothing does.
+    """
+
+    path: str
+    size: tuple[int, int] = (0, 0)
+    shot: Shot = Shot()
+    look: Look | None = None
+    digest: str = ""
+    hash: np.ndarray | None = None
+    broken: str = ""
+    screenshot: str = ""
+    edited: str = ""
+
+
+def inspect(path: str) -> Inspected:
+    """Reads a photo and says what it is."""
+    try:
+        photo, shot = read_picture(path), read_shot(path)
+    except UnreadablePicture as error:
+        return Inspected(path, broken=str(error).removeprefix(f"{path}: "))
+    small = Image.fromarray(photo)
+    small.thumbnail((SMALL, SMALL), Image.Resampling.BOX, reducing_gap=None)
+    bits = imagehash.phash(small, hash_size=HASH_SIDE).hash
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Inspected(
+        path,
+        photo.shape[:2],
+        shot,
+        look_of(np.asarray(small)),
+        digest,
+        np.packbits(bits),
+        screenshot=_screenshot(path, shot, photo),
+        edited=_edited(path, shot),
+    )
+
+
+def look_of(photo: np.ndarray) -> Look:
+    """How a (H, W, 3) uint8 photo looks."""
+    gray = rgb2gray(photo) * 255
+    red, green, blue = photo.reshape(-1, 3).mean(axis=0)
+    return Look(
+        brightness=float(gray.mean()),
+        contrast=float(gray.std()),
+        saturation=float(rgb2hsv(photo)[..., 1].mean()),
+        red=float(red / max(green, 1)),
+        blue=float(blue / max(green, 1)),
+        dark=float((gray <= DARK).mean()),
+        bright=float((gray >= BRIGHT).mean()),
+    )
+
+
+def flat_share(photo: np.ndarray) -> float:
+    """Share of a photo's pixels that equal their left neighbor; photos have few, drawings many."""
+    rows = photo[:: max(1, len(photo) // 512)]  # Some rows tell as much as all.
+    return float((rows[:, 1:] == rows[:, :-1]).all(axis=2).mean())
+
+
+def _screenshot(path, shot, photo):
+    if SCREENSHOT.search(Path(path).stem):
+        return "its name says so"
+    if SCREENSHOT.search(shot.comment):
+        return "its EXIF comment says so"
+    if not shot.camera and (flat := flat_share(photo)) >= FLAT:
+        return f"no camera, and {flat:.0%} of the pixels are like their neighbors"
+    return ""
+
+
+def _edited(path, shot):
+    if EDITORS.search(shot.program):
+        return f"written by {shot.program}"
+    if ENHANCED.search(Path(path).stem):
+        return "enhanced, its name says"
+    return ""
