@@ -6,9 +6,17 @@ import pytest
 from keras.ops import convert_to_numpy as array
 
 from tests.generators import make_generator
-from wespe_tf.export.portable import Beside, Portable, frozen_affines, passes_through, portable
+from wespe_tf.enhance.tiles import BATCH, PATCH
+from wespe_tf.export.portable import (
+    Adaptive,
+    Beside,
+    Portable,
+    frozen_affines,
+    passes_through,
+    portable,
+)
 from wespe_tf.models.layers import LayerNormalization
-from wespe_tf.models.staged import Staged, norms
+from wespe_tf.models.staged import Staged, Statistics, norms, reach
 
 
 @pytest.fixture
@@ -77,10 +85,29 @@ def test_uint8_is_scaled_clipped_and_rounded_in_the_graph(make_photo):
     model = make_generator(blocks=2)
     photo = make_photo(30, 41)
     model.to_rgb.bias.assign([2.0, 0.0, -3.0])
-    enhanced = array(Portable(model, "uint8")(photo[None])["enhanced"])[0]
+    enhanced = array(Portable(model, "uint8").enhance(photo[None])["enhanced"])[0]
     floats = array(model(photo[None].astype(np.float32) / 255))[0]
     assert enhanced.dtype == np.uint8 and floats.max() > 1 and floats.min() < 0
     np.testing.assert_array_equal(enhanced, np.rint(255 * np.clip(floats, 0, 1)))
+
+
+class TestAdaptive:
+    @pytest.mark.parametrize("norm", ["instance", "layer"])
+    def test_told_its_own_moments_a_photo_is_enhanced_as_ever(self, photos, norm):
+        model = make_generator(norm, blocks=2)
+        mean, variance = np.moveaxis(array(Statistics(model)(photos[0])), 1, 0)[:, None, :, None]
+        found = Adaptive(portable(model)).enhance(photos[0], mean, variance)["enhanced"]
+        np.testing.assert_allclose(array(found), array(model(photos[0])), atol=1e-5)
+
+    @pytest.mark.parametrize("norm", ["instance", "layer"])
+    def test_measures_what_the_norms_see(self, make_photo, norm):
+        model = make_generator(norm, blocks=3)
+        patches = np.stack([make_photo(PATCH, PATCH, k) for k in range(BATCH)]) / np.float32(255)
+        found = Adaptive(portable(model)).measure(patches)
+        expected = array(Statistics(model, reach(model, norms_only=True))(patches))
+        for k, name in enumerate(("mean", "variance")):
+            assert found[name].shape == (1, 6, 1, 6)
+            np.testing.assert_allclose(array(found[name])[0, :, 0], expected[:, k], atol=1e-5)
 
 
 def test_layer_norm_is_keras_group_norm_of_one_group(photos):

@@ -327,18 +327,23 @@ class ExportConfig:
         "what to write: weights of 32 or 16 bits; 8-bit weights (dynamic); 8-bit weights and "
         "activations (int8); the first and the last layer keep 16 bits",
     )
-    height: int = setting(0, "of the photos that the graph takes, 0 for any", "pixels", at_least=0)
-    width: int = setting(0, "of the photos that the graph takes, 0 for any", "pixels", at_least=0)
+    height: int = setting(
+        0, "of the photos or tiles that the graph takes, 0 for any", "pixels", at_least=0
+    )
+    width: int = setting(
+        0, "of the photos or tiles that the graph takes, 0 for any", "pixels", at_least=0
+    )
     io: str = setting(
         "float32",
         "what goes in and out: float32 in [0, 1], or bytes, clipped and rounded in the graph",
         choices=("float32", "uint8"),
     )
     export_norm: str = setting(
-        "live",
-        "live: norms measure the photo; frozen: what they do on average is folded into the "
-        "convolutions",
-        choices=("live", "frozen"),
+        "auto",
+        "adaptive: tiles of height × width (by default 256) and a second signature that measures "
+        "the photo for the norms; live: norms measure what goes in; frozen: what they do on "
+        "average is folded into the convolutions; auto: adaptive with a fixed shape, else live",
+        choices=("auto", "adaptive", "live", "frozen"),
     )
     calibration_dir: str | None = setting(
         None, "photos that show int8 and frozen norms what to expect; by default the sample's"

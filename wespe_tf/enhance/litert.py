@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,16 @@ TILE = 512
 FOOTPRINT = 45.0
 
 
+# What the norms of an adaptive file see: mean and variance, (1, norms, 1, width) float32 each.
+Moments = tuple[np.ndarray, np.ndarray]
+
+
 class LiteRTModel:
     """A generator that `export_tflite.py` wrote, run by the LiteRT interpreter.
 
-    A file whose tiles are exact (its norms are frozen, as the JSON file beside it says) enhances
-    larger photos in overlapping windows, others whole.
+    A file whose tiles are exact (its norms are frozen or given to it, as the JSON file beside it
+    says) enhances larger photos in overlapping windows, others whole. An adaptive file has a second
+    signature, `measure`, that looks at patches of the photo first.
 
     Args:
         path: of the .tflite file.
@@ -32,43 +38,48 @@ class LiteRTModel:
         io: dtype of the graph's input and output, `"float32"` or `"uint8"`.
         margin: pixels by which windows must overlap on each side, None where only whole photos
             give the right result.
+        adaptive: whether the graph is given the moments of the whole photo.
 
     Raises:
         UserError: if there is no such file, or it does not turn one picture into another.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = Path(path)
         with optional("export", f"model={path}"):
             from ai_edge_litert.interpreter import Interpreter
         try:
             self.interpreter = Interpreter(str(path), num_threads=os.cpu_count())
-            inputs, outputs = (
-                self.interpreter.get_input_details(),
-                self.interpreter.get_output_details(),
-            )
+            inputs = self.interpreter.get_input_details()
+            outputs = self.interpreter.get_output_details()
+            signatures = self.interpreter.get_signature_list()
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"model={path}: not a readable {SUFFIX} file") from error
-        signatures = [tuple(t["shape_signature"]) for t in (*inputs, *outputs)]
-        self.io = np.dtype(inputs[0]["dtype"]).name if inputs else None
+        self.adaptive = {"enhance", "measure"} <= set(signatures)
+        self.inputs = {t["name"]: t["index"] for t in inputs}
+        pictures = [t for t in inputs if not self.adaptive or t["name"] == "photo"]
+        shapes = [tuple(t["shape_signature"]) for t in (*pictures, *outputs)]
+        self.io = np.dtype(pictures[0]["dtype"]).name if pictures else None
         if (
-            len(inputs) != 1
+            len(pictures) != 1
             or len(outputs) != 1
-            or any(len(s) != 4 or s[0] != 1 or s[3] != 3 for s in signatures)
+            or any(len(s) != 4 or s[0] != 1 or s[3] != 3 for s in shapes)
             or self.io not in ("float32", "uint8")
-            or inputs[0]["dtype"] != outputs[0]["dtype"]
+            or pictures[0]["dtype"] != outputs[0]["dtype"]
+            or self.adaptive
+            and not {"mean", "variance"} <= set(self.inputs)
         ):
             raise UserError(
                 f"model={path}: expected one (1, height, width, 3) input and output of float32 or "
                 "uint8"
             )
-        self.input, self.output = inputs[0]["index"], outputs[0]["index"]
-        height, width = signatures[0][1:3]
+        self.input, self.output = pictures[0]["index"], outputs[0]["index"]
+        height, width = shapes[0][1:3]
         self.shape = None if -1 in (height, width) else (int(height), int(width))
-        self.margin = _margin(self.path)
+        self.margin, self.patches = _described(self.path, self.adaptive)
         self.allocated = None
 
-    def __call__(self, pictures, training=False):
+    def __call__(self, pictures: np.ndarray, training: bool = False) -> np.ndarray:
         """Enhances pictures of any one size.
 
         Args:
@@ -86,13 +97,43 @@ class LiteRTModel:
         return np.stack([self._enhance(picture) for picture in pictures])
 
     def _enhance(self, picture):
-        window = self.window(*picture.shape[:2], TILE)
         result = np.empty_like(picture)
+        picture, moments = self.filled(picture), self.measure(picture)
+        window = self.window(*picture.shape[:2], TILE)
         for outer, inner, cut in self.pieces(*picture.shape[:2], window):
-            result[inner] = self.run_float(picture[outer])[cut]
+            enhanced = self.run_float(picture[outer], moments)[cut]
+            place(result, enhanced, inner)
         return result
 
-    def window(self, height, width, side):
+    def filled(self, photo: np.ndarray) -> np.ndarray:
+        """A photo as large as an adaptive file's tiles at least, continued by reflection."""
+        if not self.adaptive:
+            return photo
+        return _at_least(photo, self.shape or (1, 1))
+
+    def measure(self, photo: np.ndarray) -> Moments | None:
+        """What an adaptive file is to be told of a photo; None for others.
+
+        The moments of each call are of 32 patches; pooled they are those of all patches.
+
+        Args:
+            photo: (H, W, 3) array of float32 in [0, 1] or of integers.
+        """
+        if not self.adaptive:
+            return None
+        count, side, places = self.patches
+        photo = _at_least(photo, (side, side))
+        corners = (places * (np.array(photo.shape[:2]) - side + 1)).astype(int)
+        run, found = self.interpreter.get_signature_runner("measure"), []
+        for batch in np.split(corners, len(corners) // count):
+            patches = np.stack([photo[y : y + side, x : x + side] for y, x in batch])
+            moments = run(patches=self._taken(as_float(patches)))
+            found.append([moments[name].astype(np.float64) for name in ("mean", "variance")])
+        means, variances = np.moveaxis(np.array(found), 1, 0)
+        pooled = means.mean(axis=0), variances.mean(axis=0) + means.var(axis=0)
+        return tuple(moments.astype(np.float32) for moments in pooled)
+
+    def window(self, height: int, width: int, side: int) -> tuple[int, int]:
         """Size of the windows in which a photo is enhanced, its own where one pass does it.
 
         Args:
@@ -115,7 +156,7 @@ class LiteRTModel:
             self._refuse(height, width)
         return height, width
 
-    def pieces(self, height, width, window):
+    def pieces(self, height: int, width: int, window: tuple[int, int]) -> Iterator[tuple]:
         """Slices of every window in the photo, of what it answers for, and of that in the window.
 
         Args:
@@ -133,20 +174,23 @@ class LiteRTModel:
                     np.s_[first_row - top : last_row - top, first - left : last - left],
                 )
 
-    def run_float(self, picture):
+    def run_float(self, picture: np.ndarray, moments: Moments | None = None) -> np.ndarray:
         """One pass over an (H, W, 3) float32 array in [0, 1]; about the same range comes out."""
         size = picture.shape[:2]
         if self.shape not in (None, size):
             self._refuse(*size)
-        if self.io == "uint8":
-            picture = np.rint(picture * 255).astype(np.uint8)
-        return self.run(picture) / np.float32(255 if self.io == "uint8" else 1)
+        result = self.run(self._taken(picture), moments)
+        return result / np.float32(255 if self.io == "uint8" else 1)
 
-    def run(self, picture):
+    def _taken(self, picture):
+        return np.rint(picture * 255).astype(np.uint8) if self.io == "uint8" else picture
+
+    def run(self, picture: np.ndarray, moments: Moments | None = None) -> np.ndarray:
         """What the graph itself gives.
 
         Args:
             picture: (H, W, 3) array of the graph's dtype and, where it is fixed, size.
+            moments: for an adaptive file, see `measure`.
 
         Returns:
             Array of the same shape and dtype.
@@ -162,6 +206,8 @@ class LiteRTModel:
                 ) from error
             self.allocated = picture.shape
         self.interpreter.set_tensor(self.input, picture[None])
+        for name, values in zip(("mean", "variance"), moments or ()):
+            self.interpreter.set_tensor(self.inputs[name], values)
         self.interpreter.invoke()
         return self.interpreter.get_tensor(self.output)[0]
 
@@ -182,14 +228,14 @@ class LiteRTEnhancer:
 
     runtime = "tflite"
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.model = LiteRTModel(path)
         tensors = self.model.interpreter.get_tensor_details()
         width = max(int(t["shape"][-1]) for t in tensors if len(t["shape"]) == 4)
         self.bytes_per_pixel = FOOTPRINT * width
 
-    def plan(self, photo, mode, memory_limit):
-        """How the file enhances a photo; there is no choice: `whole`, with frozen norms `fast`.
+    def plan(self, photo: np.ndarray, mode: str, memory_limit: float) -> Plan:
+        """How the file enhances a photo; there is no choice: `whole`, or `fast` in tiles.
 
         Args:
             photo: (H, W, 3) array.
@@ -202,14 +248,19 @@ class LiteRTEnhancer:
         Raises:
             UserError: if that does not fit the bound on memory, or the graph not the photo.
         """
-        height, width = photo.shape[:2]
+        height, width = self.model.filled(photo).shape[:2]
         margin = self.model.margin or 0
-        pixels = room_of_pass(memory_limit, photo.nbytes) / self.bytes_per_pixel
+        pixels_of_pass = room_of_pass(memory_limit, photo.nbytes) / self.bytes_per_pixel
+        pixels = pixels_of_pass
+        if self.model.adaptive:  # Both signatures hold their tensors.
+            count, patch, _ = self.model.patches
+            pixels -= count * patch**2
         side = min(TILE, max(int(np.sqrt(max(pixels, 0))), 4 * margin))
         window = self.model.window(height, width, side)
         if np.prod(window) > pixels:
-            needed = limit_needed(photo.nbytes, np.prod(window) * self.bytes_per_pixel)
-            remedy = "" if self.model.margin else "; a file with frozen norms works in tiles"
+            room = pixels_of_pass - pixels + np.prod(window)
+            needed = limit_needed(photo.nbytes, room * self.bytes_per_pixel)
+            remedy = "" if self.model.margin else "; a file with adaptive norms works in tiles"
             raise UserError(
                 f"memory_limit={memory_limit:g}: too little for {size_text((height, width))} "
                 f"pixels by {self.model.path}, expected at least "
@@ -217,34 +268,67 @@ class LiteRTEnhancer:
             )
         return WHOLE if window == (height, width) else Plan("fast", min(window) - 2 * margin)
 
-    def __call__(self, photo, plan, strength, result):
+    def __call__(self, photo: np.ndarray, plan: Plan, strength: float, result: np.ndarray) -> None:
         """Enhances a photo, see `Enhancer`."""
-        height, width = photo.shape[:2]
         largest = np.iinfo(photo.dtype).max
+        photo, moments = self.model.filled(photo), self.model.measure(photo)
+        height, width = photo.shape[:2]
         side = plan.side + 2 * (self.model.margin or 0)
         window = (height, width) if plan == WHOLE else self.model.window(height, width, side)
         for outer, inner, cut in self.model.pieces(height, width, window):
-            tile = photo[outer].astype(np.float32) / largest
-            enhanced = np.clip(self.model.run_float(tile), 0.0, 1.0)
+            tile = as_float(photo[outer])
+            enhanced = np.clip(self.model.run_float(tile, moments), 0.0, 1.0)
             enhanced = strength * enhanced + (1.0 - strength) * tile
-            result[inner] = np.rint(enhanced[cut] * largest)
+            place(result, np.rint(enhanced[cut] * largest), inner)
 
-    def release(self):
+    def release(self) -> None:
         """Frees nothing: the interpreter keeps its tensors."""
 
 
-def _margin(path):
-    """The margin that the JSON file beside a model names for exact tiles, or None."""
+def as_float(photo: np.ndarray) -> np.ndarray:
+    """Pixels as float32 in [0, 1], whatever they were."""
+    if photo.dtype.kind == "f":
+        return photo
+    return photo.astype(np.float32) / np.iinfo(photo.dtype).max
+
+
+def place(result: np.ndarray, tile: np.ndarray, inner: tuple[slice, slice]) -> None:
+    """Writes a tile into a picture, as far as it lies in it."""
+    target = result[inner]
+    target[:] = tile[: target.shape[0], : target.shape[1]]
+
+
+def _at_least(photo, shape):
+    missing = [max(0, wanted - there) for wanted, there in zip(shape, photo.shape[:2])]
+    if not any(missing):
+        return photo
+    return np.pad(photo, [*((0, length) for length in missing), (0, 0)], mode="symmetric")
+
+
+def _described(path, adaptive):
+    """What the JSON file beside a model says of it.
+
+    Returns:
+        The margin for exact tiles, or None; for an adaptive file (patches of a call, their side,
+        (N, 2) places), or None.
+    """
+    file = path.with_suffix(".json")
     try:
-        described = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        return int(described["margin"]) if described["tiles_exact"] else None
-    except FileNotFoundError:
-        return None
+        described = json.loads(file.read_text(encoding="utf-8"))
+        margin = int(described["margin"]) if described["tiles_exact"] else None
+        if not adaptive:
+            return margin, None
+        count, side = described["measure"]["input"]["shape"][:2]
+        places = np.array(described["measure"]["places"], np.float64).reshape(-1, count, 2)
+        return margin, (count, side, places.reshape(-1, 2))
+    except FileNotFoundError as error:
+        if not adaptive:
+            return None, None
+        raise UserError(f"{file}: missing; it says how {path.name} measures a photo") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path.with_suffix('.json')}: expected tiles_exact and margin of {path.name}"
-        ) from error
+        more = ", and where its patches lie" if adaptive else ""
+        raise UserError(f"{file}: expected tiles_exact and margin of {path.name}{more}") from error
 
 
-def size_text(shape):
+def size_text(shape: tuple[int, ...]) -> str:
     return f"{shape[1]}×{shape[0]}"

@@ -3,13 +3,12 @@
 import dataclasses
 
 import numpy as np
-from scipy.stats import qmc
 
 from ..errors import UserError
 from ..models.staged import Staged, Statistics, affine, norms, reach
 from .memory import limit_needed, room_of_pass
 from .runtimes import choose_runtime
-from .windows import STEP, windows
+from .windows import STEP, spread, windows
 
 
 def enhance(model, photo):
@@ -157,8 +156,7 @@ class Enhancer:
         """Gains and offsets of all norms, measured on patches all over a framed photo."""
         run = self._ready("statistics")
         room = np.array(picture.shape) - PATCH + 1
-        places = qmc.Halton(2, scramble=False).random(BATCHES * BATCH)
-        corners = (places * room).astype(int)
+        corners = (spread(BATCHES * BATCH) * room).astype(int)
         found = []
         for batch in np.split(corners, BATCHES):
             patches = [picture.cut(corner, (PATCH, PATCH)) for corner in batch]

@@ -2,6 +2,9 @@
 
 import dataclasses
 
+import numpy as np
+from scipy.stats import qmc
+
 
 def spans(length, window, margin):
     """Places of overlapping windows along one side, and what each answers for.
@@ -74,3 +77,17 @@ def windows(height, width, side, margin):
             beside = min(max(left - margin, 0), width - outer_width)
             found.append(Window((above, beside), (top, bottom, left, right)))
     return (outer_height, outer_width), found
+
+
+def spread(count: int) -> np.ndarray:
+    """Places all over a photo, for patches that stand for all of it.
+
+    The Halton sequence of the bases 2 and 3: wherever it ends, its places are spread evenly.
+
+    Args:
+        count: of places.
+
+    Returns:
+        (count, 2) float64 array in [0, 1): how far down and how far to the right.
+    """
+    return qmc.Halton(2, scramble=False).random(count)

@@ -1,10 +1,11 @@
-"""Generators to .tflite files: Keras's own export, LiteRT's quantizer, readable names."""
+"""Generators to .tflite files: TensorFlow's converter, LiteRT's quantizer, readable names."""
 
 import contextlib
+import functools
 import io
 import re
 import tempfile
-from pathlib import Path
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -13,123 +14,162 @@ from ai_edge_litert.tools import flatbuffer_utils
 from ai_edge_quantizer import calibrator, qtyping, quantizer
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
-from .portable import Portable
+from ..enhance.tiles import BATCH, PATCH
+from ..enhance.windows import spread
+from ..models.generator import Generator
+from ..models.staged import Statistics
+from .portable import ENHANCE, MEASURE, MOMENTS, Adaptive, Portable
 
 FORMATS = ("float32", "float16", "dynamic", "int8")
-SIGNATURE, INPUT, OUTPUT = "enhance", "photo", "enhanced"
 
 
-def convert(generator, form, shape=None, dtype="float32", photos=()):
-    """A generator as a .tflite file.
+class Converter:
+    """Makes the .tflite files of a generator; each of their graphs is converted only once.
 
     Args:
-        generator: see `models.portable.portable`.
-        form: one of `FORMATS`. float16 has kernels of 16 bits. dynamic and int8 have kernels of 8
-            bits, a scale for each output channel; the first and the last have 16 bits, and
-            compute in float32. All else stays in float32, where the converter's own float16 would
-            round the norms' parameters and the scale of bytes too.
+        generator: see `portable`.
         shape: (height, width) that the graph takes, None for any.
-        dtype: of what goes in and out, see `Portable`.
         photos: for int8 a sequence of (1, H, W, 3) float32 arrays in [0, 1] whose activations set
             the scales; they may have other sizes than `shape`.
-
-    Returns:
-        The file's content, bytes.
+        adaptive: whether norms are given to the graph, see `Adaptive`.
     """
-    content = _exported(generator, shape, dtype)
-    if form == "float32":
-        return content
-    quantize = _Quantizer(generator, form)
-    if form == "int8":
-        # A free graph takes photos of any size, and its tensors have the fixed one's names.
-        free = content if shape is None else _exported(generator, None, dtype)
-        quantize.calibrate(free, photos if dtype == "float32" else map(_to_bytes, photos))
-    return quantize(content)
+
+    def __init__(
+        self,
+        generator: Generator,
+        shape: tuple | None = None,
+        photos: Sequence[np.ndarray] = (),
+        adaptive: bool = False,
+    ):
+        self.generator = generator
+        self.shape = shape
+        self.photos = photos
+        self.graph = Adaptive if adaptive else Portable
+        self.converted = {}
+
+    def __call__(self, form: str, io: str = "float32") -> bytes:
+        """The content of a file.
+
+        Args:
+            form: one of `FORMATS`. float16 has kernels of 16 bits. dynamic and int8 have kernels
+                of 8 bits, a scale for each output channel; the first and the last have 16 bits,
+                and compute in float32. All else stays in float32, where the converter's own
+                float16 would round the norms' parameters and the scale of bytes too.
+            io: dtype of what goes in and out, see `Portable`.
+        """
+        content = self._converted(self.shape, io)
+        if form == "float32":
+            return content
+        return _quantized(content, self.generator, form, self._ranges if form == "int8" else None)
+
+    @functools.cached_property
+    def _ranges(self):
+        """Ranges of the float32 graph's tensors over the photos.
+
+        It takes photos of any size; graphs of other shapes and dtypes call their tensors alike.
+        """
+        return _calibrated(self._converted(None, "float32"), self._shown())
+
+    def _shown(self):
+        """What each signature is shown: signature → list of its inputs by name."""
+        shown = {ENHANCE: [{"photo": photo} for photo in self.photos]}
+        if self.graph is Adaptive:
+            statistics = Statistics(self.generator)
+            for inputs in shown[ENHANCE]:
+                moments = keras.ops.convert_to_numpy(statistics(inputs["photo"]))
+                mean, variance = np.moveaxis(moments, 1, 0)[:, None, :, None]
+                inputs |= dict(zip(MOMENTS, (mean, variance)))
+            shown[MEASURE] = [{"patches": _patches(photo[0])} for photo in self.photos]
+        return shown
+
+    def _converted(self, shape, io):
+        """The content of a file in float32, with our names."""
+        if (shape, io) not in self.converted:
+            self.converted[shape, io] = _convert(self.graph(self.generator, io), shape)
+        return self.converted[shape, io]
 
 
-def _exported(generator, shape, dtype):
-    """The content of Keras's export in float32, with our names."""
-    signature = keras.InputSpec(shape=(1, *(shape or (None, None)), 3), dtype=dtype, name=INPUT)
-    model = Portable(generator, dtype, name="portable")  # Tensors are called after it.
-    model(np.zeros((1, 32, 32, 3), dtype))  # An export wants a model that has been called.
+def _patches(photo):
+    """(32, 48, 48, 3) patches of a photo; a small one is continued by reflection."""
+    missing = [max(0, PATCH - length) for length in photo.shape[:2]]
+    photo = np.pad(photo, [(0, rows) for rows in (*missing, 0)], mode="symmetric")
+    room = np.array(photo.shape[:2]) - PATCH + 1
+    corners = (spread(BATCH) * room).astype(int)
+    return np.stack([photo[y : y + PATCH, x : x + PATCH] for y, x in corners])
+
+
+def _convert(graph, shape):
+    """A `Portable` as the content of a .tflite file in float32."""
+    signatures = graph.signatures(shape)
+    archive = keras.export.ExportArchive()
+    archive.track(graph.generator)
+    for name, (function, inputs) in signatures.items():
+        archive.add_endpoint(name, function, inputs)
     with tempfile.TemporaryDirectory() as folder, _silence():
-        path = Path(folder) / "model.tflite"
-        model.export(
-            path,
-            format="litert",
-            input_signature=[signature],
-            verbose=False,
-            target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
-        )
-        return _named(path.read_bytes())
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[*signatures])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        return _named(converter.convert())
 
 
 def _named(content):
-    """A model whose signature and tensors at both ends have our names, not generated ones."""
+    """A model whose tensors at the signatures' ends have our names, not generated ones.
+
+    The quantizer wants every name once in a file, so `measure` stands before those of its own.
+    """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    (signature,), (graph,) = model.signatureDefs, model.subgraphs
-    signature.signatureKey = SIGNATURE.encode()
-    for name, end in ((INPUT, signature.inputs), (OUTPUT, signature.outputs)):
-        graph.tensors[end[0].tensorIndex].name = name.encode()
+    for signature in model.signatureDefs:
+        tensors = model.subgraphs[signature.subgraphIndex].tensors
+        for end in (*signature.inputs, *signature.outputs):
+            own = b"" if signature.signatureKey == ENHANCE.encode() else b"measure_"
+            tensors[end.tensorIndex].name = own + end.name
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-class _Quantizer:
-    """LiteRT's quantizer, told how many bits each layer of a generator may have."""
+def _calibrated(content, shown):
+    """The ranges of a float32 model's tensors: the mean over what is shown to it.
 
-    def __init__(self, generator, form):
-        self.form = form
-        ends = "|".join(re.escape(conv.name) for conv in (generator.head, generator.to_rgb))
-        self.halves = ".*" if form == "float16" else rf"/({ends})(_\d+)?/"
-        self.ranges = None
-
-    def calibrate(self, content, photos):
-        """Runs a float32 model on photos and keeps its tensors' ranges, the mean over photos.
-
-        The quantizer's own moving average would forget all photos but the first.
-        """
-        with _silence():
-            runs = calibrator.Calibrator(
-                content,
-                mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
-                qsv_update_func=_listed,
-            )
-            runs.calibrate({SIGNATURE: [{INPUT: photo} for photo in photos]}, None)
-        self.ranges = {
-            name: {end: np.mean(values, keepdims=True) for end, values in ends.items()}
-            for name, ends in runs.get_model_qsvs().items()
-        }
-
-    def __call__(self, content):
-        """The quantized content of a float32 model."""
-        with _silence():
-            return bytes(self._of(content).quantize(self.ranges).quantized_model)
-
-    def _of(self, content):
-        found = quantizer.Quantizer(content)
-        conv = qtyping.TFLOperationName.CONV_2D
-        if self.form == "int8":
-            found.add_static_config(".*", conv, activation_num_bits=8, weight_num_bits=8)
-        elif self.form == "dynamic":
-            found.add_dynamic_config(".*", conv, num_bits=8)
-        half = qtyping.OpQuantizationConfig(
-            weight_tensor_config=qtyping.TensorQuantizationConfig(
-                num_bits=16, dtype=qtyping.TensorDataType.FLOAT
-            ),
-            compute_precision=qtyping.ComputePrecision.FLOAT,
-            explicit_dequantize=True,
+    The quantizer's own moving average would forget all photos but the first.
+    """
+    with _silence():
+        runs = calibrator.Calibrator(
+            content,
+            mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+            qsv_update_func=_listed,
         )
-        found.update_quantization_recipe(self.halves, conv, half, AlgorithmName.FLOAT_CASTING)
-        return found
+        for signature, inputs in shown.items():
+            runs.calibrate({signature: inputs}, None)
+    return {
+        name: {end: np.mean(values, keepdims=True) for end, values in ends.items()}
+        for name, ends in runs.get_model_qsvs().items()
+    }
+
+
+def _quantized(content, generator, form, ranges):
+    """A float32 model by LiteRT's quantizer, told how many bits each layer may have."""
+    ends = "|".join(re.escape(conv.name) for conv in (generator.head, generator.to_rgb))
+    halves = ".*" if form == "float16" else rf"(^|[/;])({ends})(_\d+)?/"
+    found = quantizer.Quantizer(content)
+    conv = qtyping.TFLOperationName.CONV_2D
+    if form == "int8":
+        found.add_static_config(".*", conv, activation_num_bits=8, weight_num_bits=8)
+    elif form == "dynamic":
+        found.add_dynamic_config(".*", conv, num_bits=8)
+    half = qtyping.OpQuantizationConfig(
+        weight_tensor_config=qtyping.TensorQuantizationConfig(
+            num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+        ),
+        compute_precision=qtyping.ComputePrecision.FLOAT,
+        explicit_dequantize=True,
+    )
+    found.update_quantization_recipe(halves, conv, half, AlgorithmName.FLOAT_CASTING)
+    with _silence():
+        return bytes(found.quantize(ranges).quantized_model)
 
 
 def _listed(known, new):
     """Ranges of several photos, one after another."""
     return {end: np.concatenate([known[end], new[end]]) for end in ("min", "max")}
-
-
-def _to_bytes(photo):
-    return np.rint(photo * 255).astype(np.uint8)
 
 
 @contextlib.contextmanager

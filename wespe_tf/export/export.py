@@ -10,23 +10,31 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ..config.schema import ExportConfig
+from ..enhance.tiles import BATCH, BATCHES, PATCH
+from ..enhance.windows import spread
 from ..errors import UserError
 from ..files import make_folder, write_atomically, write_json
-from ..models.staged import Staged, reach
+from ..models.staged import Staged, Statistics, norms, reach
 from ..weights.generator import find_model, load_generator
-from .conversion import FORMATS, INPUT, OUTPUT, SIGNATURE, convert
-from .photos import find_photos, fitted
-from .portable import frozen_affines, portable
-from .verification import markdown, reference_psnr, verify
+from .conversion import FORMATS, Converter
+from .photos import find_photos, fitted, whole_photo
+from .portable import ENHANCE, MEASURE, MOMENTS, frozen_affines, portable
+from .verification import Case, markdown, reference_psnr, verify
 
 # Where the shapes are free, files are verified at these sizes: one even, one odd.
 SIZES = ((384, 512), (251, 334))
+
+# Side of the tiles of an adaptive file where none is asked for, pixels: 0.2 GB with XNNPACK.
+TILE = 256
+# Photos that it is verified on as a whole.
+MOST_WHOLE_PHOTOS = 3
 
 # Norms that look at one pixel at a time, so that tiles of a photo agree with the whole.
 LOCAL_NORMS = ("batch", "none")
 
 
-def export(config):
+def export(config: ExportConfig) -> None:
     """Writes the files that the settings name, after verifying each.
 
     Args:
@@ -44,32 +52,41 @@ def export(config):
     files = {form: output / f"{name}_{form}.tflite" for form in formats}
     _check_free([table, *files.values()], config.overwrite)
     generator = load_generator(path)
+    norm = _norm(config.export_norm, generator, shape)
+    adaptive = norm == "adaptive"
+    if adaptive:
+        shape = _tile(shape or (TILE, TILE), generator)
     _check_size(shape, generator)
     calibration, pairs = find_photos(config, "int8" in formats)
     make_folder(output)
 
-    affines = None
-    if config.export_norm == "frozen":
-        affines = frozen_affines(generator, calibration)
+    affines = frozen_affines(generator, calibration) if norm == "frozen" else None
     sizes = SIZES if shape is None else (shape,)
     photos = [[(fitted(p, size), fitted(t, size)) for p, t in pairs] for size in sizes]
     photos = [pair for at_one_size in photos for pair in at_one_size]
     network = _runner(generator, affines)
-    expected = [(photo, network(photo[None])[0]) for photo, _ in photos]
-    report = {"model": name, "norm": config.export_norm, "io": config.io, "shape": shape}
+    cases = [Case(photo, network(photo[None])[0]) for photo, _ in photos]
+    whole = []
+    if adaptive:
+        for case in cases:
+            case.moments = _moments(generator, case.photo)
+        whole = [whole_photo(photo) for photo, _ in pairs[:MOST_WHOLE_PHOTOS]]
+        whole = [Case(photo, network(photo[None])[0]) for photo in whole]
+    report = {"model": name, "norm": norm, "io": config.io, "shape": shape}
     if affines is not None:
-        report["frozen_norm"] = _cost(_runner(generator), photos, expected)
+        report["frozen_norm"] = _cost(_runner(generator), photos, [c.enhanced for c in cases])
 
-    graph, results, contents = portable(generator, affines), [], {}
+    convert = Converter(portable(generator, affines), shape, calibration, adaptive)
+    results, contents, descriptions = [], {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for form in formats:
             print(f"{form}: converting and verifying …", flush=True)
-            made = convert(graph, form, shape, config.io, calibration)
-            twin = made
-            if config.io == "uint8":
-                twin = convert(graph, form, shape, "float32", calibration)
+            made = convert(form, config.io)
+            twin = made if config.io == "float32" else convert(form, "float32")
             contents[form] = made
-            results.append(verify(folder, form, made, twin, expected, shape is not None))
+            descriptions[form] = _described(name, form, norm, config.io, shape, made, generator)
+            given = descriptions[form], cases, whole
+            results.append(verify(folder, form, made, twin, *given, shape is not None))
     report["files"] = [dataclasses.asdict(result) for result in results]
     lines = markdown(report, results)
     print("\n".join(lines))
@@ -79,11 +96,8 @@ def export(config):
         raise UserError(
             f"{'; '.join(failures)}; nothing is written, force=true writes all the same"
         )
-    local = affines is not None or generator.norm in LOCAL_NORMS
-    margin = reach(generator)
     for form, target in files.items():
-        described = _described(config, name, form, shape, contents[form], local, margin)
-        write_json(target.with_suffix(".json"), described)
+        write_json(target.with_suffix(".json"), descriptions[form])
         write_atomically(target, contents[form])
     write_json(table.with_suffix(".json"), report)
     write_atomically(table, "\n".join([*lines, ""]).encode())
@@ -102,6 +116,35 @@ def _shape(config):
     if bool(height) != bool(width):
         raise UserError(f"height={height} width={width}: expected both, or neither for any size")
     return (height, width) if height else None
+
+
+def _norm(asked, generator, shape):
+    """How norms are exported: what `export_norm` asks for, or what suits the shape."""
+    looks = generator.norm not in LOCAL_NORMS and generator.blocks > 0
+    if asked == "auto":
+        return "adaptive" if shape is not None and looks else "live"
+    if asked == "adaptive" and not looks:
+        raise UserError(
+            "export_norm=adaptive: this model's norms do not look at the photo; expected "
+            "export_norm=live, which works in tiles"
+        )
+    return asked
+
+
+def _tile(shape, generator):
+    least = 2 * reach(generator) + 1
+    if min(shape) < least:
+        raise UserError(
+            f"height={shape[0]} width={shape[1]}: expected tiles of at least {least} pixels, of "
+            "which one is left without the margins"
+        )
+    return shape
+
+
+def _moments(generator, photo):
+    """Mean and variance that the norms see of an (H, W, 3) photo, (1, norms, 1, width) each."""
+    moments = keras.ops.convert_to_numpy(Statistics(generator)(photo[None]))
+    return tuple(np.moveaxis(moments, 1, 0)[:, None, :, None])
 
 
 def _check_size(shape, generator):
@@ -154,28 +197,49 @@ def _cost(live, photos, frozen):
     return cost
 
 
-def _described(config, name, form, shape, content, local, margin):
+def _described(
+    name: str, form: str, norm: str, io: str, shape: tuple | None, content: bytes, generator
+) -> dict:
     """What the JSON file beside a model says."""
-    values = "0 to 255" if config.io == "uint8" else "0 to 1"
-    picture = {
-        "dtype": config.io,
-        "shape": [1, *(shape or (None, None)), 3],
-        "layout": "batch, height, width, RGB",
-        "values": values,
-    }
-    enhanced = {} if config.io == "uint8" else {"note": "not clipped: clip before showing"}
-    return {
+    values = "0 to 255" if io == "uint8" else "0 to 1"
+
+    def picture(*shape):
+        return {
+            "dtype": io,
+            "shape": [*shape, 3],
+            "layout": "batch, height, width, RGB",
+            "values": values,
+        }
+
+    photo = picture(1, *(shape or (None, None)))
+    clip = {} if io == "uint8" else {"note": "not clipped: clip before showing"}
+    described = {
         "model": name,
         "format": form,
         "sha256": hashlib.sha256(content).hexdigest(),
-        "signature": SIGNATURE,
-        "input": {"name": INPUT, **picture},
-        "output": {"name": OUTPUT, **picture, **enhanced},
-        "norm": config.export_norm,
-        "tiles_exact": local,
-        "margin": margin,
+        "signature": ENHANCE,
+        "input": {"name": "photo", **photo},
+        "output": {"name": "enhanced", **photo, **clip},
+        "norm": norm,
+        "tiles_exact": norm in ("frozen", "adaptive") or generator.norm in LOCAL_NORMS,
+        "margin": reach(generator),
         "versions": {
             package: importlib.metadata.version(package)
             for package in ("tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer")
         },
     }
+    if norm == "adaptive":
+        described["measure"] = {
+            "signature": MEASURE,
+            "input": {"name": "patches", **picture(BATCH, PATCH, PATCH)},
+            "moments": {
+                "names": list(MOMENTS),
+                "dtype": "float32",
+                "shape": [1, len(norms(generator)), 1, generator.width],
+                "pooled": "mean: the mean of the calls' means; variance: the mean of their "
+                "variances plus the variance of their means",
+            },
+            "corner": "floor(place * (length - side + 1)), from the top and from the left",
+            "places": np.round(spread(BATCHES * BATCH), 5).tolist(),
+        }
+    return described

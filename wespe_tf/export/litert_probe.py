@@ -2,7 +2,8 @@
 
 Run by its path, `python litert_probe.py FILE HEIGHT WIDTH THREADS`, so that neither TensorFlow nor
 the rest of the package is in memory. Prints JSON: `seconds` (median of three after one), `bytes`
-(peak above what the interpreter without a model takes; null where the system does not tell).
+(peak above what the interpreter without a model takes; null where the system does not tell),
+`delegated` (whether one call of XNNPACK leads from the inputs to the outputs).
 """
 
 import json
@@ -23,15 +24,24 @@ def memory(entry):
         return None
 
 
+def delegated(interpreter):
+    """Whether XNNPACK has taken all operators: then a single node gives what the graph gives."""
+    outputs = {tensor["index"] for tensor in interpreter.get_output_details()}
+    # LiteRT has no public way to ask for the nodes.
+    nodes = [n for n in interpreter._get_ops_details() if "Delegate" in n["op_name"]]
+    return len(nodes) == 1 and set(nodes[0]["outputs"]) == outputs
+
+
 def main(path, height, width, threads):
     before = memory("VmRSS")
     interpreter = Interpreter(path, num_threads=int(threads))
-    (photo,) = interpreter.get_input_details()
     shape = [1, int(height), int(width), 3]
+    (photo,) = [t for t in interpreter.get_input_details() if t["shape"][-1] == 3]
     if list(photo["shape"]) != shape:
         interpreter.resize_tensor_input(photo["index"], shape)
     interpreter.allocate_tensors()
-    interpreter.set_tensor(photo["index"], np.zeros(shape, photo["dtype"]))
+    for given in interpreter.get_input_details():
+        interpreter.set_tensor(given["index"], np.zeros(given["shape"], given["dtype"]))
     seconds = []
     for _ in range(4):
         start = time.perf_counter()
@@ -39,7 +49,8 @@ def main(path, height, width, threads):
         seconds.append(time.perf_counter() - start)
     peak = memory("VmHWM")
     peak = None if peak is None else peak - before
-    print(json.dumps({"seconds": statistics.median(seconds[1:]), "bytes": peak}))
+    found = {"seconds": statistics.median(seconds[1:]), "bytes": peak}
+    print(json.dumps(found | {"delegated": delegated(interpreter)}))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """The photos that calibrate and verify an exported file."""
 
 import hashlib
+import math
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from ..config.schema import ExportConfig
 from ..data.folders import find_pairs, find_pictures
 from ..data.sample import build_sample
 from ..errors import UserError
@@ -18,9 +20,11 @@ SAMPLE_DIR = Path("data") / "sample"
 CALIBRATION_SIDE = 384
 MOST_CALIBRATION_PHOTOS = 32
 MOST_VAL_PHOTOS = 8
+# Pixels of a photo that is verified as a whole: one pass of Keras takes a gigabyte for them.
+WHOLE = 10**6
 
 
-def find_photos(config, quantizes):
+def find_photos(config: ExportConfig, quantizes: bool) -> tuple[list[np.ndarray], list[tuple]]:
     """What the settings name, or the sample's: photos to calibrate, pairs to verify.
 
     Returns:
@@ -75,8 +79,15 @@ def _shrunk(path):
     return np.asarray(photo)[None] * BYTE
 
 
-def fitted(picture, size):
+def fitted(picture: Image.Image | None, size: tuple[int, int]) -> np.ndarray | None:
     """A picture scaled and cut to (height, width), as (h, w, 3) float32 in [0, 1], or None."""
     if picture is None:
         return None
     return np.asarray(ImageOps.fit(picture, size[::-1])) * BYTE
+
+
+def whole_photo(picture: Image.Image) -> np.ndarray:
+    """A picture of at most a megapixel, shrunk if it is larger, as (h, w, 3) float32 in [0, 1]."""
+    scale = min(1.0, math.sqrt(WHOLE / (picture.width * picture.height)))
+    size = [max(1, int(scale * length)) for length in picture.size]
+    return np.asarray(picture.resize(size)) * BYTE

@@ -1,11 +1,17 @@
 """A generator as phones should get it: plain 4-D operators, weights that 8 bits can hold."""
 
+from collections.abc import Callable, Sequence
+
 import keras
 import numpy as np
 from keras import ops
 
-from ..models.generator import Generator
-from ..models.staged import Statistics, affine, norms
+from ..enhance.tiles import BATCH, PATCH
+from ..models.generator import Generator, walk
+from ..models.staged import Statistics, affine, gain_and_offset, norms, reach
+
+# The names of signatures, and of what goes from one to the other.
+ENHANCE, MEASURE, MOMENTS = "enhance", "measure", ("mean", "variance")
 
 # A step of 8 bits in float32, as the graph has it: a product with it, not a quotient by 255.
 BYTE = np.float32(1 / 255)
@@ -47,7 +53,7 @@ class Beside(keras.layers.Layer):
         return self.conv(inputs) + self.gain * inputs
 
 
-def passes_through(kernel):
+def passes_through(kernel: np.ndarray) -> bool:
     """Whether taking out what channels pass to themselves leaves much smaller weights.
 
     Args:
@@ -65,36 +71,128 @@ def _split(kernel):
     return gain, rest
 
 
-class Portable(keras.Model):
-    """The graph that a phone runs.
+class Portable:
+    """The graph that a phone runs, under the signature `enhance`.
 
     Args:
         generator: a `Generator`, see `portable`.
         io: `"float32"`: values in [0, 1], not clipped; `"uint8"`: bytes in and out, scaling,
             clipping and rounding in the graph.
-
-    Call arguments:
-        photo: (1, H, W, 3) RGB tensor of dtype `io`.
-
-    Returns:
-        Dictionary of `enhanced`, of the same shape and dtype.
     """
 
-    def __init__(self, generator, io="float32", **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, generator: Generator, io: str = "float32"):
         self.generator = generator
         self.io = io
 
-    def call(self, photo):
+    def signatures(self, shape: tuple | None) -> dict[str, tuple[Callable, list[keras.InputSpec]]]:
+        """What is exported: name → (function, its inputs).
+
+        Args:
+            shape: (height, width) that the graph takes, None for any.
+        """
+        return {ENHANCE: (self.enhance, [self._pictures("photo", 1, *(shape or (None, None)))])}
+
+    def enhance(self, photo):
+        """(1, H, W, 3) RGB tensor of dtype `io` → dictionary of `enhanced`, the same."""
+        return self._given(self.generator(self._taken(photo)))
+
+    def _pictures(self, name, count, height, width):
+        return keras.InputSpec(shape=(count, height, width, 3), dtype=self.io, name=name)
+
+    def _taken(self, photo):
         if self.io == "float32":
-            return {"enhanced": self.generator(photo)}
+            return photo
+        # A scope of its own, so that the other operators are called as in the float32 graph.
         # Without the ReLU the converter would fold the scale into the first kernel, whose values
-        # would then be rounded otherwise than those of the float32 graph.
-        enhanced = self.generator(ops.relu(ops.cast(photo, "float32") * BYTE))
-        return {"enhanced": ops.cast(ops.round(ops.clip(enhanced, 0.0, 1.0) * 255.0), "uint8")}
+        # would then be rounded otherwise than those of that graph.
+        with keras.name_scope("bytes"):
+            return ops.relu(ops.cast(photo, "float32") * BYTE)
+
+    def _given(self, enhanced):
+        if self.io == "float32":
+            return {"enhanced": enhanced}
+        with keras.name_scope("bytes"):
+            clipped = ops.clip(enhanced, 0.0, 1.0)
+            return {"enhanced": ops.cast(ops.round(clipped * 255.0), "uint8")}
 
 
-def portable(generator, affines=None):
+class Adaptive(Portable):
+    """A graph for tiles, with a second signature, `measure`, that looks at the whole photo.
+
+    `measure` takes patches from all over a photo and gives the moments of what each norm sees;
+    `enhance` takes a tile and these moments. So a photo is normalized by itself, its tiles agree,
+    and no more than a tile is in memory.
+    """
+
+    def signatures(self, shape):
+        return {
+            ENHANCE: (
+                self.enhance,
+                [self._pictures("photo", 1, *(shape or (None, None))), *self._moments()],
+            ),
+            MEASURE: (self.measure, [self._pictures("patches", BATCH, PATCH, PATCH)]),
+        }
+
+    def enhance(self, photo, mean, variance):
+        """A tile and (1, norms, 1, width) float32 moments → dictionary of `enhanced`."""
+        number = iter(range(mean.shape[1]))
+
+        def activate(step, x):
+            if step.part != "trunk":
+                k = next(number)
+                moments = mean[:, k : k + 1], variance[:, k : k + 1]
+                gain, offset = gain_and_offset(step.norm, *moments)
+                x = x * gain + offset
+            return ops.relu(x)
+
+        features = walk(self.generator.steps[:-1], self._taken(photo), activate)
+        return self._given(self.generator.finish(self.generator.to_rgb(features)))
+
+    def measure(self, patches):
+        """(32, 48, 48, 3) patches → dictionary of `mean` and `variance`, (1, norms, 1, width).
+
+        The patches are normalized by themselves; their edges, where the zero padding is felt, do
+        not count.
+        """
+        margin = reach(self.generator, norms_only=True)
+        means, variances = [], []
+
+        def activate(step, x):
+            if step.part != "trunk":
+                inner = x[:, margin:-margin, margin:-margin]
+                mean = _mean(inner)
+                variance = _mean(ops.square(inner - mean))
+                means.append(mean)
+                variances.append(variance)
+                gain, offset = gain_and_offset(step.norm, mean, variance)
+                x = x * gain + offset
+            return ops.relu(x)
+
+        steps = self.generator.steps
+        last = max(k for k, step in enumerate(steps) if step.part != "trunk")
+        walk(steps[: last + 1], self._taken(patches), activate)
+        return {"mean": _joined(means), "variance": _joined(variances)}
+
+    def _moments(self):
+        shape = (1, len(norms(self.generator)), 1, self.generator.width)
+        return [keras.InputSpec(shape=shape, dtype="float32", name=n) for n in MOMENTS]
+
+
+def _mean(x):
+    """(1, 1, 1, C) means, axis by axis: phones add up what they are given one by one."""
+    for axis in (2, 1, 0):
+        x = ops.mean(x, axis=axis, keepdims=True)
+    return x
+
+
+def _joined(moments):
+    """(1, norms, 1, width), joined two by two: XNNPACK takes no more than a few at once."""
+    while len(moments) > 1:
+        moments = [ops.concatenate(moments[k : k + 2], axis=1) for k in range(0, len(moments), 2)]
+    return moments[0]
+
+
+def portable(generator: Generator, affines: np.ndarray | None = None) -> Generator:
     """A generator that computes the same, ready to be exported.
 
     Args:
@@ -133,7 +231,7 @@ def portable(generator, affines=None):
     return copy
 
 
-def frozen_affines(generator, pictures):
+def frozen_affines(generator: Generator, pictures: Sequence[np.ndarray]) -> np.ndarray:
     """What the norms do to photos on average: their statistics pooled over all pixels.
 
     Args:

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import io
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,9 @@ from .graph import measure, read_graph
 
 # The lowest PSNR to the Keras model that an export may have, decibels.
 BOUNDS = {"float32": 90.0, "float16": 70.0, "dynamic": 45.0, "int8": 38.0}
+# The lowest PSNR of whole photos that an adaptive file enhances in tiles: what its patches tell of
+# a photo is not all of it.
+WHOLE_BOUNDS = {"float32": 38.0, "float16": 38.0, "dynamic": 37.0, "int8": 36.0}
 # Share of values of a uint8 file that must be the rounded ones of its float32 twin.
 ROUNDED = 0.999
 LARGEST_RANK = 4
@@ -26,9 +31,12 @@ class Verification:
         format: a key of `BOUNDS`.
         bytes: size of the file.
         psnr: lowest over the photos, to the Keras model, decibels.
+        whole: the same for whole photos in tiles, to one pass of the Keras model; None for a file
+            that is not adaptive.
         difference: largest of one value, of [0, 1].
         rounded: lowest share of a photo's values that are the float32 twin's, rounded; None for a
             float32 file.
+        delegated: whether the fast kernels for CPUs (XNNPACK) took the graph whole.
         seconds: for a megapixel on this machine.
         memory: peak for a megapixel on this machine, bytes; None where the system does not tell.
         multiply_adds: for a megapixel.
@@ -40,8 +48,10 @@ class Verification:
     format: str
     bytes: int
     psnr: float
+    whole: float | None
     difference: float
     rounded: float | None
+    delegated: bool
     seconds: float
     memory: float | None
     multiply_adds: float
@@ -50,43 +60,69 @@ class Verification:
     failures: list
 
 
-def verify(folder, form, content, twin, expected, fixed):
+@dataclasses.dataclass
+class Case:
+    """A photo of the graph's size and what the Keras model makes of it.
+
+    Attributes:
+        photo: (H, W, 3) float32 array in [0, 1].
+        enhanced: the same shape.
+        moments: for an adaptive file, those of the photo's norms; see `LiteRTModel.measure`.
+    """
+
+    photo: np.ndarray
+    enhanced: np.ndarray
+    moments: tuple[np.ndarray, np.ndarray] | None = None
+
+
+def verify(
+    folder: str | Path,
+    form: str,
+    content: bytes,
+    twin: bytes,
+    description: dict,
+    cases: list[Case],
+    whole: list[Case],
+    fixed: bool,
+) -> Verification:
     """Runs a file on photos and compares it with what the Keras model gave.
 
     Args:
         folder: for temporary files.
         form: a key of `BOUNDS`.
-        content: bytes of the .tflite file.
-        twin: bytes of the same model with float32 in and out; `content` itself where it is that.
-        expected: list of (photo, enhanced), (H, W, 3) float32 arrays; the Keras model's results.
+        content: of the .tflite file.
+        twin: the same model with float32 in and out; `content` itself where it is that.
+        description: what the JSON file beside it says.
+        cases: of the graph's size.
+        whole: photos of any size, for an adaptive file; for others empty.
         fixed: whether the graph is to have a fixed shape.
-
-    Returns:
-        `Verification`.
     """
-    model = _open(folder, "model.tflite", content)
-    exact = model if twin is content else _open(folder, "twin.tflite", twin)
+    model = _open(folder, "model", content, description)
+    exact = model if twin is content else _open(folder, "twin", twin, description)
     differences, psnrs, shares = [], [], []
-    for photo, enhanced in expected:
-        found = exact.run(photo)
-        differences.append(float(np.max(np.abs(found - enhanced))))
-        psnrs.append(reference_psnr([found], [enhanced]))
+    for case in cases:
+        found = exact.run(case.photo, case.moments)
+        differences.append(float(np.max(np.abs(found - case.enhanced))))
+        psnrs.append(reference_psnr([found], [case.enhanced]))
         if model is not exact:
             rounded = np.rint(np.clip(found, 0, 1) * 255)
-            bytes_in = np.rint(photo * 255).astype(np.uint8)
-            shares.append(float(np.mean(model.run(bytes_in) == rounded)))
+            bytes_in = np.rint(case.photo * 255).astype(np.uint8)
+            shares.append(float(np.mean(model.run(bytes_in, case.moments) == rounded)))
+    wholes = [reference_psnr(exact(case.photo[None]), [case.enhanced]) for case in whole]
     graph = read_graph(content)
-    height, width = expected[0][0].shape[:2]
-    seconds, memory = measure(model.path, height, width)
+    height, width = cases[0].photo.shape[:2]
+    measured = measure(model.path, height, width)
     megapixels = height * width / 1e6
     result = Verification(
         format=form,
         bytes=len(content),
         psnr=float(np.min(psnrs)),
+        whole=float(np.min(wholes)) if wholes else None,
         difference=float(np.max(differences)),
         rounded=min(shares) if shares else None,
-        seconds=seconds / megapixels,
-        memory=None if memory is None else memory / megapixels,
+        delegated=measured["delegated"],
+        seconds=measured["seconds"] / megapixels,
+        memory=None if measured["bytes"] is None else measured["bytes"] / megapixels,
         multiply_adds=graph.multiply_adds * 1e6,
         operators=graph.operators,
         gpu=gpu_verdict(content),
@@ -96,7 +132,7 @@ def verify(folder, form, content, twin, expected, fixed):
     return result
 
 
-def reference_psnr(pictures, references):
+def reference_psnr(pictures: Iterable[np.ndarray], references: Iterable[np.ndarray]) -> float:
     """PSNR over all values of pictures in [0, 1]: NaN where one is, infinite where all are equal.
 
     Args:
@@ -114,7 +150,7 @@ def reference_psnr(pictures, references):
     return float("inf") if mse == 0 else float(10 * np.log10(1 / mse))
 
 
-def gpu_verdict(content):
+def gpu_verdict(content: bytes) -> str:
     """What TensorFlow's analyzer says about a .tflite file's bytes on GPUs: one line."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -123,7 +159,7 @@ def gpu_verdict(content):
     return " ".join(line for line in lines if "GPU" in line and "guarantee" not in line)
 
 
-def markdown(report, results):
+def markdown(report: dict, results: list[Verification]) -> list[str]:
     """The report as lines of Markdown.
 
     Args:
@@ -139,12 +175,12 @@ def markdown(report, results):
         f"{report['model']}, {report['norm']} norm, {report['io']} in and out, {size}; seconds and "
         "memory for a megapixel on this machine's CPU:",
         "",
-        "| format | MB | PSNR dB | bound | largest difference | rounded alike | s | MB | "
-        "multiply-adds |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| format | MB | PSNR dB | bound | whole photos | bound | largest difference "
+        "| rounded alike | s | MB | multiply-adds |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
         *map(_row, results),
         "",
-        *(f"- {r.format}: {_operators(r)}. {r.gpu}" for r in results),
+        *(f"- {r.format}: {_operators(r)}. {_delegated(r)} {r.gpu}" for r in results),
     ]
     cost = report.get("frozen_norm")
     if cost is not None:
@@ -158,9 +194,10 @@ def markdown(report, results):
     return lines
 
 
-def _open(folder, name, content):
-    path = Path(folder) / name
+def _open(folder, name, content, description):
+    path = Path(folder) / f"{name}.tflite"
     path.write_bytes(content)
+    path.with_suffix(".json").write_text(json.dumps(description), encoding="utf-8")
     return LiteRTModel(path)
 
 
@@ -168,6 +205,9 @@ def _failures(result, graph, fixed):
     found, bound = [], BOUNDS[result.format]
     if not result.psnr >= bound:
         found.append(f"PSNR {result.psnr:.1f} dB, expected at least {bound:.0f}")
+    if result.whole is not None and not result.whole >= WHOLE_BOUNDS[result.format]:
+        bound = WHOLE_BOUNDS[result.format]
+        found.append(f"whole photos {result.whole:.1f} dB, expected at least {bound:.0f}")
     if result.rounded is not None and result.rounded < ROUNDED:
         found.append(f"{result.rounded:.2%} rounded alike, expected {ROUNDED:.1%}")
     if graph.largest_rank > LARGEST_RANK:
@@ -180,12 +220,20 @@ def _failures(result, graph, fixed):
 def _row(result):
     rounded = "" if result.rounded is None else f"{result.rounded:.3%}"
     memory = "" if result.memory is None else f"{result.memory / 1e6:.0f}"
+    whole = (
+        "|" if result.whole is None else f"{result.whole:.1f} | {WHOLE_BOUNDS[result.format]:.0f}"
+    )
     return (
         f"| {result.format} | {result.bytes / 1e6:.2f} | {result.psnr:.1f} "
-        f"| {BOUNDS[result.format]:.0f} | {result.difference:.1e} | {rounded} "
+        f"| {BOUNDS[result.format]:.0f} | {whole} | {result.difference:.1e} | {rounded} "
         f"| {result.seconds:.2f} | {memory} | {result.multiply_adds / 1e9:.0f} G |"
     )
 
 
 def _operators(result):
     return ", ".join(f"{count} {name}" for name, count in result.operators.items())
+
+
+def _delegated(result):
+    whole = "whole" if result.delegated else "not whole"
+    return f"XNNPACK, the fast kernels for CPUs, takes the graph {whole}."

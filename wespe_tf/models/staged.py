@@ -125,9 +125,14 @@ def affine(norm: keras.layers.Layer | None, mean, variance):
     Returns:
         (2, width) float32 tensor.
     """
+    return ops.stack(gain_and_offset(norm, mean, variance))
+
+
+def gain_and_offset(norm: keras.layers.Layer | None, mean, variance):
+    """`affine` of moments of any shape that ends with the channels, as two tensors."""
     mean, variance = (ops.cast(moment, "float32") for moment in (mean, variance))
     if norm is None:
-        return ops.stack([ops.ones_like(mean), ops.zeros_like(mean)])
+        return ops.ones_like(mean), ops.zeros_like(mean)
     if isinstance(norm, InstanceNormalization):
         scale, shift = norm.scale, norm.shift
     else:
@@ -139,7 +144,7 @@ def affine(norm: keras.layers.Layer | None, mean, variance):
         variance = ops.mean(variance + ops.square(mean - center)) * ops.ones_like(mean)
         mean = center * ops.ones_like(mean)
     gain = scale * ops.rsqrt(variance + norm.epsilon)
-    return ops.stack([gain, shift - mean * gain])
+    return gain, shift - mean * gain
 
 
 def _masked_moments(x, mask):
