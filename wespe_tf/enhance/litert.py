@@ -77,7 +77,7 @@ class LiteRTModel:
         height, width = shapes[0][1:3]
         self.shape = None if -1 in (height, width) else (int(height), int(width))
         self.margin, self.patches = _described(self.path, self.adaptive)
-        self.allocated = None
+        self.allocated: tuple | None = None
 
     def __call__(self, pictures: np.ndarray, training: bool = False) -> np.ndarray:
         """Enhances pictures of any one size.

@@ -45,7 +45,7 @@ class Converter:
         self.shape = shape
         self.photos = photos
         self.graph = Adaptive if adaptive else Portable
-        self.converted = {}
+        self.converted: dict[tuple, bytes] = {}
 
     def __call__(self, form: str, io: str = "float32") -> bytes:
         """The content of a file.

@@ -62,16 +62,15 @@ def export(config: ExportConfig) -> None:
 
     affines = frozen_affines(generator, calibration) if norm == "frozen" else None
     sizes = SIZES if shape is None else (shape,)
-    photos = [[(fitted(p, size), fitted(t, size)) for p, t in pairs] for size in sizes]
-    photos = [pair for at_one_size in photos for pair in at_one_size]
+    photos = [(fitted(p, size), fitted(t, size)) for size in sizes for p, t in pairs]
     network = _runner(generator, affines)
     cases = [Case(photo, network(photo[None])[0]) for photo, _ in photos]
     whole = []
     if adaptive:
         for case in cases:
             case.moments = _moments(generator, case.photo)
-        whole = [whole_photo(photo) for photo, _ in pairs[:MOST_WHOLE_PHOTOS]]
-        whole = [Case(photo, network(photo[None])[0]) for photo in whole]
+        shrunk = [whole_photo(photo) for photo, _ in pairs[:MOST_WHOLE_PHOTOS]]
+        whole = [Case(photo, network(photo[None])[0]) for photo in shrunk]
     report = {"model": name, "norm": norm, "io": config.io, "shape": shape}
     if affines is not None:
         report["frozen_norm"] = _cost(_runner(generator), photos, [c.enhanced for c in cases])
@@ -85,8 +84,11 @@ def export(config: ExportConfig) -> None:
             twin = made if config.io == "float32" else convert(form, "float32")
             contents[form] = made
             descriptions[form] = _described(name, form, norm, config.io, shape, made, generator)
-            given = descriptions[form], cases, whole
-            results.append(verify(folder, form, made, twin, *given, shape is not None))
+            results.append(
+                verify(
+                    folder, form, made, twin, descriptions[form], cases, whole, shape is not None
+                )
+            )
     report["files"] = [dataclasses.asdict(result) for result in results]
     lines = markdown(report, results)
     print("\n".join(lines))

@@ -45,7 +45,8 @@ def read_graph(content: bytes) -> Graph:
     names = {
         code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
     }
-    operators, dynamic, rank, products = collections.Counter(), [], 0, 0
+    operators: collections.Counter[str] = collections.Counter()
+    dynamic, rank, products = [], 0, 0
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             rank = max(rank, 0 if tensor.shape is None else len(tensor.shape))

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -32,14 +33,16 @@ def find_photos(config: ExportConfig, quantizes: bool) -> tuple[list[np.ndarray]
         calibrated; list of (photo, target) `Image`s, target None where there is none.
     """
     calibrates = quantizes or config.export_norm == "frozen"
-    val_source, val_target = config.val_dir, config.val_target_dir
+    val_source: Path | str | None = config.val_dir
+    val_target: Path | str | None = config.val_target_dir
+    source: Path | str | None = config.calibration_dir
     if val_source is None and val_target is not None:
         raise UserError("val_target_dir: goes with val_dir")
-    sample = None
-    if val_source is None or (calibrates and config.calibration_dir is None):
+    if val_source is None or (calibrates and source is None):
         sample = build_sample(SAMPLE_DIR)
-    if val_source is None:
-        val_source, val_target = sample.val_source, sample.val_target
+        source = source or sample.source
+        if val_source is None:
+            val_source, val_target = sample.val_source, sample.val_target
     if val_target is None:
         pairs = [(path, None) for path in find_pictures(val_source, "val_dir")]
     else:
@@ -47,14 +50,14 @@ def find_photos(config: ExportConfig, quantizes: bool) -> tuple[list[np.ndarray]
     pairs = _evenly(pairs, MOST_VAL_PHOTOS)
     calibration = []
     if calibrates:
-        folder = config.calibration_dir or sample.source
-        paths = _evenly(find_pictures(folder, "calibration_dir"), MOST_CALIBRATION_PHOTOS)
+        paths = _evenly(find_pictures(source, "calibration_dir"), MOST_CALIBRATION_PHOTOS)
         _check_apart(paths, [path for path, _ in pairs])
         calibration = [_shrunk(path) for path in paths]
-    return calibration, [
-        tuple(None if path is None else Image.fromarray(read_picture(path)) for path in pair)
-        for pair in pairs
-    ]
+    return calibration, [(_image(photo), None if t is None else _image(t)) for photo, t in pairs]
+
+
+def _image(path):
+    return Image.fromarray(read_picture(path))
 
 
 def _evenly(values, most):
@@ -74,12 +77,12 @@ def _digest(path):
 
 
 def _shrunk(path):
-    photo = Image.fromarray(read_picture(path))
+    photo = _image(path)
     photo.thumbnail((CALIBRATION_SIDE, CALIBRATION_SIDE))
     return np.asarray(photo)[None] * BYTE
 
 
-def fitted(picture: Image.Image | None, size: tuple[int, int]) -> np.ndarray | None:
+def fitted(picture: Image.Image | None, size: tuple[int, int]) -> Any:
     """A picture scaled and cut to (height, width), as (h, w, 3) float32 in [0, 1], or None."""
     if picture is None:
         return None

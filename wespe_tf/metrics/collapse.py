@@ -1,5 +1,7 @@
 """Whether a generator has collapsed: its pictures lost their contrast."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 COLLAPSED_BELOW = 0.1
@@ -7,7 +9,7 @@ ALIVE_ABOVE = 0.3
 FLAT_BELOW = 0.02
 
 
-def collapse_score(enhanced, source):
+def collapse_score(enhanced: np.ndarray, source: np.ndarray) -> float:
     """How much of the input's contrast enhanced pictures keep: 0 when they are uniform.
 
     Mean over pictures of the spatial standard deviation of the enhanced picture over that of its
@@ -25,7 +27,7 @@ def collapse_score(enhanced, source):
     return float(np.mean(after[counted] / before[counted])) if counted.any() else float("nan")
 
 
-def input_correlation(enhanced, source):
+def input_correlation(enhanced: np.ndarray, source: np.ndarray) -> float:
     """Correlation of enhanced pictures with their inputs: negative for negatives.
 
     Args:
@@ -42,7 +44,7 @@ def input_correlation(enhanced, source):
     return float(np.mean((a * b).sum(axis=1) / np.maximum(scale, 1e-12)))
 
 
-def has_collapsed(scores):
+def has_collapsed(scores: Iterable[float]) -> bool:
     """The verdict over a run's collapse scores, one an evaluation, in order.
 
     Collapsed is a run whose score is below 0.1 at its last two evaluations and was above 0.3
@@ -63,7 +65,7 @@ def has_collapsed(scores):
     return len(scores) > 2 and max(last) < COLLAPSED_BELOW and max(scores[:-2]) > ALIVE_ABOVE
 
 
-def uniform_since(iterations, scores):
+def uniform_since(iterations: Iterable[int], scores: Iterable[float]) -> int | None:
     """The iteration from which every score to the end is below 0.1.
 
     Args:

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def color_statistics(pictures):
+def color_statistics(pictures: np.ndarray) -> np.ndarray:
     """Points whose cloud is the pictures' tone and color: means of 4×4 pixels.
 
     Args:
@@ -17,7 +17,7 @@ def color_statistics(pictures):
     return blocks.mean(axis=(2, 4), dtype=np.float32).reshape(-1, 3) / 255
 
 
-def texture_statistics(pictures):
+def texture_statistics(pictures: np.ndarray) -> np.ndarray:
     """Points whose cloud is the pictures' texture: luminance of 7×7 pixels less its mean.
 
     Args:
@@ -32,7 +32,9 @@ def texture_statistics(pictures):
     return points - points.mean(axis=1, keepdims=True)
 
 
-def sliced_wasserstein(points, others, directions=32, seed=0):
+def sliced_wasserstein(
+    points: np.ndarray, others: np.ndarray, directions: int = 32, seed: int = 0
+) -> float:
     """Sliced Wasserstein-1 distance between two clouds of points.
 
     The mean over random directions of how far the one cloud's projections have to be moved to

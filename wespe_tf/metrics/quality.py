@@ -1,10 +1,12 @@
 """How good enhanced pictures are, and whether a run has collapsed."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import skimage.metrics
 
 
-def psnr(picture, reference):
+def psnr(picture: np.ndarray, reference: np.ndarray) -> float:
     """Peak signal-to-noise ratio of one 8-bit picture, decibels.
 
     Args:
@@ -18,7 +20,7 @@ def psnr(picture, reference):
     return float(10 * np.log10(255.0**2 / mse)) if mse > 0 else float("inf")
 
 
-def ssim(picture, reference):
+def ssim(picture: np.ndarray, reference: np.ndarray) -> float:
     """Structural similarity of one 8-bit picture (Wang et al. 2004), mean over channels.
 
     Gaussian window of deviation 1.5, biased covariances, as in the original publication.
@@ -42,7 +44,9 @@ def ssim(picture, reference):
     )
 
 
-def mean_psnr_ssim(pictures, references):
+def mean_psnr_ssim(
+    pictures: Sequence[np.ndarray], references: Sequence[np.ndarray]
+) -> tuple[float, float]:
     """Means of `psnr` and `ssim` over pairs of 8-bit pictures.
 
     Args:
@@ -59,7 +63,7 @@ def mean_psnr_ssim(pictures, references):
     )
 
 
-def tone_corrected_psnr(picture, reference):
+def tone_corrected_psnr(picture: np.ndarray, reference: np.ndarray) -> float:
     """PSNR after the best curve for each channel: what no global tone could mend.
 
     The curve takes each 8-bit value to the mean of the reference where the picture has it, which

@@ -23,12 +23,12 @@ AUTHORS_GENERATOR = {
 _INDEX, _DATA = ".index", ".data-00000-of-00001"
 
 
-def is_checkpoint(path):
+def is_checkpoint(path: str | os.PathLike) -> bool:
     """Whether `path` is the prefix of a TensorFlow checkpoint: `path.index` exists."""
     return os.path.isfile(f"{path}{_INDEX}")
 
 
-def load_checkpoint(prefix):
+def load_checkpoint(prefix: str | os.PathLike) -> Generator:
     """A generator that the authors' code trained.
 
     Args:
@@ -90,7 +90,7 @@ def load_checkpoint(prefix):
     return generator
 
 
-def save_checkpoint(generator, prefix):
+def save_checkpoint(generator: Generator, prefix: str | os.PathLike) -> None:
     """Writes a generator as a checkpoint that the authors' code restores.
 
     Writes `prefix.index` and `prefix.data-00000-of-00001`, first under temporary names. A crash
@@ -124,7 +124,7 @@ def save_checkpoint(generator, prefix):
         ) from error
 
 
-def check_saveable(generator):
+def check_saveable(generator: Generator) -> None:
     """Raises a `UserError` unless `generator` is the network that the authors' code builds."""
     for option, expected in AUTHORS_GENERATOR.items():
         found = getattr(generator, option)
@@ -135,7 +135,7 @@ def check_saveable(generator):
             )
 
 
-def checkpoint_variables(generator):
+def checkpoint_variables(generator: Generator) -> list[tuple]:
     """The variables of a generator with the names they have in the authors' checkpoints.
 
     Convolution k (from 1) is `W<k>` and `b<k>`; norm k (from 0) is `Variable_<2k>`, its shift,

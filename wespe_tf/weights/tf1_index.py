@@ -17,7 +17,7 @@ MAGIC = bytes.fromhex("57fb808b247547db")
 FOOTER = 48
 
 
-def read_index(path):
+def read_index(path: str) -> dict[str, tuple]:
     """What a checkpoint says that it holds.
 
     Args:

@@ -24,7 +24,7 @@ class ChildFailed(Exception):
     """A child process did not do its work; the message is one line that says why."""
 
 
-def run_alone(script, *arguments):
+def run_alone(script: str | Path, *arguments: object) -> str:
     """Runs a script of this package, without the rest of the package or TensorFlow in memory.
 
     Args:
@@ -49,7 +49,7 @@ def run_alone(script, *arguments):
     return done.stdout
 
 
-def read_arrays(path, kind, largest=MEMORY):
+def read_arrays(path: str | Path, kind: str, largest: int = MEMORY) -> dict[str, np.ndarray]:
     """The arrays of a file, read in a child process within 2 GB and a minute.
 
     Args:

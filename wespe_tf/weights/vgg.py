@@ -14,7 +14,7 @@ from .untrusted import ChildFailed, read_arrays
 LARGEST = 2**24
 
 
-def load_vgg(layer, weights, as_report=False):
+def load_vgg(layer: str, weights: str, as_report: bool = False) -> VGGFeatures:
     """A `VGGFeatures` with weights from Keras, from a file, or drawn at random.
 
     Args:
