@@ -7,13 +7,16 @@ and where it is cut: a stream can start anywhere, and gives the same patches on 
 import contextlib
 import functools
 import re
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from ..errors import UserError
-from ..guide.color_transfer import PIXELS, luminance_histogram
+from ..guide.color_transfer import PIXELS, ColorTransfer, luminance_histogram
+from ..guide.guide import Guide
 from ..images.picture import to_uint8
+from .patches import PatchStream
 
 
 class GuidedStream:
@@ -24,11 +27,11 @@ class GuidedStream:
         guide: `Guide` to the target domain, or its `ColorTransfer` alone.
     """
 
-    def __init__(self, stream, guide):
+    def __init__(self, stream: PatchStream, guide: Guide | ColorTransfer) -> None:
         self.stream = stream
         self.guide = guide
 
-    def __getitem__(self, number):
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Patch `number` of the stream and its guide.
 
         Returns:
@@ -38,14 +41,21 @@ class GuidedStream:
         return patch, to_uint8(self.guide(patch, self._curve(path)))
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019 (a stream lives as long as the run)
-    def _curve(self, path):
+    def _curve(self, path: str) -> np.ndarray:
         pixels = self.stream.cache.get(path).reshape(-1, 3)
         # Some of a large photo's pixels tell its histogram, at a fraction of the memory.
         stride = max(1, len(pixels) // PIXELS) | 1
         return self.guide.curve(luminance_histogram(pixels[::stride]))
 
 
-def training_data(source, target, batch_size, guide=None, start=0, strategy=None):
+def training_data(
+    source: PatchStream,
+    target: PatchStream,
+    batch_size: int,
+    guide: Guide | ColorTransfer | None = None,
+    start: int = 0,
+    strategy: tf.distribute.Strategy | None = None,
+) -> tf.data.Dataset:
     """Batches of source and target patches, decoded in parallel and ahead.
 
     Under a strategy every device gets its part of each batch, and every worker decodes only what
@@ -64,7 +74,7 @@ def training_data(source, target, batch_size, guide=None, start=0, strategy=None
         N being batch_size over the number of devices.
     """
 
-    def share(context):
+    def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return _share_of_data(source, target, batch_size, guide, start, context)
 
     if strategy is None:
@@ -72,14 +82,21 @@ def training_data(source, target, batch_size, guide=None, start=0, strategy=None
     return strategy.distribute_datasets_from_function(share)
 
 
-def _share_of_data(source, target, batch_size, guide, start, context):
+def _share_of_data(
+    source: PatchStream,
+    target: PatchStream,
+    batch_size: int,
+    guide: Guide | ColorTransfer | None,
+    start: int,
+    context: tf.distribute.InputContext,
+) -> tf.data.Dataset:
     """`training_data` for the devices of one worker."""
     shape = (source.patch_size, source.patch_size, 3)
     share = batch_size // context.num_input_pipelines
     first = share * context.input_pipeline_id
 
-    def batches(load, count):
-        def tensors(number):
+    def batches(load: Callable, count: int) -> tf.data.Dataset:
+        def tensors(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
             patches = tf.numpy_function(load, [number], [tf.uint8] * count)
             return tuple(tf.ensure_shape(patch, shape) for patch in patches)
 
@@ -98,7 +115,7 @@ def _share_of_data(source, target, batch_size, guide, start, context):
 
 
 @contextlib.contextmanager
-def reading_errors():
+def reading_errors() -> Iterator[None]:
     """Lets a `UserError` of a reading function through as itself.
 
     TensorFlow turns what is raised within a dataset into errors of its own, with the name of the

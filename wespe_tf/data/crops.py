@@ -1,5 +1,7 @@
 """Crops that stay the same over a run, for evaluation."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..errors import UserError
@@ -8,7 +10,9 @@ from ..images.picture import picture_size, read_picture
 SMALLEST_CROP = 11
 
 
-def fixed_crops(pairs, count, size, seed=0):
+def fixed_crops(
+    pairs: Sequence[Sequence[str]], count: int, size: int, seed: int = 0
+) -> tuple[np.ndarray, ...]:
     """The same random crops of picture pairs every time.
 
     Args:
@@ -28,17 +32,17 @@ def fixed_crops(pairs, count, size, seed=0):
     positions = rng.random((count, 2))
     sizes = {index: _size_of_pair(pairs[index]) for index in sorted(set(chosen.tolist()))}
     size = min(size, *(side for sides in sizes.values() for side in sides))
-    crops = [None] * count
+    crops: list[list[np.ndarray]] = [[] for _ in range(count)]
     for index, (height, width) in sizes.items():
         # One pair at a time, and copies of the crops: 64 pairs of large photos are gigabytes.
         photos = [read_picture(path) for path in pairs[index]]
-        for k in np.flatnonzero(chosen == index):
+        for k in np.flatnonzero(chosen == index).tolist():
             top, left = (int(p * (s - size + 1)) for p, s in zip(positions[k], (height, width)))
             crops[k] = [p[top : top + size, left : left + size].copy() for p in photos]
     return tuple(np.stack(side) for side in zip(*crops))
 
 
-def _size_of_pair(paths):
+def _size_of_pair(paths: Sequence[str]) -> tuple[int, int]:
     """Height and width that the pictures of a pair have in common."""
     first, *others = (picture_size(path) for path in paths)
     for path, other in zip(paths[1:], others):

@@ -1,5 +1,6 @@
 """The DPED data set's folders, as its authors lay them out."""
 
+import os
 from pathlib import Path
 
 from ..errors import UserError
@@ -8,7 +9,7 @@ from .folders import DataFolders
 PHONES = ("iphone", "blackberry", "sony")
 
 
-def dped_folders(dped_dir, phone):
+def dped_folders(dped_dir: str | os.PathLike, phone: str) -> DataFolders:
     """Folders of one phone's training and test patches; the training pairs' pairing is unused.
 
     Args:

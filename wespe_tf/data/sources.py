@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+from ..config.schema import TrainConfig
 from ..errors import UserError
 from .dped import dped_folders
 from .folders import DataFolders
 from .sample import build_sample
 
 
-def data_folders(config):
+def data_folders(config: TrainConfig) -> DataFolders:
     """The folders that the settings name; the sample's, built on first use, if they name none."""
     own = {key: getattr(config, key) for key in ("source_dir", "target_dir")}
     val = {key: getattr(config, key) for key in ("val_source_dir", "val_target_dir")}
@@ -20,13 +21,11 @@ def data_folders(config):
     if own["source_dir"] is not None:
         if config.model is not None:
             raise UserError("give either model= (DPED) or source_dir= and target_dir=, not both")
-        found = DataFolders(Path(config.source_dir), Path(config.target_dir))
+        found = DataFolders(Path(own["source_dir"]), Path(own["target_dir"]))
     elif config.model is not None:
         found = dped_folders(config.dped_dir, config.model)
     else:
         found = build_sample(Path("data") / "sample")
     if val["val_source_dir"] is None:
         return found
-    return DataFolders(
-        found.source, found.target, Path(config.val_source_dir), Path(config.val_target_dir)
-    )
+    return DataFolders(found.source, found.target, *(Path(folder) for folder in val.values()))

@@ -1,9 +1,12 @@
 """Color transfer: a closed-form guess at the target's tone and color."""
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..images.picture import picture_size, read_picture
-from .tone_curve import match_curve, some_of
+from .tone_curve import Paths, match_curve, some_of
 
 PIXELS = 100_000
 LUMA = np.array([0.2989, 0.5870, 0.1140])
@@ -34,7 +37,15 @@ class ColorTransfer:
         offset: (3,) added after it.
     """
 
-    def __init__(self, source_histogram, target_histogram, own_share, trust, matrix, offset):
+    def __init__(
+        self,
+        source_histogram: np.ndarray,
+        target_histogram: np.ndarray,
+        own_share: float,
+        trust: float,
+        matrix: ArrayLike,
+        offset: ArrayLike,
+    ) -> None:
         self.source_histogram = source_histogram / np.sum(source_histogram)
         self.target_histogram = target_histogram / np.sum(target_histogram)
         self.own_share = own_share
@@ -43,7 +54,7 @@ class ColorTransfer:
         self.offset = np.asarray(offset, np.float64)
 
     @classmethod
-    def fit(cls, source_paths, target_paths):
+    def fit(cls, source_paths: Paths, target_paths: Paths) -> "ColorTransfer":
         """The transfer between two sets of pictures that need not be pairs.
 
         Curve and matrix are taken back towards no change as far as other photos of the two domains
@@ -83,7 +94,7 @@ class ColorTransfer:
         (moved_mean, _), (good_mean, _) = pooled(moved), pooled(good)
         return cls(*domains, share / 2, trust, matrix, good_mean - matrix @ moved_mean)
 
-    def curve(self, histogram):
+    def curve(self, histogram: np.ndarray) -> np.ndarray:
         """The luminance curve of a photo.
 
         Args:
@@ -97,7 +108,7 @@ class ColorTransfer:
         matched = match_curve(mixed, self.target_histogram)
         return self.trust * matched + (1 - self.trust) * LEVELS
 
-    def __call__(self, pictures, curve):
+    def __call__(self, pictures: np.ndarray, curve: np.ndarray) -> np.ndarray:
         """Transfers a photo or a part of it.
 
         Args:
@@ -111,17 +122,17 @@ class ColorTransfer:
         return np.clip(moved, 0.0, 1.0).astype(np.float32)
 
 
-def luminance(pictures):
+def luminance(pictures: np.ndarray) -> np.ndarray:
     """Luminance of 8-bit pictures, (..., 3) uint8 → (...) uint8."""
     return np.rint(pictures @ LUMA).astype(np.uint8)
 
 
-def luminance_histogram(pictures):
+def luminance_histogram(pictures: np.ndarray) -> np.ndarray:
     """Counts of the 256 luminances of 8-bit pictures, (256,)."""
     return np.bincount(luminance(pictures).ravel(), minlength=256)
 
 
-def monge_kantorovich(source, target):
+def monge_kantorovich(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The symmetric matrix A with A·source·A = target: optimal transport between Gaussians.
 
     Args:
@@ -136,7 +147,7 @@ def monge_kantorovich(source, target):
     return inverse @ _square_root(root @ target @ root) @ inverse
 
 
-def moments(photos):
+def moments(photos: list[np.ndarray]) -> np.ndarray:
     """Mean and second moment of each photo's pixels, weighted by their number.
 
     Args:
@@ -149,7 +160,7 @@ def moments(photos):
     return np.stack([h.T @ h for h in homogeneous])
 
 
-def pooled(photo_moments):
+def pooled(photo_moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean, (3,), and covariance, (3, 3), of all pixels of photos with these `moments`."""
     total = photo_moments.sum(axis=0)
     total = total / total[3, 3]
@@ -157,7 +168,14 @@ def pooled(photo_moments):
     return mean, total[:3, :3] - np.outer(mean, mean)
 
 
-def certainty(estimate, neutral, source, target, weights=1.0, seed=0):
+def certainty(
+    estimate: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    neutral: np.ndarray | float,
+    source: np.ndarray,
+    target: np.ndarray,
+    weights: np.ndarray | float = 1.0,
+    seed: int = 0,
+) -> float:
     """How much of a map between two domains holds for them, not just for the photos at hand.
 
     James and Stein's shrinkage towards no change, with the variance from drawing the photos of
@@ -177,7 +195,7 @@ def certainty(estimate, neutral, source, target, weights=1.0, seed=0):
     rng = np.random.default_rng(seed)
     best = estimate(source, target)
 
-    def drawn_again(side):
+    def drawn_again(side: np.ndarray) -> np.ndarray:
         return side[rng.integers(0, len(side), len(side))]
 
     spread = np.mean(
@@ -190,29 +208,29 @@ def certainty(estimate, neutral, source, target, weights=1.0, seed=0):
     return float(max(0.0, 1.0 - spread / max(distance, 1e-12)))
 
 
-def _common_curve(source_histograms, target_histograms):
+def _common_curve(source_histograms: np.ndarray, target_histograms: np.ndarray) -> np.ndarray:
     """The luminance curve between all photos of the two sides, (256,)."""
     return match_curve(source_histograms.sum(axis=0), target_histograms.sum(axis=0))
 
 
-def _common_matrix(source_moments, target_moments):
+def _common_matrix(source_moments: np.ndarray, target_moments: np.ndarray) -> np.ndarray:
     """The color map between all photos of the two sides, (3, 3)."""
     return monge_kantorovich(pooled(source_moments)[1], pooled(target_moments)[1])
 
 
-def _square_root(matrix):
+def _square_root(matrix: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.sqrt(np.maximum(values, 1e-8))) @ vectors.T
 
 
-def _contrast(histogram, curve=None):
+def _contrast(histogram: np.ndarray, curve: np.ndarray | None = None) -> float:
     """Standard deviation of a photo's luminance, after a curve if one is given."""
     values = LEVELS if curve is None else curve
     mean = np.average(values, weights=histogram)
     return np.sqrt(np.average(np.square(values - mean), weights=histogram))
 
 
-def _sample(paths):
+def _sample(paths: Paths) -> list[np.ndarray]:
     """List of (N, 3) uint8 pixels, one array a picture, about 100 000 pixels of all together."""
     paths = some_of(paths)
     total = sum(height * width for height, width in map(picture_size, paths))

@@ -1,7 +1,10 @@
 """The guide: a closed-form guess at a photo's enhanced version."""
 
+import numpy as np
+
 from .color_transfer import ColorTransfer
 from .noise_filter import NoiseFilter
+from .tone_curve import Paths
 
 
 class Guide:
@@ -12,12 +15,12 @@ class Guide:
         noise_filter: `NoiseFilter` between the transferred source and the target, or None.
     """
 
-    def __init__(self, transfer, noise_filter=None):
+    def __init__(self, transfer: ColorTransfer, noise_filter: NoiseFilter | None = None) -> None:
         self.transfer = transfer
         self.noise_filter = noise_filter
 
     @classmethod
-    def fit(cls, source_paths, target_paths, noise_filter=True):
+    def fit(cls, source_paths: Paths, target_paths: Paths, noise_filter: bool = True) -> "Guide":
         """The guide between two sets of pictures that need not be pairs.
 
         Args:
@@ -33,11 +36,11 @@ class Guide:
             return cls(transfer)
         return cls(transfer, NoiseFilter.fit(source_paths, target_paths, transfer))
 
-    def curve(self, histogram):
+    def curve(self, histogram: np.ndarray) -> np.ndarray:
         """The luminance curve of a photo, as of `ColorTransfer.curve`."""
         return self.transfer.curve(histogram)
 
-    def __call__(self, picture, curve):
+    def __call__(self, picture: np.ndarray, curve: np.ndarray) -> np.ndarray:
         """The guess for a photo or a part of it.
 
         Args:

@@ -1,11 +1,17 @@
 """Noise filter: a closed-form guess at how much fine detail of the source photos is noise."""
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.ndimage import convolve
 
 from ..images.picture import read_picture
-from .color_transfer import certainty, luminance_histogram
-from .tone_curve import some_of
+from .color_transfer import ColorTransfer, certainty, luminance_histogram
+from .tone_curve import Paths, some_of
+
+# From a part of a photo, uint8, to floats in [0, 1].
+Display = Callable[[np.ndarray], np.ndarray]
 
 TILE = 16
 TILES = 1024
@@ -30,11 +36,13 @@ class NoiseFilter:
         kernel: (9, 9, 3) array of sum 1 in each channel: luma and two color differences.
     """
 
-    def __init__(self, kernel):
+    def __init__(self, kernel: ArrayLike) -> None:
         self.kernel = np.asarray(kernel, np.float64)
 
     @classmethod
-    def fit(cls, source_paths, target_paths, transfer):
+    def fit(
+        cls, source_paths: Paths, target_paths: Paths, transfer: ColorTransfer
+    ) -> "NoiseFilter":
         """The filter between two sets of pictures that need not be pairs.
 
         Gains are taken back towards 1 as far as other photos would leave them in doubt
@@ -50,7 +58,7 @@ class NoiseFilter:
             A `NoiseFilter`.
         """
 
-        def transferred(photo):
+        def transferred(photo: np.ndarray) -> Display:
             curve = transfer.curve(luminance_histogram(photo))
             return lambda pixels: transfer(pixels, curve)
 
@@ -63,7 +71,7 @@ class NoiseFilter:
             gains[..., channel] = np.exp(trust * _attenuation(*sides))
         return cls(short_kernel(gains))
 
-    def __call__(self, picture):
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
         """Filters a picture, (H, W, 3) floats, mirrored at its edges; the same shape and dtype."""
         channels = np.moveaxis(picture @ YCBCR.T, -1, 0)
         filtered = [
@@ -72,12 +80,12 @@ class NoiseFilter:
         ]
         return (np.stack(filtered, axis=-1) @ RGB.T).astype(picture.dtype)
 
-    def of_rgb(self):
+    def of_rgb(self) -> np.ndarray:
         """The filter as the kernel of a convolution from RGB to RGB, (9, 9, 3, 3)."""
         return np.einsum("oc,xyc,ci->xyio", RGB, self.kernel, YCBCR)
 
 
-def power_spectrum(photo, display):
+def power_spectrum(photo: np.ndarray, display: Display) -> np.ndarray:
     """Mean power spectrum of a photo's tiles, less their means, in luma and color differences.
 
     Args:
@@ -101,7 +109,7 @@ def power_spectrum(photo, display):
     return np.mean(np.abs(np.fft.fft2(tiles, axes=(1, 2))) ** 2, axis=0)
 
 
-def short_kernel(gains):
+def short_kernel(gains: np.ndarray) -> np.ndarray:
     """A kernel of nearly these gains: no longer than a convolution of G, nothing changed in a flat.
 
     Args:
@@ -119,7 +127,7 @@ def short_kernel(gains):
     return kernel / kernel.sum(axis=(0, 1))
 
 
-def _spectra(paths, display_of):
+def _spectra(paths: Paths, display_of: Callable[[np.ndarray], Display]) -> np.ndarray:
     """Logarithms of the photos' spectra, (n, 16, 16, 3)."""
     spectra = []
     for path in some_of(paths):
@@ -128,7 +136,7 @@ def _spectra(paths, display_of):
     return np.stack(spectra)
 
 
-def _attenuation(source, target):
+def _attenuation(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Logarithm of the gain, at most 0, that takes source amplitudes down to the target's.
 
     In relation to the lowest frequencies, where there is no noise but contrast.

@@ -1,8 +1,15 @@
 """Histogram matching: the unpaired baseline that any training must beat."""
 
+import os
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..images.picture import read_picture
+
+# Picture files, of which a domain consists.
+Paths = Sequence[str | os.PathLike]
 
 MAX_FILES = 200
 
@@ -14,11 +21,11 @@ class ToneCurve:
         curve: (3, 256) float array in [0, 1].
     """
 
-    def __init__(self, curve):
+    def __init__(self, curve: ArrayLike) -> None:
         self.curve = np.asarray(curve, np.float32)
 
     @classmethod
-    def match(cls, source_histogram, target_histogram):
+    def match(cls, source_histogram: np.ndarray, target_histogram: np.ndarray) -> "ToneCurve":
         """The curves that give each channel of the source domain the target's histogram.
 
         Args:
@@ -27,7 +34,7 @@ class ToneCurve:
         """
         return cls([match_curve(*pair) for pair in zip(source_histogram, target_histogram)])
 
-    def __call__(self, pictures):
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """Applies the curve.
 
         Args:
@@ -39,7 +46,7 @@ class ToneCurve:
         return np.stack([self.curve[c][pictures[..., c]] for c in range(3)], axis=-1)
 
 
-def match_curve(source_counts, target_counts):
+def match_curve(source_counts: np.ndarray, target_counts: np.ndarray) -> np.ndarray:
     """The increasing curve that gives one histogram the shape of another.
 
     A value goes where the same share of target pixels lies below it; the pixels of one value
@@ -60,7 +67,7 @@ def match_curve(source_counts, target_counts):
     return np.interp(below_source, below_target[present], present / 255)
 
 
-def histogram(paths):
+def histogram(paths: Paths) -> np.ndarray:
     """Histogram of each channel over pictures, or over 200 of them if there are more.
 
     Args:
@@ -77,7 +84,7 @@ def histogram(paths):
     return counts
 
 
-def some_of(paths, seed=0):
+def some_of(paths: Paths, seed: int = 0) -> list[str | os.PathLike]:
     """The paths, or 200 of them drawn by `seed`: enough for a domain's statistics."""
     if len(paths) <= MAX_FILES:
         return list(paths)
