@@ -15,6 +15,7 @@ from ..enhance.tiles import BATCH, BATCHES, PATCH
 from ..enhance.windows import spread
 from ..errors import UserError
 from ..files import make_folder, write_atomically, write_json
+from ..models.generator import Generator
 from ..models.staged import Staged, Statistics, norms, reach
 from ..weights.generator import find_model, load_generator
 from .conversion import FORMATS, Converter
@@ -186,10 +187,9 @@ def _runner(generator, affines=None):
     )
 
 
-def _cost(live, photos, frozen):
+def _cost(live, photos, after):
     """What frozen norms change: PSNR to the live norm's results and, with targets, to these."""
     before = [live(photo[None])[0] for photo, _ in photos]
-    after = [enhanced for _, enhanced in frozen]
     cost = {"psnr_to_live": reference_psnr(after, before)}
     targets = [target for _, target in photos]
     if None not in [None if target is None else True for target in targets]:
@@ -200,7 +200,13 @@ def _cost(live, photos, frozen):
 
 
 def _described(
-    name: str, form: str, norm: str, io: str, shape: tuple | None, content: bytes, generator
+    name: str,
+    form: str,
+    norm: str,
+    io: str,
+    shape: tuple | None,
+    content: bytes,
+    generator: Generator,
 ) -> dict:
     """What the JSON file beside a model says."""
     values = "0 to 255" if io == "uint8" else "0 to 1"
