@@ -1,4 +1,4 @@
-"""Trains WESPE: python train.py [preset=NAME] [key=value …]; --help lists every setting."""
+"""Trains WESPE: python train.py [preset=NAME] [key=value …]; --help shows the settings."""
 
 from wespe_tf.training.cli import command
 

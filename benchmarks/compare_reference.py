@@ -57,14 +57,15 @@ VGG_BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 
 def main(arguments):
     """Compares; `arguments` are `key=value`."""
-    from wespe_tf.config.loading import help_text, load
+    from wespe_tf.config.command import Command
+
+    Command(compare, USAGE, settings())(arguments)
+
+
+def compare(config):
+    """Runs both codes as the settings say, and writes what they have in common."""
     from wespe_tf.images.picture import to_uint8
 
-    schema = settings()
-    if {"-h", "--help", "help"} & set(arguments):
-        print(help_text(schema, USAGE))
-        return
-    config = load(schema, arguments)
     check_checkout(config.reference, config.model)
     photos = check_inputs(config)
     reference, output = Path(config.reference).resolve(), Path(config.output).resolve()

@@ -34,9 +34,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wespe_tf.config.loading import help_text, load, to_yaml
+from wespe_tf.config.command import as_command
+from wespe_tf.config.loading import load, to_yaml
 from wespe_tf.config.schema import TrainConfig, setting
-from wespe_tf.errors import UserError, run_command
+from wespe_tf.errors import UserError
 from wespe_tf.tables import append_row, read_rows, replace_tables
 
 HERE = Path(__file__).resolve().parent
@@ -72,12 +73,9 @@ class Settings:
     )
 
 
-def main(arguments):
-    """Fuzzes; `arguments` are `key=value`."""
-    if {"-h", "--help", "help"} & set(arguments):
-        print(help_text(Settings, USAGE))
-        return
-    config = load(Settings, arguments)
+@as_command(USAGE, Settings)
+def main(config):
+    """Fuzzes."""
     families = config.families.split(",")
     for family in families:
         if family not in FAMILIES:
@@ -663,4 +661,4 @@ if __name__ == "__main__":
         family, *numbers, output = sys.argv[2:]
         run_batch(family, *map(int, numbers), Path(output).resolve())
     else:
-        run_command(main)
+        main.run()

@@ -23,9 +23,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from wespe_tf.config.loading import help_text, load
+from wespe_tf.config.command import as_command
 from wespe_tf.config.schema import setting
-from wespe_tf.errors import UserError, run_command
+from wespe_tf.errors import UserError
 from wespe_tf.models.generator import Generator  # noqa: F401 (Keras looks it up)
 from wespe_tf.tables import append_row, read_rows, replace_tables
 
@@ -57,12 +57,9 @@ class Settings:
     document: str = setting(str(ROOT / "docs" / "RELIABILITY.md"), "its table is written anew")
 
 
-def main(arguments):
-    """Kills and resumes; `arguments` are `key=value`."""
-    if {"-h", "--help", "help"} & set(arguments):
-        print(help_text(Settings, USAGE))
-        return
-    config = load(Settings, arguments)
+@as_command(USAGE, Settings)
+def main(config):
+    """Kills and resumes."""
     output, table = Path(config.output), Path(config.csv)
     output.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(config.seed)
@@ -192,4 +189,4 @@ def lines(rows):
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    run_command(main)
+    main.run()

@@ -13,14 +13,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from skimage import data
 
-from wespe_tf.config.loading import load
+from wespe_tf.config.command import as_command
 from wespe_tf.config.schema import setting
 from wespe_tf.enhance import enhance, load_generator
-from wespe_tf.errors import run_command
 from wespe_tf.files import write_atomically
 from wespe_tf.images.picture import to_uint8
 from wespe_tf.weights.generator import find_model
 
+USAGE = "usage: python benchmarks/limits.py [model=MODEL] [output=FILE]"
 SIDE = 400
 
 
@@ -44,9 +44,9 @@ def pictures() -> dict[str, np.ndarray]:
     }
 
 
-def main(arguments: list[str]) -> None:
-    """Draws the figure; `arguments` are `key=value`."""
-    config = load(Settings, arguments)
+@as_command(USAGE, Settings)
+def main(config: Settings) -> None:
+    """Draws the figure."""
     generator = load_generator(find_model(config.model))
     shown = pictures()
     figure, axes = plt.subplots(2, len(shown), figsize=(3 * len(shown), 6), layout="constrained")
@@ -62,4 +62,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    main.run()

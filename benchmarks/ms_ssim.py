@@ -3,6 +3,7 @@
 python benchmarks/ms_ssim.py reference=PATH_TO_THEIR_CHECKOUT
 """
 
+import dataclasses
 import importlib
 import os
 import statistics
@@ -13,15 +14,25 @@ import types
 import numpy as np
 import scipy.ndimage
 
-from wespe_tf.errors import UserError, run_command
+from wespe_tf.config.command import as_command
+from wespe_tf.config.schema import setting
+from wespe_tf.errors import UserError
 from wespe_tf.metrics.ms_ssim import ms_ssim
 
 COUNT, BATCH, REPEATS = 1000, 50, 3
 
 
-def main(arguments):
+@dataclasses.dataclass
+class Settings:
+    """Settings of this script."""
+
+    reference: str = setting("", "checkout of the authors' repository, aiff22/DPED")
+
+
+@as_command("usage: python benchmarks/ms_ssim.py reference=CHECKOUT", Settings)
+def main(config):
     """Prints both times and their ratio, pair by pair."""
-    theirs = load_theirs(dict(a.partition("=")[::2] for a in arguments).get("reference"))
+    theirs = load_theirs(config.reference)
     rng = np.random.default_rng(0)
     dslr = rng.uniform(0, 255, (COUNT, 100, 100, 3))
     enhanced = np.clip(dslr + rng.normal(0, 20, dslr.shape), 0, 255)
@@ -57,4 +68,4 @@ def load_theirs(checkout):
 
 
 if __name__ == "__main__":
-    run_command(main)
+    main.run()

@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.photo_memory import memory
-from wespe_tf.config.loading import help_text, load
+from wespe_tf.config.command import as_command
 from wespe_tf.config.schema import setting
 from wespe_tf.data.folders import find_pictures
-from wespe_tf.errors import UserError, run_command
+from wespe_tf.errors import UserError
 from wespe_tf.images.picture import read_picture
 from wespe_tf.tables import append_row
 from wespe_tf.training.summary import processor
@@ -47,12 +47,9 @@ class Settings:
     csv: str = setting(str(HERE / "own_cameras.csv"), "results are appended to it")
 
 
-def main(arguments):
-    """Measures; `arguments` are `key=value`."""
-    if {"-h", "--help", "help"} & set(arguments):
-        print(help_text(Settings, USAGE))
-        return
-    config = load(Settings, arguments)
+@as_command(USAGE, Settings)
+def main(config):
+    """Measures."""
     with tempfile.TemporaryDirectory() as scratch:
         phone, camera = (Path(scratch) / side for side in ("phone", "camera"))
         make_photos(config, phone, camera)
@@ -117,4 +114,4 @@ def run(command):
 
 
 if __name__ == "__main__":
-    run_command(main)
+    main.run()

@@ -23,10 +23,10 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.photos import resized
-from wespe_tf.config.loading import help_text, load
+from wespe_tf.config.command import as_command
 from wespe_tf.config.schema import setting
 from wespe_tf.data.folders import find_pictures
-from wespe_tf.errors import UserError, run_command
+from wespe_tf.errors import UserError
 from wespe_tf.images.photo import read_photo
 from wespe_tf.tables import append_row, read_rows, replace_tables
 from wespe_tf.training.summary import processor
@@ -54,12 +54,9 @@ class Settings:
     document: str = setting(str(HERE / "README.md"), "its table is written anew")
 
 
-def main(arguments):
-    """Measures; `arguments` are `key=value`."""
-    if {"-h", "--help", "help"} & set(arguments):
-        print(help_text(Settings, USAGE))
-        return
-    config = load(Settings, arguments)
+@as_command(USAGE, Settings)
+def main(config):
+    """Measures."""
     if not config.data:
         raise UserError("data=: missing; expected a folder of photos")
     if not Path("/proc/self/status").exists():
@@ -174,4 +171,4 @@ def lines(rows):
 
 
 if __name__ == "__main__":
-    run_command(main)
+    main.run()

@@ -26,12 +26,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wespe_tf.config.loading import help_text, load
+from wespe_tf.config.command import as_command
 from wespe_tf.config.schema import setting
 from wespe_tf.data.folders import find_pictures
 from wespe_tf.enhance.runtimes import choose_runtime
 from wespe_tf.enhance.tiles import Enhancer
-from wespe_tf.errors import UserError, run_command
+from wespe_tf.errors import UserError
 from wespe_tf.images.photo import read_photo
 from wespe_tf.tables import append_row, read_rows, replace_tables
 from wespe_tf.training.summary import processor
@@ -73,12 +73,9 @@ class Settings:
     document: str = setting(str(HERE / "README.md"), "its table is written anew")
 
 
-def main(arguments):
-    """Measures; `arguments` are `key=value`."""
-    if {"-h", "--help", "help"} & set(arguments):
-        print(help_text(Settings, USAGE))
-        return
-    config = load(Settings, arguments)
+@as_command(USAGE, Settings)
+def main(config):
+    """Measures."""
     if not config.data:
         raise UserError("data=: missing; expected a folder of photos")
     model = find_model(config.model, config.models_orig_dir)
@@ -250,4 +247,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1] in PROCESSES:
         print(json.dumps(PROCESSES[sys.argv[1]](*sys.argv[2:])))
     else:
-        run_command(main)
+        main.run()

@@ -24,13 +24,14 @@ import numpy as np
 from PIL import Image
 from scipy.stats import spearmanr
 
-from wespe_tf.config.loading import help_text, load
+from wespe_tf.config.command import as_command
+from wespe_tf.config.loading import load
 from wespe_tf.config.schema import TrainConfig, setting
 from wespe_tf.data.folders import find_pairs, find_pictures
 from wespe_tf.data.patches import PatchStream
 from wespe_tf.enhance.runtimes import choose_runtime
 from wespe_tf.enhance.tiles import Enhancer
-from wespe_tf.errors import UserError, run_command
+from wespe_tf.errors import UserError
 from wespe_tf.guide.color_transfer import luminance_histogram
 from wespe_tf.guide.guide import Guide
 from wespe_tf.guide.tone_curve import ToneCurve, histogram
@@ -123,12 +124,9 @@ class Settings:
     document: str = setting(str(HERE.parent / "docs" / "RECIPE.md"), "its tables are written anew")
 
 
-def main(arguments):
-    """Fills the CSV file and draws the page; `arguments` are `key=value`."""
-    if {"-h", "--help", "help"} & set(arguments):
-        print(help_text(Settings, USAGE))
-        return
-    config = load(Settings, arguments)
+@as_command(USAGE, Settings)
+def main(config):
+    """Fills the CSV file and draws the page."""
     recipes = config.recipes.split(",")
     for recipe in recipes:
         if recipe not in RECIPES:
@@ -400,4 +398,4 @@ def _markdown(rows):
 
 
 if __name__ == "__main__":
-    run_command(main)
+    main.run()

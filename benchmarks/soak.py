@@ -27,9 +27,9 @@ from kill import make_photos, start
 from matplotlib.figure import Figure
 from PIL import Image
 
-from wespe_tf.config.loading import help_text, load
+from wespe_tf.config.command import as_command
 from wespe_tf.config.schema import setting
-from wespe_tf.errors import UserError, run_command
+from wespe_tf.errors import UserError
 from wespe_tf.files import write_atomically
 from wespe_tf.models.wespe import WESPE
 from wespe_tf.tables import append_row, read_rows, replace_tables
@@ -63,12 +63,9 @@ class Settings:
     )
 
 
-def main(arguments):
-    """Trains and measures; `arguments` are `key=value`."""
-    if {"-h", "--help", "help"} & set(arguments):
-        print(help_text(Settings, USAGE))
-        return
-    config = load(Settings, arguments)
+@as_command(USAGE, Settings)
+def main(config):
+    """Trains and measures."""
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
     run = f"soak{len(list(output.glob('models/soak*')))}"
@@ -245,4 +242,4 @@ def lines(rows):
 
 
 if __name__ == "__main__":
-    run_command(main)
+    main.run()

@@ -54,11 +54,12 @@ from benchmarks import compare_reference as compare
 from benchmarks import plain
 from benchmarks.photos import multiply
 from benchmarks.plain_graph import PlainDPED, PlainWESPE
-from wespe_tf.config.loading import help_text, load
+from wespe_tf.config.command import as_command
+from wespe_tf.config.loading import load
 from wespe_tf.config.schema import TrainConfig, setting
 from wespe_tf.data.batches import training_data
 from wespe_tf.data.patches import PatchStream
-from wespe_tf.errors import UserError, run_command
+from wespe_tf.errors import UserError
 from wespe_tf.guide.guide import Guide
 from wespe_tf.models.layers import InstanceNormalization
 from wespe_tf.models.wespe import WESPE
@@ -115,12 +116,9 @@ class Settings:
     document: str = setting(str(HERE / "README.md"), "its table is written anew")
 
 
-def main(arguments):
-    """Measures; `arguments` are `key=value`."""
-    if {"-h", "--help", "help"} & set(arguments):
-        print(help_text(Settings, USAGE))
-        return
-    config = load(Settings, arguments)
+@as_command(USAGE, Settings)
+def main(config):
+    """Measures."""
     if config.reference:
         compare.check_checkout(config.reference, AUTHORS_MODEL)
     try:
@@ -898,4 +896,4 @@ WAYS = {
 }
 
 if __name__ == "__main__":
-    run_command(main)
+    main.run()

@@ -1,13 +1,4 @@
-"""The report's experiments, one command: presets × seeds → a CSV file, figures, REPRODUCTION.md.
-
-python -m wespe_tf.reproduce [experiments=report,repairs,heads,report_sweep] [seeds=0]
-                             [output=FOLDER] [csv=FILE] [document=FILE] [setting=value …]
-
-An experiment is one of the named lists or one name of them. Every other key is a setting of
-train.py and holds for all runs: the photos (by default the embedded sample), vgg_weights, scale.
-Rows that the CSV file has are not computed again, whatever the other settings; a run that fails
-does not end the list. `overview.png` in the output folder shows all runs that are there.
-"""
+"""The report's experiments, one command: presets × seeds → a CSV file, figures, REPRODUCTION.md."""
 
 import io
 import json
@@ -21,14 +12,23 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from .config.command import as_command
 from .config.loading import PHOTOS, load
 from .config.schema import TrainConfig
-from .errors import UserError, run_command
+from .errors import UserError
 from .files import write_atomically
 from .models.wespe import WESPE
 from .tables import append_row, read_rows, replace_tables
 from .training.figures import curve_label, to_png
 
+USAGE = """\
+usage: python -m wespe_tf.reproduce [experiments=report,repairs,heads,report_sweep] [seeds=0]
+       [output=FOLDER] [csv=FILE] [document=FILE] [setting=value …]
+
+An experiment is one of the named lists or one name of them. Every other key is a setting of
+train.py and holds for all runs: the photos (by default the embedded sample), vgg_weights, scale.
+Rows that the CSV file has are not computed again, whatever the other settings; a run that fails
+does not end the list. `overview.png` in the output folder shows all runs that are there."""
 SAMPLE = "sample"
 REPORT = {
     "report_fig2": ["preset=report_fig2"],
@@ -142,11 +142,12 @@ COLUMNS = (
 )
 
 
-def main(arguments):
-    """Runs what the arguments name, then writes tables and the overview."""
-    if {"-h", "--help", "help"} & set(arguments):
-        print(__doc__)
-        return
+def settings_of_runs(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    """This command's own options, and the settings that hold for all runs.
+
+    Raises:
+        UserError: on a setting that the experiments set.
+    """
     options = {
         "experiments": "report",
         "seeds": "0",
@@ -163,6 +164,13 @@ def main(arguments):
             raise UserError(f"{argument}: set by the experiments; give experiments= or seeds=")
         else:
             settings.append(argument)
+    return options, settings
+
+
+@as_command(USAGE, read=settings_of_runs)
+def main(given: tuple[dict[str, str], list[str]]) -> None:
+    """Runs the experiments, then writes tables and the overview."""
+    options, settings = given
     experiments = _experiments(options["experiments"])
     seeds = _seeds(options["seeds"])
     for changes in experiments.values():
@@ -433,4 +441,4 @@ def _cells(runs):
 
 
 if __name__ == "__main__":
-    run_command(main)
+    main.run()

@@ -7,9 +7,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wespe_tf.config.loading import help_text, load, preset_names, to_yaml
+from tests.shared import ROOT
+from wespe_tf.config.loading import load, preset_names, to_yaml
 from wespe_tf.config.schema import TestConfig as EnhanceConfig
 from wespe_tf.config.schema import TrainConfig
+from wespe_tf.config.setting import RETIRED
 from wespe_tf.errors import UserError
 from wespe_tf.models.options import LOSSES
 
@@ -211,7 +213,6 @@ class TestMistakes:
             ("seed=-1", "at least 0"),
             ("seed=99999999999999999999", "below 4294967296"),
             ("ema=1", "below 1"),
-            ("generator_beta_1=1", "below 1"),
             ("discriminator_beta_1=1.5", "below 1"),
             ("discriminator_width=0", "at least 0.02"),
             ("generator_width=3", "at least 4"),
@@ -374,27 +375,27 @@ def test_every_loss_has_a_weight(name):
     assert "expected at least 0" in message(f"w_{name}=-1")
 
 
-class TestHelp:
-    def test_every_key_has_a_line_with_default_meaning_unit_and_choices(self):
-        lines = help_text(TrainConfig, "usage: …").splitlines()
-        for name, field in FIELDS.items():
-            (line,) = [line for line in lines if line.strip().startswith(f"{name}=")]
-            default = "" if field.default is None else str(field.default)
-            assert line.strip().split(" ")[0] == f"{name}={default}"
-            meta = field.metadata
-            assert meta["meaning"] and meta["meaning"] in line
-            assert meta["unit"] in line
-            assert all(choice in line for choice in meta["choices"] or ())
+class TestRetired:
+    """Settings of earlier versions, in the files that these wrote."""
 
-    def test_presets_and_usage_are_listed(self):
-        text = help_text(TrainConfig, "usage: python train.py")
-        assert text.startswith("usage: python train.py")
-        assert all(name in text for name in preset_names())
+    def test_their_default_is_passed_over(self):
+        config = train_config(f"config={ROOT / 'wespe_tf' / 'weights' / 'phone_bench.yaml'}")
+        assert config.preset == "recommended"
+        assert not {field for field in FIELDS if field in RETIRED}
 
-    def test_of_the_other_command(self):
-        text = help_text(EnhanceConfig, "usage")
-        assert all(f"  {key}=" in text for key in ("model", "input", "output", "target"))
-        assert "presets:" not in text
+    @pytest.mark.parametrize("name", RETIRED)
+    def test_another_value_is_refused(self, tmp_path, name):
+        path = tmp_path / "config.yaml"
+        path.write_text(f"{name}: {RETIRED[name]!r}\nbatch_size: 3\n")
+        assert train_config(f"config={path}").batch_size == 3
+        path.write_text(f"{name}: 0.123\n")
+        assert message(f"config={path}") == (
+            f"{path}: {name}=0.123: this setting is gone; expected {RETIRED[name]}, which now "
+            "holds for all runs"
+        )
+
+    def test_on_the_command_line_they_are_unknown(self):
+        assert message("balance_window=5").startswith("unknown setting 'balance_window'")
 
 
 def test_other_schema_has_no_presets():

@@ -63,7 +63,6 @@ class TestSettingsReachTheModel:
             tiny(
                 "learning_rate=3e-4",
                 "discriminator_learning_rate=2e-4",
-                "generator_beta_1=0.8",
                 "discriminator_beta_1=0.4",
                 "learning_rate_decay=none",
                 "ema=0.9",
@@ -72,7 +71,7 @@ class TestSettingsReachTheModel:
         of_g, of_d = model.generator_optimizer, model.discriminator_optimizer
         assert float(of_g.learning_rate) == pytest.approx(3e-4)
         assert float(of_d.learning_rate) == pytest.approx(2e-4)
-        assert (of_g.beta_1, of_d.beta_1) == (0.8, 0.4)
+        assert (of_g.beta_1, of_d.beta_1) == (0.9, 0.4)
         assert (of_g.epsilon, of_d.epsilon, of_g.beta_2) == (1e-8, 1e-8, 0.999)
         assert of_g.use_ema and of_g.ema_momentum == 0.9 and not of_d.use_ema
 

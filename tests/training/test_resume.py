@@ -1,5 +1,6 @@
 """Runs that end early go on as if they had not."""
 
+import dataclasses
 import itertools
 import os
 import shutil
@@ -12,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tests.training.runs import LOSSES, TINY, make_data, read_log, read_summary, start, wait_for
-from wespe_tf.config.loading import load
+from wespe_tf.config.loading import load, to_yaml
 from wespe_tf.config.schema import TrainConfig
 from wespe_tf.errors import UserError
 from wespe_tf.training import cli, loop
@@ -216,11 +217,20 @@ class TestRefused:
         return call
 
     def test_without_a_name(self, refused):
-        assert refused("resume=true") == ("resume=true: expected run=NAME, and at most distribute=")
+        assert refused("resume=true") == "resume=true: expected run=NAME beside it"
 
-    def test_with_other_settings(self, refused):
-        message = refused("resume=true", "run=mine", "batch_size=3")
-        assert message.endswith("at most distribute=; batch_size is the run's own")
+    def test_with_other_settings(self, refused, tmp_path):
+        """The first that differs is named, with both values."""
+        (tmp_path / "models" / "mine").mkdir(parents=True)
+        config = load(TrainConfig, [*TINY, "model=iphone", "seed=7"])
+        (tmp_path / "models" / "mine" / "config.yaml").write_text(to_yaml(config))
+        begun = ["run=mine", "resume=true", *TINY, "model=iphone"]
+        message = "resume=true: batch_size=3 is given, but run=mine has batch_size=2, which stays"
+        assert refused(*begun, "seed=7", "batch_size=3", "num_train_iters=9") == message
+        assert refused(*begun, "preset=wespe").startswith("resume=true: preset=wespe is given")
+        same = [*begun, "seed=7", "preset=recommended", "distribute=mirrored"]
+        again = cli.settings(same)
+        assert again == dataclasses.replace(config, run="mine", resume=True, distribute="mirrored")
 
     def test_unknown_run(self, refused):
         expected = Path("models") / "mine" / "config.yaml"

@@ -235,14 +235,13 @@ class TestRuns:
     @pytest.mark.slow
     def test_a_schedules_decisions_are_in_the_log(self, data):
         own, _ = data
-        settings = ["schedule=balance", "balance_begin=2", "balance_start=1:1", "w_guide=0"]
-        settings += ["balance_generator_threshold=1e9", "balance_discriminators_ahead=2:1"]
-        settings += ["balance_discriminator_threshold=1e9", "warm_start_iters=0"]
+        settings = ["schedule=balance", "balance_begin=2", "w_guide=0"]
+        settings += ["w_texture=1", "warm_start_iters=0"]
         self.run(*own, *settings, "run=balanced")
         rows = read_log(Path("models/balanced"))[1:]
         sides = ["generators", "discriminators", "generators", "generators"]
         assert [row["turn"] for row in rows] == sides
-        assert [row["balance"] for row in rows] == ["start"] * 2 + ["discriminators ahead"] * 2
+        assert [row["balance"] for row in rows] == ["start"] * 2 + ["generators behind"] * 2
         for row, side in zip(rows, sides):
             assert (row["generator"] == "") == (side == "discriminators")
             assert (row["color_disc"] == "") == (side == "generators")

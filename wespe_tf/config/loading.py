@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import UserError
 from .schema import TrainConfig
+from .setting import RETIRED
 
 # What PyYAML raises; numbers, dates and tags of no use end in errors of Python's own.
 YAML_ERRORS = (ValueError, LookupError, AttributeError, RecursionError, yaml.YAMLError)
@@ -37,9 +38,7 @@ def load(schema, arguments):
         UserError: on an unknown key, a value of another type or out of range, a missing preset.
     """
     fields = {field.name: field for field in dataclasses.fields(schema)}
-    aliases = {f.metadata["alias"]: name for name, f in fields.items() if f.metadata["alias"]}
-    given = dict(_split(argument) for argument in arguments)
-    given = {aliases.get(key, key): text for key, text in given.items()}
+    given = given_settings(schema, arguments)
     config_file = given.pop("config", None)
     layers = []
     if config_file is not None:
@@ -56,6 +55,9 @@ def load(schema, arguments):
     for origin, layer in layers:
         where = f"{origin}: " if origin else ""
         for key, value in layer.items():
+            if origin and key in RETIRED:
+                _check_retired(where, key, value)
+                continue
             if key not in fields:
                 raise UserError(f"{where}unknown setting {_short(key)!r}{_nearest(key, fields)}")
             if isinstance(value, str) and "${" in value:
@@ -67,6 +69,26 @@ def load(schema, arguments):
                 expected = getattr(fields[key].type, "__name__", fields[key].type)
                 raise UserError(f"{where}{key}={_short(value)}: expected {expected}") from error
     return OmegaConf.to_object(config)
+
+
+def given_settings(schema: type, arguments: list[str]) -> dict[str, str]:
+    """The settings that command-line arguments name, by their own names, with what they say.
+
+    Raises:
+        UserError: on an argument that is not `key=value`.
+    """
+    aliases = {f.metadata["alias"]: f.name for f in dataclasses.fields(schema)}
+    given = dict(_split(argument) for argument in arguments)
+    return {aliases.get(key, key): text for key, text in given.items()}
+
+
+def _check_retired(where, key, value):
+    """Lets a setting of earlier versions pass in a file if it says what holds for all by now."""
+    if value != RETIRED[key]:
+        raise UserError(
+            f"{where}{key}={_short(value)}: this setting is gone; expected {RETIRED[key]}, which "
+            "now holds for all runs"
+        )
 
 
 def _small(layers):
@@ -85,22 +107,6 @@ def _small(layers):
 def to_yaml(config):
     """All settings as YAML text that `config=FILE` reads back."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))
-
-
-def help_text(schema, usage):
-    """One line for every setting: key, default, unit, meaning, choices."""
-    lines = [usage, ""]
-    for field in dataclasses.fields(schema):
-        meta = field.metadata
-        default = "" if field.default is None else field.default
-        details = [meta["unit"]] if meta["unit"] else []
-        if meta["choices"]:
-            details.append(" | ".join(meta["choices"]))
-        note = f" ({'; '.join(details)})" if details else ""
-        lines.append(f"  {f'{field.name}={default}':<40} {meta['meaning']}{note}")
-    if any(field.name == "preset" for field in dataclasses.fields(schema)):
-        lines += ["", f"presets: {', '.join(preset_names())}; config=FILE repeats a run"]
-    return "\n".join(lines)
 
 
 def preset_names():

@@ -1,33 +1,9 @@
-"""Every setting: type, default, unit, meaning; presets and `key=value` on top of them."""
+"""Every setting of the commands: type, default, meaning, bounds."""
 
-import dataclasses
-import math
 from dataclasses import dataclass
 
 from ..models import options
-
-
-def setting(
-    default,
-    meaning,
-    unit="",
-    choices=None,
-    at_least=None,
-    below=math.inf,
-    at_most=math.inf,
-    alias=None,
-):
-    """A dataclass field that `--help` can print and `load` can check."""
-    metadata = {
-        "meaning": meaning,
-        "unit": unit,
-        "choices": choices,
-        "at_least": at_least,
-        "below": below,
-        "at_most": at_most,
-        "alias": alias,
-    }
-    return dataclasses.field(default=default, metadata=metadata)
+from .setting import setting
 
 
 def _with_weights(schema: type) -> type:
@@ -40,54 +16,84 @@ def _with_weights(schema: type) -> type:
 
 
 @dataclass
-@_with_weights
-class TrainConfig:
-    """Settings of `train.py`. Defaults are the paper's where the paper says."""
+class Run:
+    """Run."""
 
     preset: str | None = setting(
         None,
-        "named list of settings that the others override; by default recommended with photos "
-        "given, quickstart without",
+        "named list of settings, which the others override; by default recommended if photos are "
+        "given, else quickstart",
+        first=True,
     )
     scale: str = setting(
         "full",
-        "small: the preset cut to minutes on two cores: at most 400 iterations of 4 patches of 48 "
-        "pixels, half the channels, content at relu3_4",
+        "small cuts the preset to minutes on two cores: at most 400 iterations of 4 patches of 48 "
+        "pixels, half the channels, content compared at relu3_4",
         choices=("full", "small"),
     )
-    run: str | None = setting(None, "run folder models/RUN; by default <preset>-001, -002, …")
+    run: str | None = setting(
+        None,
+        "name of the run, whose folder is models/RUN; by default <preset>-001, -002, …",
+        first=True,
+    )
     resume: bool = setting(
-        False, "go on with run= from its newest checkpoint; its other settings stay"
+        False,
+        "true goes on with run= from its newest checkpoint, with the run's own settings",
+        first=True,
     )
     deterministic: bool = setting(
-        False, "the same numbers, bit for bit, every time, resumed or not; slower"
+        False, "true gives the same numbers every time, bit for bit, but takes longer"
     )
-
+    seed: int = setting(0, "number that everything random follows from", at_least=0, below=2**32)
     method: str = setting(
         "wespe",
-        "wespe, or dped: the authors' supervised training on DPED's pairs, for comparison",
+        "dped is the authors' supervised training on pairs of the DPED data set",
         choices=("wespe", "dped"),
     )
 
-    # Data: own folders, a phone of DPED, or (neither given) the embedded sample.
-    source_dir: str | None = setting(None, "folder of photos to learn to enhance (the phone's)")
-    target_dir: str | None = setting(None, "folder of good photos, not paired with source_dir")
-    val_source_dir: str | None = setting(None, "phone side of validation pairs")
-    val_target_dir: str | None = setting(None, "good side of validation pairs, same file names")
-    model: str | None = setting(None, "phone of the DPED data set: iphone, blackberry or sony")
+
+@dataclass
+class Folders:
+    """Data: your own two folders, a phone of DPED, or, with neither, the built-in sample."""
+
+    source_dir: str | None = setting(
+        None, "folder of photos to be enhanced, your phone's; sub-folders count", first=True
+    )
+    target_dir: str | None = setting(
+        None, "folder of good photos, of other scenes; sub-folders count", first=True
+    )
+    val_source_dir: str | None = setting(
+        None, "the phone's photos of pairs that score the run", first=True
+    )
+    val_target_dir: str | None = setting(
+        None, "the good photos of these pairs, with the same file names", first=True
+    )
+    model: str | None = setting(
+        None, "a phone of the DPED data set instead: iphone, blackberry or sony"
+    )
     dped_dir: str = setting("dped/", "folder of the DPED data set")
+
+
+@dataclass
+class Patches:
+    """Patches: what is cut out of the photos."""
+
+    patch_size: int = setting(100, "side of the training patches", "pixels", at_least=17)
+    batch_size: int = setting(30, "patches from each folder in a batch", at_least=1, first=True)
+    view_share: float = setting(
+        0.0, "share of the patches that show much of a photo, shrunk, and no cut-out", at_least=0
+    )
     train_size: int = setting(
         30000,
-        "method=dped: patches in the pool that batches are drawn from; -1 for all",
+        "method=dped: so many patches are drawn, then batches from them; -1 takes all",
         at_least=-1,
     )
-    view_share: float = setting(
-        0.0, "share of the patches that are shrunk views of a photo, not cut-outs", at_least=0
-    )
-    patch_size: int = setting(100, "side of the training patches", "pixels", at_least=17)
-    batch_size: int = setting(30, "patches of each domain in a batch", at_least=1)
 
-    # Networks.
+
+@dataclass
+class Networks:
+    """Networks."""
+
     generator_width: int = setting(64, "channels of the generators", at_least=4)
     generator_blocks: int = setting(4, "residual blocks of the generators", at_least=0)
     generator_norm: str = setting(
@@ -95,24 +101,24 @@ class TrainConfig:
     )
     generator_init: str = setting(
         "truncated_normal",
-        "start of the generators; identity passes pictures through",
+        "how the generators' weights start; identity passes pictures through",
         choices=options.GENERATOR_STARTS,
     )
-    tanh_scale: float = setting(0.58, "outputs lie in 0.5 ± tanh_scale", at_least=0.5)
+    tanh_scale: float = setting(0.58, "results lie in 0.5 ± tanh_scale", at_least=0.5)
     discriminator_width: float = setting(
-        1.0, "factor on the discriminators' channels", at_least=0.02
+        1.0, "channels of the discriminators, as a multiple of the paper's", at_least=0.02
     )
     discriminator_head: str = setting(
         "two_class_sigmoid",
-        "outputs of the discriminators",
+        "what the discriminators answer: two outputs or one, sigmoid or softmax",
         choices=options.HEADS,
     )
     discriminator_init: str = setting(
-        "truncated_normal", "start of the discriminators", choices=options.KERNEL_STARTS
+        "truncated_normal", "how the discriminators' weights start", choices=options.KERNEL_STARTS
     )
     discriminator_order: str = setting(
         "activation_norm",
-        "order within the discriminators' layers",
+        "what comes first in the discriminators' layers",
         choices=options.ORDERS,
     )
     color_norm: str = setting(
@@ -121,139 +127,150 @@ class TrainConfig:
     texture_norm: str = setting(
         "instance", "norm in the texture discriminator", choices=options.DISCRIMINATOR_NORMS
     )
-    blur: str = setting(
-        "paper",
-        "Gaussian kernel of the color discriminator's view",
-        choices=options.BLURS,
-    )
 
-    # Losses; `_with_weights` adds the weights.
-    noise_filter: bool = setting(True, "the guide also loses the noise that target photos lack")
+
+@dataclass
+@_with_weights
+class Losses:
+    """Losses: G enhances a source picture x, F maps it back."""
+
     content_features: str = setting(
         "vgg19",
-        "where content is compared; pixels is CycleGAN's cycle loss",
+        "what content is compared in: features of VGG-19, or pixels (CycleGAN's cycle loss)",
         choices=("vgg19", "pixels"),
     )
     content_layer: str = setting(
         "relu5_4",
-        "ReLU of VGG-19 for the content loss",
+        "layer of VGG-19 whose features are compared",
         choices=options.VGG_LAYERS,
     )
     content_normalise: bool = setting(
-        False, "divide the VGG content loss by the features' mean square"
+        False, "true divides the content loss by the mean square of the features"
     )
     content_pair: str = setting(
         "source",
-        "what the inverse generator's output should resemble; the report's code compares it with "
-        "its own input, the enhanced picture",
+        "what F(G(x)) should resemble: the source picture, or, as in the report's code, the "
+        "enhanced one",
         choices=options.CONTENT_PAIRS,
     )
     content_extra_division: bool = setting(
-        False, "divide the content loss by the batch's size once more, as the report's code does"
+        False, "true divides the content loss by the number of values, as the report's code does"
+    )
+    vgg_weights: str = setting(
+        "imagenet",
+        "weights of VGG-19: imagenet downloads them; random; or an .h5, .npz or MatConvNet .mat "
+        "file (also vgg_dir=)",
+        alias="vgg_dir",
     )
     vgg_preprocessing: str = setting(
         "weights",
-        "input of VGG-19: as its weights ask, or as the report's code has it (RGB minus the means "
-        "of BGR)",
+        "what VGG-19 sees: what its weights expect, or, as in the report's code, RGB less the "
+        "means of BGR",
         choices=("weights", "report"),
     )
-    label_smoothing: float = setting(
-        0.0, "s: 1 in the discriminators' targets becomes 1 - s·U(0, 1)", at_least=0, below=1
-    )
-    flip_labels: bool = setting(False, "the discriminators answer 1 for fake, 0 for real")
-    vgg_weights: str = setting(
-        "imagenet",
-        "imagenet (download), random, or an .h5, .npz or MatConvNet .mat file; also vgg_dir",
-        alias="vgg_dir",
+    blur: str = setting(
+        "paper",
+        "Gaussian that blurs what the color discriminator sees",
+        choices=options.BLURS,
     )
     border: int = setting(
-        0, "edge of the patches that losses and discriminators skip", "pixels", at_least=0
+        0, "edge of the patches that losses and discriminators do not see", "pixels", at_least=0
     )
-
-    # Optimization.
-    distribute: str = setting(
-        "none",
-        "mirrored: every GPU of this machine; multi_worker: the machines that TF_CONFIG lists",
-        choices=("none", "mirrored", "multi_worker"),
+    noise_filter: bool = setting(
+        True, "whether the color transfer also takes away noise that good photos lack"
     )
-    num_train_iters: int = setting(20000, "length of the run", "iterations", at_least=1)
-    warm_start_iters: int = setting(
-        0,
-        "iterations before those, in which the generators learn the guide",
-        "iterations",
-        at_least=0,
+    label_smoothing: float = setting(
+        0.0, "s: discriminators are to answer 1 - s·U(0, 1) instead of 1", at_least=0, below=1
     )
-    warm_start_learning_rate: float = setting(
-        5e-4, "Adam's largest step in the warm start; it rises, then falls to zero", at_least=0
+    flip_labels: bool = setting(
+        False, "true: discriminators are to answer 1 for enhanced pictures, 0 for good ones"
     )
-    learning_rate: float = setting(5e-4, "Adam's step for the generators", at_least=0)
-    discriminator_learning_rate: float = setting(
-        5e-4, "Adam's step for the discriminators", at_least=0
-    )
-    learning_rate_decay: str = setting(
-        "none",
-        "cosine: both steps rise over a tenth of the run, then fall to zero",
-        choices=("none", "cosine"),
-    )
-    generator_beta_1: float = setting(0.9, "Adam's β1 for the generators", at_least=0, below=1)
-    discriminator_beta_1: float = setting(
-        0.9, "Adam's β1 for the discriminators", at_least=0, below=1
-    )
-    ema: float = setting(
-        0.0,
-        "moving average of the generators, evaluated and saved: share kept per iteration; 0 off",
-        at_least=0,
-        below=1,
-    )
-    schedule: str = setting(
-        "simultaneous",
-        "who trains in an iteration: both sides, one kind by a fixed ratio, or one kind by who is "
-        "behind (dynamic balance)",
-        choices=("simultaneous", "alternating", "balance"),
-    )
-    ratio: str = setting("1:1", "schedule=alternating: generator:discriminator iterations")
-    balance_window: int = setting(5, "balance: losses that a decision averages", at_least=1)
-    balance_begin: int = setting(
-        20, "balance: iterations of an epoch before the first decision", at_least=0
-    )
-    balance_epoch: int = setting(
-        1364,
-        "balance: it begins anew after so many; the report's epoch, 30 000 pairs by 22",
-        "iterations",
-        at_least=1,
-    )
-    balance_generator_threshold: float = setting(
-        0.015, "balance: generators are behind above this loss", at_least=0
-    )
-    balance_discriminator_threshold: float = setting(
-        0.55, "balance: discriminators are ahead below this mean loss", at_least=0
-    )
-    balance_start: str = setting("1:2", "balance: ratio until the first decision")
-    balance_generators_behind: str = setting("1:0", "balance: ratio while generators are behind")
-    balance_discriminators_ahead: str = setting(
-        "3:1", "balance: ratio while discriminators are ahead"
-    )
-    balance_discriminators_behind: str = setting(
-        "1:3", "balance: ratio while discriminators are behind"
-    )
-    unfreeze_discriminators: bool = setting(
-        False, "compute the discriminators' gradients in the generators' step, and drop them"
-    )
-    precision: str = setting(
-        "float32", "arithmetic of the networks", choices=("float32", "bfloat16", "float16")
-    )
-    seed: int = setting(0, "of everything random", at_least=0, below=2**32)
-
-    # What is written.
-    eval_step: int = setting(
-        1000, "iterations between evaluations, figures and checkpoints", "iterations", at_least=1
-    )
-    keep_checkpoints: int = setting(2, "newest checkpoints kept", at_least=1)
 
     @property
     def weights(self) -> dict[str, float]:
         """Weights of the losses, by name."""
         return {name: getattr(self, f"w_{name}") for name in options.LOSSES}
+
+
+@dataclass
+class Optimization:
+    """Optimization."""
+
+    num_train_iters: int = setting(20000, "length of the run", "iterations", at_least=1, first=True)
+    learning_rate: float = setting(5e-4, "size of Adam's steps for the generators", at_least=0)
+    discriminator_learning_rate: float = setting(
+        5e-4, "size of Adam's steps for the discriminators", at_least=0
+    )
+    learning_rate_decay: str = setting(
+        "none",
+        "cosine: steps grow over a tenth of the run, then shrink to zero",
+        choices=("none", "cosine"),
+    )
+    discriminator_beta_1: float = setting(
+        0.9, "Adam's β1 for the discriminators", at_least=0, below=1
+    )
+    ema: float = setting(
+        0.0,
+        "the saved generator is a moving average, which keeps this share in an iteration; 0: none",
+        at_least=0,
+        below=1,
+    )
+    warm_start_iters: int = setting(
+        0,
+        "before the run, the generators learn the color transfer for so many iterations",
+        "iterations",
+        at_least=0,
+    )
+    warm_start_learning_rate: float = setting(
+        5e-4, "size of Adam's steps then, which grow, then shrink to zero", at_least=0
+    )
+    schedule: str = setting(
+        "simultaneous",
+        "who trains in an iteration: both sides, one side by a fixed ratio, or the side that is "
+        "behind (dynamic balance)",
+        choices=("simultaneous", "alternating", "balance"),
+    )
+    ratio: str = setting("1:1", "schedule=alternating: iterations of generators:discriminators")
+    balance_begin: int = setting(
+        20, "schedule=balance: iterations before it first decides", at_least=0
+    )
+    balance_epoch: int = setting(
+        1364,
+        "schedule=balance: it begins anew after so many; the report's epoch, 30 000 pairs by 22",
+        "iterations",
+        at_least=1,
+    )
+    unfreeze_discriminators: bool = setting(
+        False, "true computes gradients that nothing uses, as the report's code does"
+    )
+    precision: str = setting(
+        "float32",
+        "numbers that the networks compute with; bfloat16 is faster where the processor has units "
+        "for it",
+        choices=("float32", "bfloat16", "float16"),
+        first=True,
+    )
+    distribute: str = setting(
+        "none",
+        "mirrored uses every GPU of this machine, multi_worker the machines that TF_CONFIG lists",
+        choices=("none", "mirrored", "multi_worker"),
+    )
+
+
+@dataclass
+class Output:
+    """Output."""
+
+    eval_step: int = setting(
+        1000, "iterations between evaluations, figures and checkpoints", "iterations", at_least=1
+    )
+    keep_checkpoints: int = setting(2, "so many of the newest checkpoints stay", at_least=1)
+
+
+# Dataclasses order their fields from the last base to the first.
+@dataclass
+class TrainConfig(Output, Optimization, Losses, Networks, Patches, Folders, Run):
+    """Settings of `train.py`. Defaults are the paper's where the paper says."""
 
 
 @dataclass
@@ -265,19 +282,30 @@ class TestConfig:
         "run, run folder, .keras or .tflite file, or TF 1 checkpoint, by default "
         "models/phone_bench.keras; for DPED's photos a phone (iphone, blackberry, sony) or the "
         "authors' trained model of it (iphone_orig, …)",
+        first=True,
     )
 
     # Own photos.
-    input: str | None = setting(None, "photo, folder of photos, or pattern such as day*/*.jpg")
-    output: str = setting("visual_results", "folder for the results")
-    target: str | None = setting(None, "photo, or folder of the same names, to score against")
-    strength: float = setting(
-        1.0, "share of the enhanced photo in the result", at_least=0, at_most=1
+    input: str | None = setting(
+        None, "photo, folder of photos, or pattern such as day*/*.jpg", first=True
     )
-    format: str = setting("png", "of the results; same keeps the input's", choices=("png", "same"))
-    quality: int = setting(95, "of JPEG and WebP results", "1 to 100", at_least=1, at_most=100)
-    overwrite: bool = setting(False, "whether results that are there already are made again")
-    report: bool = setting(False, "whether report.html shows the results under sliders")
+    output: str = setting("visual_results", "folder for the results", first=True)
+    target: str | None = setting(
+        None, "photo, or folder of the same names, to score against", first=True
+    )
+    strength: float = setting(
+        1.0, "share of the enhanced photo in the result", at_least=0, at_most=1, first=True
+    )
+    format: str = setting(
+        "png", "format of the results; same keeps the input's", choices=("png", "same"), first=True
+    )
+    quality: int = setting(
+        95, "quality of JPEG and WebP results", "1 to 100", at_least=1, at_most=100, first=True
+    )
+    overwrite: bool = setting(
+        False, "whether results that are there already are made again", first=True
+    )
+    report: bool = setting(False, "whether report.html shows the results under sliders", first=True)
     runtime: str = setting(
         "auto",
         "what computes; auto is keras with a GPU, openvino without; tflite for .tflite files",
@@ -295,7 +323,11 @@ class TestConfig:
         choices=("auto", "whole", "fast", "exact"),
     )
     memory_limit: float = setting(
-        1.5, "of the whole process, chooses mode and tiles", "GB", at_least=0.1
+        1.5,
+        "memory that the whole process may take; it decides on mode and tiles",
+        "GB",
+        at_least=0.1,
+        first=True,
     )
     max_megapixels: float = setting(
         400.0, "larger photos are refused", "million pixels", at_least=0.0001

@@ -23,7 +23,7 @@ import imageio.v3 as iio
 import numpy as np
 from tqdm import tqdm
 
-from ..config.loading import help_text, load
+from ..config.command import as_command
 from ..errors import UserError, first_line
 from ..files import write_atomically
 from ..images.picture import read_picture
@@ -44,12 +44,10 @@ BATCH_OF_DPED = 50
 COARSEST = 0.8
 
 
-def main(arguments: list[str]) -> None:
-    """Runs `align` with the given `key=value` arguments."""
-    if {"-h", "--help", "help"} & set(arguments):
-        print(help_text(AlignConfig, __doc__))
-        return
-    align(load(AlignConfig, arguments))
+@as_command(__doc__, AlignConfig)
+def main(config: AlignConfig) -> None:
+    """Runs `align`."""
+    align(config)
 
 
 def align(config: AlignConfig) -> None:

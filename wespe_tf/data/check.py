@@ -14,7 +14,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..config.loading import help_text, load
+from ..config.command import as_command
+from ..config.loading import load
 from ..errors import UserError
 from ..files import write_atomically
 from .check_page import as_text, check_page, table_of
@@ -28,14 +29,16 @@ from .settings import CheckConfig
 NAMED = 5
 
 
-def main(arguments: list[str]) -> None:
-    """Runs `check` with the given folders and `key=value` arguments."""
-    if {"-h", "--help", "help"} & set(arguments):
-        print(help_text(CheckConfig, __doc__))
-        return
+def settings(arguments: list[str]) -> tuple[list[str], CheckConfig]:
+    """The folders that arguments name, and the settings."""
     folders = [argument for argument in arguments if "=" not in argument]
-    config = load(CheckConfig, [argument for argument in arguments if "=" in argument])
-    if not check(folders, config):
+    return folders, load(CheckConfig, [argument for argument in arguments if "=" in argument])
+
+
+@as_command(__doc__, CheckConfig, settings)
+def main(given: tuple[list[str], CheckConfig]) -> None:
+    """Runs `check`."""
+    if not check(*given):
         sys.exit(1)
 
 

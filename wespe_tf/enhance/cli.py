@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ..config.loading import help_text, load
+from ..config.command import as_command
 from ..config.schema import TestConfig
-from ..errors import UserError, run_command
+from ..errors import UserError
 from ..files import make_folder
 from ..images.opening import limit_megapixels
 from ..weights.generator import find_model, load_generator
@@ -31,12 +31,9 @@ transparency and 16 bits; with target= prints PSNR and SSIM of each. Without inp
 DPED's full-size test photos, as the authors' command of this name does."""
 
 
-def main(arguments):
-    """Runs `test_model.py` with the given `key=value` arguments."""
-    if {"-h", "--help", "help"} & set(arguments):
-        print(help_text(TestConfig, USAGE))
-        return
-    config = load(TestConfig, arguments)
+@as_command(USAGE, TestConfig)
+def main(config: TestConfig) -> None:
+    """Runs `test_model.py`."""
     if not config.use_gpu:
         tf.config.set_visible_devices([], "GPU")
     if config.input is None:
@@ -45,9 +42,7 @@ def main(arguments):
         enhance_files(config)
 
 
-def command():
-    """The console script `wespe-test`."""
-    run_command(main)
+command = main.run  # The console script `wespe-test`.
 
 
 def enhance_files(config):

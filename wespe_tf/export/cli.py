@@ -1,8 +1,8 @@
 """A trained model for phones, verified: the command `export_tflite.py` / `wespe-export`."""
 
-from ..config.loading import help_text, load
+from ..config.command import as_command
 from ..config.schema import ExportConfig
-from ..errors import optional, run_command
+from ..errors import optional
 
 USAGE = """\
 usage: python export_tflite.py [model=MODEL] [output=FOLDER] [formats=float32,float16,dynamic,int8]
@@ -12,17 +12,12 @@ prints how near it comes to the Keras model, its speed and its size; the table i
 FOLDER/<model>_export.md and .json. docs/PHONES.md says which format is for which phone."""
 
 
-def main(arguments: list[str]) -> None:
-    """Runs `export_tflite.py` with the given `key=value` arguments."""
-    if {"-h", "--help", "help"} & set(arguments):
-        print(help_text(ExportConfig, USAGE))
-        return
-    config = load(ExportConfig, arguments)
+@as_command(USAGE, ExportConfig)
+def main(config: ExportConfig) -> None:
+    """Runs `export_tflite.py`."""
     with optional("export", "exporting"):
         from .export import export
     export(config)
 
 
-def command() -> None:
-    """The console script `wespe-export`."""
-    run_command(main)
+command = main.run  # The console script `wespe-export`.

@@ -65,25 +65,27 @@ def build_model(config: TrainConfig) -> WESPE:
         **options_of(config, WESPE),
     )
     model.compile(
-        adam(config, config.learning_rate, config.generator_beta_1, config.ema),
+        adam(config, config.learning_rate, ema=config.ema),
         adam(config, config.discriminator_learning_rate, config.discriminator_beta_1),
     )
     model.build((config.batch_size, config.patch_size, config.patch_size, 3))
     return model
 
 
-def adam(config, learning_rate, beta_1, ema=0.0):
+def adam(
+    config: TrainConfig, learning_rate: float, beta_1: float = 0.9, ema: float = 0.0
+) -> keras.optimizers.Optimizer:
     """Adam with the settings' decay, moving average and loss scaling."""
-    if config.learning_rate_decay == "cosine":
-        learning_rate = rising_cosine(learning_rate, config.num_train_iters)
+    decays = config.learning_rate_decay == "cosine"
+    step = rising_cosine(learning_rate, config.num_train_iters) if decays else learning_rate
     average = {"use_ema": True, "ema_momentum": ema} if ema else {}
-    optimizer = keras.optimizers.Adam(learning_rate, beta_1=beta_1, epsilon=1e-8, **average)
+    optimizer = keras.optimizers.Adam(step, beta_1=beta_1, epsilon=1e-8, **average)
     if config.precision == "float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
 
 
-def rising_cosine(peak, iterations):
+def rising_cosine(peak: float, iterations: int) -> keras.optimizers.schedules.LearningRateSchedule:
     """A step size that rises to `peak` over a tenth of the iterations and falls along a cosine.
 
     Adam's first steps are as long as its later ones, but know a single batch only: at full size

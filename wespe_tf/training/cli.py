@@ -1,10 +1,12 @@
 """The command `train.py` / `wespe-train`."""
 
+import dataclasses
 from pathlib import Path
 
-from ..config.loading import help_text, load
+from ..config.command import as_command
+from ..config.loading import given_settings, load
 from ..config.schema import TrainConfig
-from ..errors import UserError, run_command
+from ..errors import UserError
 from .dped import train_dped
 from .run_folder import check_name
 from .train import set_seed_and_precision, train
@@ -13,17 +15,41 @@ USAGE = """\
 usage: python train.py [preset=NAME] [key=value …]
 
 Trains WESPE on two folders of photos that are not pairs (source_dir= target_dir=), on DPED
-(model= dped_dir=), or, with neither, on the embedded sample. Writes models/RUN."""
+(model= dped_dir=), or, with neither, on the built-in sample. Writes the folder models/RUN."""
 
 
-def main(arguments):
-    """Runs `train.py` with the given `key=value` arguments."""
-    if {"-h", "--help", "help"} & set(arguments):
-        print(help_text(TrainConfig, USAGE))
-        return
+def settings(arguments: list[str]) -> TrainConfig:
+    """The settings that arguments name; with `resume=true` those of the run that goes on.
+
+    Raises:
+        UserError: on a mistake in the arguments; if there is no run to resume, or the arguments
+            say something else than its settings.
+    """
     config = load(TrainConfig, arguments)
-    if config.resume:
-        config = settings_of_run(arguments)
+    if not config.resume:
+        return config
+    if config.run is None:
+        raise UserError("resume=true: expected run=NAME beside it")
+    check_name(config.run)
+    path = Path("models") / config.run / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"run={config.run}: no run to resume; {path} is missing")
+    kept = load(TrainConfig, [f"config={path}"])
+    given = given_settings(TrainConfig, arguments)
+    for key in vars(config) if "config" in given else given:
+        mine, runs = getattr(config, key), getattr(kept, key)
+        if mine != runs and key not in ("run", "resume", "distribute"):
+            raise UserError(
+                f"resume=true: {key}={mine} is given, but run={config.run} has {key}={runs}, which "
+                "stays"
+            )
+    distribute = config.distribute if "distribute" in given else kept.distribute
+    return dataclasses.replace(kept, run=config.run, resume=True, distribute=distribute)
+
+
+@as_command(USAGE, TrainConfig, settings)
+def main(config: TrainConfig) -> None:
+    """Runs `train.py`."""
     if config.method == "dped":
         set_seed_and_precision(config)
         train_dped(config)
@@ -31,24 +57,4 @@ def main(arguments):
         train(config)
 
 
-def command():
-    """The console script `wespe-train`."""
-    run_command(main)
-
-
-def settings_of_run(arguments):
-    """The settings of the run that `resume=true run=NAME` names.
-
-    Raises:
-        UserError: if there is no such run, or other settings are given than those that may change.
-    """
-    given = dict(argument.lstrip("-").split("=", 1) for argument in arguments)
-    others = sorted(set(given) - {"resume", "run", "distribute"})
-    if "run" not in given or others:
-        found = f"; {others[0]} is the run's own" if others else ""
-        raise UserError(f"resume=true: expected run=NAME, and at most distribute={found}")
-    check_name(given["run"])
-    path = Path("models") / given["run"] / "config.yaml"
-    if not path.is_file():
-        raise UserError(f"run={given['run']}: no run to resume; {path} is missing")
-    return load(TrainConfig, [f"config={path}", *(f"{k}={v}" for k, v in given.items())])
+command = main.run  # The console script `wespe-train`.

@@ -7,6 +7,7 @@ with `observe` after it. `current` names its state, `state()` is what a checkpoi
 import collections
 import re
 
+from ..config.schema import TrainConfig
 from ..errors import UserError
 from ..models.wespe import BOTH, DISCRIMINATORS, GENERATORS
 
@@ -171,7 +172,7 @@ class DynamicBalance:
         self.ratio = Alternating(*self.ratios[state])
 
 
-def make_schedule(config):
+def make_schedule(config: TrainConfig) -> Simultaneous | Alternating | DynamicBalance:
     """The schedule that a `TrainConfig` asks for.
 
     Args:
@@ -183,26 +184,13 @@ def make_schedule(config):
     if config.schedule == "simultaneous":
         return Simultaneous()
     if config.schedule == "alternating":
-        return Alternating(*_ratio(config, "ratio"))
-    return DynamicBalance(
-        {
-            "start": _ratio(config, "balance_start"),
-            "generators behind": _ratio(config, "balance_generators_behind"),
-            "discriminators ahead": _ratio(config, "balance_discriminators_ahead"),
-            "discriminators behind": _ratio(config, "balance_discriminators_behind"),
-        },
-        window=config.balance_window,
-        begin=config.balance_begin,
-        generator_threshold=config.balance_generator_threshold,
-        discriminator_threshold=config.balance_discriminator_threshold,
-        epoch=config.balance_epoch,
-    )
+        return Alternating(*_ratio(config.ratio))
+    return DynamicBalance(begin=config.balance_begin, epoch=config.balance_epoch)
 
 
-def _ratio(config, key):
-    """The two numbers of a setting such as "1:2"."""
-    value = getattr(config, key)
-    found = re.fullmatch(r"(\d{1,4}):(\d{1,4})", value)
+def _ratio(text: str) -> tuple[int, int]:
+    """The two numbers of the setting `ratio`, such as "1:2"."""
+    found = re.fullmatch(r"(\d{1,4}):(\d{1,4})", text)
     if found is None or not int(found[1]) + int(found[2]):
-        raise UserError(f"{key}={value}: expected generator:discriminator steps, such as 1:2")
+        raise UserError(f"ratio={text}: expected generator:discriminator steps, such as 1:2")
     return int(found[1]), int(found[2])
