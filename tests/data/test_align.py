@@ -202,7 +202,7 @@ def test_what_is_there_is_left_alone(shots, tmp_path, snapshot):
 @pytest.mark.parametrize(
     "changed, message",
     [
-        ("phone_dir=null", "phone_dir=: missing"),
+        ("phone_dir=", "phone_dir=: missing"),
         ("phone=a/b", "phone=a/b: expected a name"),
         ("phone=canon", "other than canon"),
         ("camera_dir=nowhere", "camera_dir: no folder nowhere"),

@@ -38,7 +38,7 @@ COLUMNS = (
     *("camera_photo", "camera_x", "camera_y", "correlation"),
 )
 # Options of the encoder; JPEG keeps every pixel's color.
-ENCODING = {"png": {}, "jpg": {"quality": 95, "subsampling": 0}}
+ENCODING: dict[str, dict] = {"png": {}, "jpg": {"quality": 95, "subsampling": 0}}
 BATCH_OF_DPED = 50
 # The camera must see at least so many pixels along one of the phone's to show it sharper.
 COARSEST = 0.8
@@ -61,7 +61,7 @@ def align(config: AlignConfig) -> None:
             the results cannot be written; the output is not there then.
     """
     for key in ("phone_dir", "camera_dir", "output"):
-        if getattr(config, key) is None:
+        if not getattr(config, key):
             raise UserError(f"{key}=: missing; expected a folder")
     if not config.phone or set(config.phone) & set("/\\") or config.phone in (".", "..", "canon"):
         raise UserError(f"phone={config.phone}: expected a name for a folder, other than canon")
@@ -139,12 +139,12 @@ class Writer:
         self._write_page(reasons, summary[0])
         return summary
 
-    def _cut(self, match, scene, drafts):
+    def _cut(self, match: Match, scene: int, drafts: Path) -> None:
         paths = self.phone.paths[match.phone], self.camera.paths[match.camera]
-        photos = [read_picture(path) for path in paths]
+        photo, other = (read_picture(path) for path in paths)
         config = self.config
         cutter = Cutter(
-            *photos, match.registration, config.patch_size, config.search, config.threshold
+            photo, other, match.registration, config.patch_size, config.search, config.threshold
         )
         windows = []
         for window in cutter.windows(config.stride):
@@ -177,7 +177,7 @@ class Writer:
         names = " · ".join(os.path.basename(path) for path in paths)
         self.cards.append(
             pair_card(
-                photos[0],
+                photo,
                 cutter.preview(PAIR_SIDE),
                 windows,
                 config.patch_size,
@@ -186,20 +186,20 @@ class Writer:
             )
         )
 
-    def _set_apart(self):
+    def _set_apart(self) -> None:
         """Says of each row whether it is for training or for testing; a scene is for one."""
         found = sorted({row["scene"] for row in self.rows})
         # Chosen at random, but the same every time; one scene at least stays for training.
         order = np.random.default_rng(0).permutation(found)
         wanted = max(1, round(self.config.test_share * len(found))) if self.config.test_share else 0
         test = set(order[: min(wanted, len(found) - 1)].tolist())
-        numbers = Counter()
+        numbers: Counter[str] = Counter()
         for row in self.rows:
             row["part"] = "test" if row["scene"] in test else "train"
             row["number"] = numbers[row["part"]]
             numbers[row["part"]] += 1
 
-    def _move(self, drafts):
+    def _move(self, drafts: Path) -> None:
         """Gives the patches their places in DPED's layout."""
         phone, suffix = self.config.phone, self.config.format
         parts = {"train": ("training_data",), "test": ("test_data", "patches")}
@@ -209,7 +209,7 @@ class Writer:
                 place.mkdir(parents=True, exist_ok=True)
                 os.replace(drafts / f"{side}{number}.{suffix}", place / f"{row['number']}.{suffix}")
 
-    def _summary(self, pairs):
+    def _summary(self, pairs: int) -> list[str]:
         """Lines of what was done, and of how to go on."""
         config, parts = self.config, Counter(row["part"] for row in self.rows)
         scenes = len({row["scene"] for row in self.rows})
@@ -238,7 +238,7 @@ class Writer:
             )
         return lines
 
-    def _write_page(self, reasons, summary):
+    def _write_page(self, reasons: dict[int, str], summary: str) -> None:
         refused = [
             refused_card(
                 self.phone.thumbnails[index], os.path.basename(self.phone.paths[index]), reason

@@ -19,7 +19,7 @@ from ..config.loading import load
 from ..errors import UserError
 from ..files import write_atomically
 from .check_page import as_text, check_page, table_of
-from .findings import find_between, find_in_dped, find_in_folder
+from .findings import Finding, find_between, find_in_dped, find_in_folder
 from .folders import find_pictures
 from .inspection import inspect
 from .pages import count
@@ -87,7 +87,7 @@ def check(folders: list[str], config: CheckConfig) -> bool:
     return not wrong
 
 
-def _line(finding):
+def _line(finding: Finding) -> str:
     """A finding for the terminal: what, and the first of its files."""
     files = [f"{path} ({reason})" if reason else path for path, reason in finding.files[:NAMED]]
     more = [f"{len(finding.files) - NAMED} more"] if len(finding.files) > NAMED else []

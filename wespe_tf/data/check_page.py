@@ -3,11 +3,12 @@
 import html
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ..images.picture import UnreadablePicture, read_picture
+from ..images.opening import UnreadablePicture
+from ..images.picture import read_picture
 from .findings import Finding
 from .inspection import Inspected
 from .pages import as_source, count, jpeg, page
@@ -19,7 +20,7 @@ SIDE = 240
 Table = list[tuple[str, list[str]]]
 
 
-def table_of(folders: dict[str, Sequence[Inspected]]) -> Table:
+def table_of(folders: Mapping[str, Sequence[Inspected]]) -> Table:
     """What the folders hold, side by side.
 
     Args:
@@ -45,7 +46,9 @@ def table_of(folders: dict[str, Sequence[Inspected]]) -> Table:
         ("black, %", lambda look: 100 * look.dark),
         ("white, %", lambda look: 100 * look.bright),
     ):
-        rows.append((name, [_spread([value(one.look) for one in side]) for side in sides]))
+        rows.append(
+            (name, [_spread([value(one.look) for one in side if one.look]) for side in sides])
+        )
     return rows
 
 
@@ -68,8 +71,8 @@ def check_page(
         "<tr><th></th>" + "".join(f"<th>{html.escape(name)}</th>" for name in folders) + "</tr>"
     ]
     for name, cells in table:
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
-        rows.append(f"<tr><td>{html.escape(name)}</td>{cells}</tr>")
+        row = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        rows.append(f"<tr><td>{html.escape(name)}</td>{row}</tr>")
     return page(
         "check.html",
         "What is in these photos",
@@ -79,7 +82,7 @@ def check_page(
     )
 
 
-def _section(finding):
+def _section(finding: Finding) -> str:
     kind = '<span class="bad">to mend</span>' if finding.mend else "to know"
     parts = [f"<h2>{kind}: {html.escape(finding.what)}</h2>"]
     if finding.files:
@@ -91,7 +94,7 @@ def _section(finding):
     return "\n".join(parts)
 
 
-def _card(path, reason):
+def _card(path: str, reason: str) -> str:
     try:
         picture = f'<img alt="" src="{as_source(jpeg(read_picture(path), SIDE))}">'
     except UnreadablePicture:
@@ -100,14 +103,14 @@ def _card(path, reason):
     return f'<figure class="card">{picture}<figcaption>{caption}</figcaption></figure>'
 
 
-def _most(values):
+def _most(values: Iterable[str]) -> str:
     """The three most frequent values and how often they come."""
     found = Counter(values).most_common()
     texts = [f"{value} ({number})" if len(found) > 1 else value for value, number in found[:3]]
     return ", ".join(texts) + (f", {len(found) - 3} more" if len(found) > 3 else "")
 
 
-def _dates(photos):
+def _dates(photos: Sequence[Inspected]) -> str:
     taken = sorted(one.shot.taken for one in photos if one.shot.taken)
     if not taken:
         return "not said"
@@ -115,7 +118,7 @@ def _dates(photos):
     return first if first == last else f"{first} to {last}"
 
 
-def _spread(values):
+def _spread(values: list[float]) -> str:
     """The median, and what eight of ten values lie between."""
     if not values:
         return "–"

@@ -106,14 +106,14 @@ class Cutter:
         x, y = places.astype(np.float32).T.reshape(2, *x.shape)
         return cv2.remap(smooth, x, y, cv2.INTER_LINEAR)
 
-    def _is_common(self, left, top):
+    def _is_common(self, left: int, top: int) -> bool:
         """Whether the camera saw a window, with what is searched around it."""
         low, high = -self.search, self.size - 1 + self.search
         corners = np.array([[low, low], [high, low], [high, high], [low, high]]) + (left, top)
         places = self.registration(corners)
         return bool((places >= 0).all() and (places <= self.limits).all())
 
-    def _window(self, left, top):
+    def _window(self, left: int, top: int) -> Window:
         patch = self.phone[top : top + self.size, left : left + self.size]
         gray = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
         if gray.std() < FLATTEST:
@@ -132,21 +132,29 @@ class Cutter:
         x, y = self._center(left + move_x, top + move_y)
         return Window(left, top, x, y, correlation, patch, found)
 
-    def _refused(self, left, top, move_x, move_y, correlation, reason):
+    def _refused(
+        self,
+        left: int,
+        top: int,
+        move_x: float,
+        move_y: float,
+        correlation: float,
+        reason: str,
+    ) -> Window:
         x, y = self._center(left + move_x, top + move_y)
         return Window(left, top, x, y, correlation, reason=reason)
 
-    def _center(self, left, top):
+    def _center(self, left: float, top: float) -> list[float]:
         middle = np.full((1, 2), (self.size - 1) / 2)
         place = cv2.perspectiveTransform(middle[None], self._view(left, top, self.size))[0, 0]
         return (((place + 0.5) / self.factor) - 0.5).tolist()
 
-    def _cut(self, camera, left, top, size):
+    def _cut(self, camera: np.ndarray, left: float, top: float, size: int) -> np.ndarray:
         """A square of the phone's photo in the camera's; its corner may be between pixels."""
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
         return cv2.warpPerspective(camera, self._view(left, top, size), (size, size), flags=flags)
 
-    def _view(self, left, top, size):
+    def _view(self, left: float, top: float, size: int) -> np.ndarray:
         """The homography from a square of the phone's photo to `self.camera`, by its corners.
 
         So short a way bends by less than a tenth of a pixel.
@@ -170,14 +178,14 @@ def best_move(correlations: np.ndarray) -> tuple[float, float]:
     reach = len(correlations) // 2
     away = np.arange(-reach, reach + 1) ** 2
     gain = correlations - GAIN_OF_A_MOVE * (away[:, None] + away)
-    row, column = np.unravel_index(np.nanargmax(gain), gain.shape)
+    row, column = map(int, np.unravel_index(np.nanargmax(gain), gain.shape))
     return (
         column - reach + _summit(gain[row], column),
         row - reach + _summit(gain[:, column], row),
     )
 
 
-def _summit(line, k):
+def _summit(line: np.ndarray, k: int) -> float:
     """Where between -0.5 and 0.5 of its highest place a parabola through it is highest."""
     if not 0 < k < len(line) - 1:
         return 0.0

@@ -60,7 +60,7 @@ def find_in_folder(
         for path in Path(folder).rglob("*")
         if path.suffix.lower() in OTHER_PHOTOS and not path.name.startswith(".")
     )
-    exact = [group for group in _groups(whole, 0)]
+    exact = _groups(whole, 0)
     near = [group for group in _groups(whole, ALIKE) if len({one.digest for one in group}) > 1]
     found = [
         _listed("broken", [(one.path, one.broken) for one in photos if one.broken]),
@@ -119,11 +119,11 @@ def find_in_dped(dped_dir: str) -> list[Finding]:
     return found + [finding for phone in phones for finding in _find_in_phone(dped_dir, phone)]
 
 
-def _find_in_phone(dped_dir, phone):
+def _find_in_phone(dped_dir: str, phone: str) -> list[Finding]:
     folders = dped_folders(dped_dir, phone)
     found = []
     parts = {"training": (folders.source, folders.target)}
-    if folders.val_source is None:
+    if folders.val_source is None or folders.val_target is None:
         found.append(Finding(f"{phone}: no folder test_data/patches, so nothing to score with"))
     else:
         parts["test"] = (folders.val_source, folders.val_target)
@@ -161,15 +161,15 @@ def _find_in_phone(dped_dir, phone):
     return found
 
 
-def _listed(what, files, mend=True):
+def _listed(what: str, files: Sequence[tuple[str, str]], mend: bool = True) -> Finding | None:
     """A finding of files; None where there are none."""
     return Finding(f"{len(files)} {what}", tuple(files), mend) if files else None
 
 
-def _groups(photos, limit):
+def _groups(photos: Sequence[Inspected], limit: int) -> list[list[Inspected]]:
     """Photos that are alike, in groups: equal files (limit 0), or with so many bits different."""
     left, groups = list(range(len(photos))), []
-    apart = None if limit == 0 else _bits_apart(photos, photos)
+    apart = _bits_apart(photos, photos) if limit and photos else np.empty((0, 0))
     while left:
         first = left[0]
         group = [
@@ -185,14 +185,14 @@ def _groups(photos, limit):
     return groups
 
 
-def _bits_apart(photos, others):
+def _bits_apart(photos: Sequence[Inspected], others: Sequence[Inspected]) -> np.ndarray:
     """(N, M) numbers of the perceptual hashes' bits that differ, uint16."""
     hashes = np.stack([one.hash for one in others])
     rows = [np.bitwise_count(one.hash ^ hashes).sum(axis=1, dtype=np.uint16) for one in photos]
     return np.stack(rows)
 
 
-def _copies(groups):
+def _copies(groups: list[list[Inspected]]) -> list[tuple[str, str]]:
     return [
         (copy.path, f"like {os.path.basename(group[0].path)}")
         for group in groups

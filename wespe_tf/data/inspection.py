@@ -1,5 +1,6 @@
 """What one photo is, found by reading its file and all its pixels."""
 
+import dataclasses
 import hashlib
 import re
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ import numpy as np
 from PIL import Image
 from skimage.color import rgb2gray, rgb2hsv
 
-from ..images.picture import UnreadablePicture, read_picture
+from ..images.opening import UnreadablePicture
+from ..images.picture import read_picture
 from .shots import Shot, read_shot
 
 # Longest side of what statistics and hashes are computed from, pixels.
@@ -72,7 +74,7 @@ class Inspected:
     shot: Shot = Shot()
     look: Look | None = None
     digest: str = ""
-    hash: np.ndarray | None = None
+    hash: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(32, np.uint8))
     broken: str = ""
     screenshot: str = ""
     edited: str = ""
@@ -122,7 +124,7 @@ def flat_share(photo: np.ndarray) -> float:
     return float((rows[:, 1:] == rows[:, :-1]).all(axis=2).mean())
 
 
-def _screenshot(path, shot, photo):
+def _screenshot(path: str, shot: Shot, photo: np.ndarray) -> str:
     if SCREENSHOT.search(Path(path).stem):
         return "its name says so"
     if SCREENSHOT.search(shot.comment):
@@ -132,7 +134,7 @@ def _screenshot(path, shot, photo):
     return ""
 
 
-def _edited(path, shot):
+def _edited(path: str, shot: Shot) -> str:
     if EDITORS.search(shot.program):
         return f"written by {shot.program}"
     if ENHANCED.search(Path(path).stem):

@@ -40,7 +40,7 @@ def by_names(phone: Sequence[str], camera: Sequence[str]) -> list[Pair]:
     return [(index, sides[1][name]) for name, index in sides[0].items() if name in sides[1]]
 
 
-def _only(paths):
+def _only(paths: Sequence[str]) -> dict[str, int]:
     """Index by name, of the names that there are once."""
     names = [os.path.splitext(os.path.basename(path))[0].lower() for path in paths]
     return {name: index for index, name in enumerate(names) if names.count(name) == 1}

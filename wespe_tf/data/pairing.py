@@ -8,10 +8,11 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import UserError
-from ..images.picture import UnreadablePicture, read_picture
+from ..images.opening import UnreadablePicture
+from ..images.picture import read_picture
 from .align_page import REFUSED_SIDE
 from .folders import find_pictures
-from .matching import by_looks, by_names, by_time, scenes
+from .matching import Pair, by_looks, by_names, by_time, scenes
 from .pages import jpeg
 from .registration import Features, Registration, agreeing, describe, register
 from .settings import AlignConfig
@@ -105,7 +106,7 @@ def find_matches(
             if i in matches or j in taken:
                 continue
             registration = register(phone.features[i], camera.features[j])
-            if agreeing(registration) >= config.min_matches:
+            if registration is not None and registration.matches >= config.min_matches:
                 matches[i] = Match(i, j, way, registration)
                 taken.add(j)
             else:
@@ -119,23 +120,28 @@ def find_matches(
     return [matches[i] for i in sorted(matches)], {i: reasons.get(i, nothing) for i in unmatched}
 
 
-def _candidates(way, phone, camera, matches, taken, config):
+def _candidates(
+    way: str,
+    phone: Side,
+    camera: Side,
+    matches: dict[int, Match],
+    taken: set[int],
+    config: AlignConfig,
+) -> list[Pair]:
     """Pairs of indices that one way proposes."""
     if way == "names":
         return by_names(phone.paths, camera.paths)
     if way == "time":
-        times = [[shot.taken for shot in side.shots] for side in (phone, camera)]
-        offset, pairs = by_time(*times, config.time_tolerance)
+        taken_when = [[shot.taken for shot in side.shots] for side in (phone, camera)]
+        offset, pairs = by_time(taken_when[0], taken_when[1], config.time_tolerance)
         if pairs and abs(offset) > WORTH_A_WORD:
             print(f"by EXIF the camera's clock is {offset:+.0f} s from the phone's")
         return pairs
-    left = [
-        [None if index in done else one for index, one in enumerate(side.features)]
-        for side, done in ((phone, matches), (camera, taken))
-    ]
-    if not all(any(one is not None for one in side) for side in left):
+    ours = [None if i in matches else one for i, one in enumerate(phone.features)]
+    theirs = [None if j in taken else one for j, one in enumerate(camera.features)]
+    if not any(ours) or not any(theirs):
         return []
-    return by_looks(*left, lambda items: tqdm(items, desc="comparing", unit="photo"))
+    return by_looks(ours, theirs, lambda items: tqdm(items, desc="comparing", unit="photo"))
 
 
 def scenes_of(matches: Sequence[Match], phone: Side, config: AlignConfig) -> np.ndarray:

@@ -110,7 +110,7 @@ def describe(photo: np.ndarray) -> Features:
     height, width = photo.shape[:2]
     factor = min(1.0, FEATURE_SIDE / max(height, width))
     small = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    sift = cv2.SIFT_create(nfeatures=MOST_FEATURES, contrastThreshold=FAINTEST_CONTRAST)
+    sift = cv2.SIFT.create(nfeatures=MOST_FEATURES, contrastThreshold=FAINTEST_CONTRAST)
     found, descriptors = sift.detectAndCompute(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), None)
     if not found:
         return Features(height, width, np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8))
@@ -130,10 +130,10 @@ def matching_points(one: Features, other: Features, most: int = MOST_FEATURES) -
     Returns:
         (N, 2) int array: index in `one`, index in `other`.
     """
-    sides = [features.descriptors[:most].astype(np.float32) for features in (one, other)]
-    if min(map(len, sides)) < 2:
+    ours, theirs = (side.descriptors[:most].astype(np.float32) for side in (one, other))
+    if min(len(ours), len(theirs)) < 2:
         return np.zeros((0, 2), int)
-    pairs = cv2.BFMatcher(cv2.NORM_L2).knnMatch(*sides, k=2)
+    pairs = cv2.BFMatcher(cv2.NORM_L2).knnMatch(ours, theirs, k=2)
     good = [best for best, second in pairs if best.distance < RATIO * second.distance]
     # Of several that are most like one feature only the nearest: {index in other: index in one}.
     nearest = {m.trainIdx: m.queryIdx for m in sorted(good, key=lambda m: -m.distance)}
@@ -174,14 +174,16 @@ def agreeing(registration: Registration | None) -> int:
     return 0 if registration is None else registration.matches
 
 
-def _refined(homography, source, target):
+def _refined(
+    homography: np.ndarray, source: np.ndarray, target: np.ndarray
+) -> tuple[np.ndarray, float, float]:
     """The homography and both lenses' bends that fit points best, wild ones counting little."""
 
-    def moved(values, points):
+    def moved(values: np.ndarray, points: np.ndarray) -> np.ndarray:
         matrix = np.append(values[:8], 1).reshape(3, 3)
         return _bent(_project(matrix, _bent(points, values[8])), values[9])
 
-    def misses(values):
+    def misses(values: np.ndarray) -> np.ndarray:
         return np.append(
             (moved(values, source) - target).ravel() / USUAL_MISS, values[8:] / USUAL_BEND
         )
@@ -191,7 +193,7 @@ def _refined(homography, source, target):
     return np.append(found[:8], 1).reshape(3, 3), float(found[8]), float(found[9])
 
 
-def _is_view(homography, one, other):
+def _is_view(homography: np.ndarray, one: Features, other: Features) -> bool:
     """Whether a homography keeps a photo's corners in their order and its size within reason."""
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * one.center / one.radius
     depths = corners @ homography[2, :2] + homography[2, 2]
@@ -203,11 +205,11 @@ def _is_view(homography, one, other):
     return bool(cv2.isContourConvex(moved) and 1 / LARGEST_ZOOM**2 < area < LARGEST_ZOOM**2)
 
 
-def _project(homography, points):
+def _project(homography: np.ndarray, points: np.ndarray) -> np.ndarray:
     points = np.asarray(points, np.float64).reshape(-1, 1, 2)
     return cv2.perspectiveTransform(points, homography).reshape(-1, 2)
 
 
-def _bent(points, share):
+def _bent(points: np.ndarray, share: float) -> np.ndarray:
     """Points as a lens moves them, measured from the center in halves of the diagonal."""
     return points * (1 + share * (points**2).sum(axis=1, keepdims=True))

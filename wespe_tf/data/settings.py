@@ -18,9 +18,9 @@ class CheckConfig:
 class AlignConfig:
     """Settings of `python -m wespe_tf.data align`."""
 
-    phone_dir: str | None = setting(None, "folder of the phone's photos")
-    camera_dir: str | None = setting(None, "folder of the camera's photos of the same scenes")
-    output: str | None = setting(None, "new folder for the patches, in DPED's layout")
+    phone_dir: str = setting("", "folder of the phone's photos")
+    camera_dir: str = setting("", "folder of the camera's photos of the same scenes")
+    output: str = setting("", "new folder for the patches, in DPED's layout")
     phone: str = setting("phone", "name of the phone, train.py's model=")
     match: str = setting(
         "auto",

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from PIL import Image, ImageCms
 
-from ..images.exif import DETAILS
-from ..images.picture import DAMAGE, unreadable
+from ..images.directories import DETAILS
+from ..images.opening import DAMAGE, unreadable
 
 MAKE, MODEL, SOFTWARE, CHANGED = 271, 272, 305, 306
 TAKEN, COMMENT = 0x9003, 0x9286  # in DETAILS
@@ -58,7 +58,7 @@ def read_shot(path: str) -> Shot:
     )
 
 
-def _text(value):
+def _text(value: object) -> str:
     """A tag's text in one line; EXIF comments begin with eight bytes that name their letters."""
     if isinstance(value, bytes):
         value = value.removeprefix(b"ASCII\0\0\0").removeprefix(b"UNICODE\0")
@@ -66,21 +66,21 @@ def _text(value):
     return " ".join(str(value or "").replace("\0", "").split())
 
 
-def _time(value):
+def _time(value: object) -> datetime | None:
     try:
         return datetime.strptime(_text(value), "%Y:%m:%d %H:%M:%S")
     except ValueError:
         return None
 
 
-def _creator(xmp):
+def _creator(xmp: bytes | str) -> str:
     """The program that an XMP packet names, as an attribute or an element."""
     text = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)
     rest = text.partition("CreatorTool")[2].lstrip("=>\"' ")
     return rest[: min(rest.find(end) for end in "\"'<" if end in rest)] if rest else ""
 
 
-def _profile(icc):
+def _profile(icc: bytes | None) -> str:
     if not icc:
         return ""
     try:
