@@ -44,6 +44,7 @@ def test_generator(name, make_photo):
 def test_goes_on_from_its_checkpoint(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(RUNS / name, tmp_path / "models" / name)
+    (tmp_path / "models" / name / "figures").mkdir()
     cli.main(["resume=true", f"run={name}"])
     run = Path("models") / name
     assert read_summary(run)["iterations"] == 4
