@@ -1,5 +1,7 @@
 """The training loop does what Keras's does, and follows a schedule."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -7,8 +9,8 @@ import tensorflow as tf
 
 from tests.models.tiny_wespe import SIDE, make_wespe
 from wespe_tf.errors import UserError
-from wespe_tf.models.wespe import DISCRIMINATORS, GENERATORS
-from wespe_tf.training.loop import fit
+from wespe_tf.models.wespe import DISCRIMINATORS, GENERATORS, WESPE
+from wespe_tf.training.loop import Progress, fit
 from wespe_tf.training.schedule import Alternating, DynamicBalance
 
 
@@ -134,3 +136,21 @@ class TestFit:
         pairs = [(v["color_disc"], v["texture_disc"]) for v in notes.logs if "color_disc" in v]
         np.testing.assert_allclose(schedule.losses[DISCRIMINATORS], np.mean(pairs, axis=1))
         assert (len(expected), len(pairs)) == (4, 3)
+
+
+class TestProgress:
+    def test_a_line_fits_100_columns(self, capsys):
+        """With as many iterations as the paper has, and losses that have grown."""
+        bar = Progress()
+        bar.set_params({"verbose": 1, "epochs": 1, "steps": 20000})
+        bar.on_train_begin()
+        bar.on_epoch_begin(0)
+        losses = dict.fromkeys(WESPE.loss_names(), 1.386294) | {"generator": 123.4}
+        bar.on_train_batch_end(19998, losses)
+        bar.on_epoch_end(0, losses | {"distance": 0.51234, "psnr": 21.3})
+        printed = re.sub(r"\x1b\[\d*m|\x08", "", capsys.readouterr().out)
+        lines = [line for line in re.split(r"[\r\n]", printed) if line.strip()]
+        bars = [line for line in lines if "/20000" in line]
+        assert bars and max(map(len, lines)) <= 100
+        assert "G: 123.4" in bars[0] and "D color: 1.3863 - D texture: 1.3863" in bars[0]
+        assert lines[-1] == "evaluation: psnr 21.3, distance 0.5123"

@@ -42,8 +42,7 @@ def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0, ve
     schedule = schedule or Simultaneous()
     steps = {}
     callbacks = keras.callbacks.CallbackList(
-        list(callbacks),
-        add_progbar=verbose != 0,
+        [*callbacks, Progress()] if verbose else list(callbacks),
         model=model,
         verbose=1 if verbose == "auto" else verbose,
         epochs=-(-iterations // epoch),
@@ -77,6 +76,31 @@ def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0, ve
                 break
     callbacks.on_train_end(logs)
     return stopped
+
+
+class Progress(keras.callbacks.ProgbarLogger):
+    """Keras's progress bar, with the sum of each side's losses: all names would take two lines.
+
+    Scores get a line of their own.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, self.shown(logs))
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, self.shown(logs))
+        scores = [
+            f"{name} {logs[name]:.4g}" for name in ("psnr", "ssim", "distance") if name in logs
+        ]
+        if scores:
+            print("evaluation: " + ", ".join(scores))
+
+    @staticmethod
+    def shown(logs):
+        """The losses that the bar shows, by short names."""
+        names = {"loss": "loss", "generator": "G"}
+        names |= {n: f"D {n.removesuffix('_disc')}" for n in logs if n.endswith("_disc")}
+        return {short: logs[name] for name, short in names.items() if name in logs}
 
 
 def _compile(model, strategy):
