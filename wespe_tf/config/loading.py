@@ -78,7 +78,7 @@ def given_settings(schema: type, arguments: list[str]) -> dict[str, str]:
         UserError: on an argument that is not `key=value`.
     """
     aliases = {f.metadata["alias"]: f.name for f in dataclasses.fields(schema)}
-    given = dict(_split(argument) for argument in arguments)
+    given: dict[str, str] = dict(_split(argument) for argument in arguments)
     return {aliases.get(key, key): text for key, text in given.items()}
 
 

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from ..config.schema import TrainConfig
+from ..config.schema import Folders
 from ..errors import UserError
 from .dped import dped_folders
 from .folders import DataFolders
 from .sample import build_sample
 
 
-def data_folders(config: TrainConfig) -> DataFolders:
+def data_folders(config: Folders) -> DataFolders:
     """The folders that the settings name; the sample's, built on first use, if they name none."""
     own = {key: getattr(config, key) for key in ("source_dir", "target_dir")}
     val = {key: getattr(config, key) for key in ("val_source_dir", "val_target_dir")}
