@@ -3,11 +3,21 @@
 import dataclasses
 import math
 import numbers
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
-from .layers import PACKAGE, InstanceNormalization, make_initializers, make_norm, statistics_dtype
+from .layers import (
+    PACKAGE,
+    InstanceNormalization,
+    Shape,
+    Tensor,
+    make_initializers,
+    make_norm,
+    statistics_dtype,
+)
 from .options import GENERATOR_STARTS
 
 
@@ -18,11 +28,11 @@ class PassThrough(keras.initializers.Initializer):
     normal noise of deviation `noise` on top.
     """
 
-    def __init__(self, gain=1.0, noise=0.0, seed=None):
+    def __init__(self, gain: float = 1.0, noise: float = 0.0, seed: int | None = None) -> None:
         self.gain, self.noise = gain, noise
         self.seed = keras.random.SeedGenerator(seed)
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         height, width, inputs, outputs = shape
         copied = self.gain * ops.eye(inputs, min(inputs, outputs), dtype=dtype)
         mixed = keras.random.normal(
@@ -42,16 +52,16 @@ class Knots(keras.initializers.Initializer):
     basis in which tone curves and color maps are nearly linear.
     """
 
-    def __init__(self, copied, seed=None):
+    def __init__(self, copied: int, seed: int | None = None) -> None:
         self.copied = copied
         self.seed = keras.random.SeedGenerator(seed)
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         others = keras.random.uniform((shape[0] - self.copied,), -1.0, 1.0, dtype, self.seed)
         return ops.concatenate([ops.zeros((self.copied,), dtype), others])
 
 
-def kernel_bytes(width, blocks):
+def kernel_bytes(width: int, blocks: int) -> int:
     """Bytes that the kernels of a `Generator` of this size take in float32.
 
     Raises:
@@ -62,7 +72,7 @@ def kernel_bytes(width, blocks):
     return 4 * (2 * 81 * 3 * width + (2 * blocks + 2) * 9 * width**2)
 
 
-def check_number(name, number, kind, least):
+def check_number(name: str, number: Any, kind: Any, least: float) -> None:
     """Raises a `ValueError` unless a number is finite, of a kind and large enough."""
     if not (isinstance(number, kind) and least <= number < math.inf):
         raise ValueError(f"{name}: expected a number of at least {least}, got {number!r}")
@@ -84,7 +94,7 @@ class Step:
     part: str = "trunk"
 
 
-def walk(steps, x, activate):
+def walk(steps: list[Step], x: Tensor, activate: Callable[[Step, Tensor], Tensor]) -> Tensor:
     """Goes along steps of a generator.
 
     Args:
@@ -142,14 +152,14 @@ class Generator(keras.Model):
 
     def __init__(
         self,
-        width=64,
-        blocks=4,
-        norm="instance",
-        norm_epsilon=1e-3,
-        tanh_scale=0.58,
-        init="truncated_normal",
-        **kwargs,
-    ):
+        width: int = 64,
+        blocks: int = 4,
+        norm: str = "instance",
+        norm_epsilon: float = 1e-3,
+        tanh_scale: float = 0.58,
+        init: str = "truncated_normal",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if init not in GENERATOR_STARTS:
             raise ValueError(f"init: expected one of {', '.join(GENERATOR_STARTS)}, got {init!r}")
@@ -169,7 +179,15 @@ class Generator(keras.Model):
         self.tail = [self._conv(3, width, f"conv{2 * blocks + 2 + k}", passes=True) for k in (0, 1)]
         self.to_rgb = self._conv(9, width, f"conv{2 * blocks + 4}", passes=True, final=True)
 
-    def _conv(self, size, inputs, name, passes=False, final=False, scale=1.0):
+    def _conv(
+        self,
+        size: int,
+        inputs: int,
+        name: str,
+        passes: bool = False,
+        final: bool = False,
+        scale: float = 1.0,
+    ) -> keras.layers.Conv2D:
         """A convolution; an identity start copies RGB through it if `passes`, or else draws its
         kernel with `scale` times He's deviation."""
         if self.init != "identity":
@@ -195,7 +213,7 @@ class Generator(keras.Model):
             dtype=self.dtype_policy,
         )
 
-    def _residual_block(self, k):
+    def _residual_block(self, k: int) -> list[Any]:
         """[convolution, norm] twice; an identity start keeps what the branch adds small."""
         small = 0.02 if self.init == "identity" else 1.0
         layers = []
@@ -211,7 +229,7 @@ class Generator(keras.Model):
             )
         return layers
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         hidden = (*input_shape[:-1], self.width)
         for step in self.steps:
             step.conv.build(input_shape if step.conv is self.head else hidden)
@@ -226,21 +244,21 @@ class Generator(keras.Model):
             found += [Step(conv1, norm1, "branch"), Step(conv2, norm2, "join")]
         return [*found, *(Step(conv) for conv in self.tail), Step(self.to_rgb)]
 
-    def features(self, inputs, training=False):
+    def features(self, inputs: Tensor, training: bool = False) -> Tensor:
         """What the last convolution sees, (N, H, W, width), for pictures as `call` takes them."""
         return walk(self.steps[:-1], inputs, lambda step, x: _norm_relu(step.norm, x, training))
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         return self.finish(self.to_rgb(self.features(inputs, training)))
 
-    def finish(self, z):
+    def finish(self, z: Tensor) -> Tensor:
         """The picture from what the last convolution gives."""
         return self.tanh_scale * ops.tanh(ops.cast(z, statistics_dtype(self.compute_dtype))) + 0.5
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], 3)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "width": self.width,
@@ -252,7 +270,7 @@ class Generator(keras.Model):
         }
 
 
-def _norm_relu(norm, x, training):
+def _norm_relu(norm: keras.layers.Layer | None, x: Tensor, training: bool) -> Tensor:
     if isinstance(norm, InstanceNormalization):
         return norm(x, relu=True)
     if isinstance(norm, keras.layers.BatchNormalization):

@@ -1,5 +1,8 @@
 """Layers shared by the networks: norms, initializers, grayscale and Gaussian blur."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 import scipy.stats
@@ -10,8 +13,12 @@ from .options import BLURS, GENERATOR_NORMS, KERNEL_STARTS
 
 PACKAGE = "wespe_tf"
 
+# Of Keras's backend, or what it makes one of: there is no common type.
+Tensor = Any
+Shape = tuple[int | None, ...]
 
-def statistics_dtype(compute_dtype):
+
+def statistics_dtype(compute_dtype: str) -> str:
     """Dtype for means, variances, the final tanh and losses: never below float32.
 
     Args:
@@ -23,7 +30,7 @@ def statistics_dtype(compute_dtype):
     return "float64" if compute_dtype == "float64" else "float32"
 
 
-def picture_mean(x):
+def picture_mean(x: Tensor) -> Tensor:
     """Mean over height and width, (N, H, W, C) → (N, 1, 1, C).
 
     Row by row: a runtime that adds up all pixels of a photo one after another, as a phone's may,
@@ -57,26 +64,28 @@ class InstanceNormalization(keras.layers.Layer):
 
     picture_mean = staticmethod(picture_mean)
 
-    def __init__(self, epsilon=1e-3, scale_init=1.0, **kwargs):
+    def __init__(self, epsilon: float = 1e-3, scale_init: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.epsilon = epsilon
         self.scale_init = scale_init
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = (input_shape[-1],)
         self.scale = self.add_weight(
             shape=channels, initializer=keras.initializers.Constant(self.scale_init), name="scale"
         )
         self.shift = self.add_weight(shape=channels, initializer="zeros", name="shift")
 
-    def call(self, inputs, training=False, relu=False):
+    def call(self, inputs: Tensor, training: bool = False, relu: bool = False) -> Tensor:
         dtype = statistics_dtype(self.compute_dtype)
         scale, shift = ops.cast(self.scale, dtype), ops.cast(self.shift, dtype)
         if training:
             return self._with_gradient(inputs, scale, shift, relu)
         return self._normalized(inputs, scale, shift, relu)[0]
 
-    def _normalized(self, inputs, scale, shift, relu):
+    def _normalized(
+        self, inputs: Tensor, scale: Tensor, shift: Tensor, relu: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The output; the mean and the inverse deviation, (N, 1, 1, C)."""
         x = ops.cast(inputs, scale.dtype)
         mean = self.picture_mean(x)
@@ -85,7 +94,7 @@ class InstanceNormalization(keras.layers.Layer):
         outputs = ops.cast(x * gain + (shift - mean * gain), inputs.dtype)
         return ops.relu(outputs) if relu else outputs, mean, inverse
 
-    def _with_gradient(self, inputs, scale, shift, relu):
+    def _with_gradient(self, inputs: Tensor, scale: Tensor, shift: Tensor, relu: bool) -> Tensor:
         """The output, with the gradients by their formulas.
 
         Derived from the operations above they would keep a float32 copy of the input and of its
@@ -94,10 +103,10 @@ class InstanceNormalization(keras.layers.Layer):
         """
 
         @ops.custom_gradient
-        def normalize(inputs, scale, shift):
+        def normalize(inputs: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Callable]:
             outputs, mean, inverse = self._normalized(inputs, scale, shift, relu)
 
-            def gradients(*arguments, upstream=None):
+            def gradients(*arguments: Tensor, upstream: Tensor | None = None) -> tuple:
                 upstream = arguments[-1] if upstream is None else upstream
                 # Or a graph computes what it can for all norms ahead, and keeps it meanwhile.
                 with tf.control_dependencies([upstream]):
@@ -117,7 +126,7 @@ class InstanceNormalization(keras.layers.Layer):
 
         return normalize(inputs, scale, shift)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "epsilon": self.epsilon,
@@ -143,10 +152,10 @@ class LayerNormalization(keras.layers.GroupNormalization):
         Tensor of the input's shape and of the layer's compute dtype.
     """
 
-    def __init__(self, epsilon=1e-3, groups=1, **kwargs):
+    def __init__(self, epsilon: float = 1e-3, groups: int = 1, **kwargs: Any) -> None:
         super().__init__(groups=groups, epsilon=epsilon, **kwargs)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         dtype = statistics_dtype(self.compute_dtype)
         x = ops.cast(inputs, dtype)
         mean = ops.mean(picture_mean(x), axis=3, keepdims=True)
@@ -156,7 +165,13 @@ class LayerNormalization(keras.layers.GroupNormalization):
         return ops.cast(x * gain + offset, self.compute_dtype)
 
 
-def make_norm(norm, name, epsilon=1e-3, scale_init=1.0, dtype=None):
+def make_norm(
+    norm: str,
+    name: str,
+    epsilon: float = 1e-3,
+    scale_init: float = 1.0,
+    dtype: Any = None,
+) -> Any:
     """The normalization layer that a network's `norm` option names.
 
     Args:
@@ -193,7 +208,7 @@ def make_norm(norm, name, epsilon=1e-3, scale_init=1.0, dtype=None):
     raise ValueError(f"norm: expected one of {', '.join(GENERATOR_NORMS)}, got {norm!r}")
 
 
-def make_initializers(name):
+def make_initializers(name: str) -> Callable[[int], tuple[Any, Any]]:
     """Kernel and bias initializers by the name that the settings use.
 
     Args:
@@ -211,7 +226,7 @@ def make_initializers(name):
         expected = ", ".join(KERNEL_STARTS)
         raise ValueError(f"kernel_init: expected one of {expected}, got {name!r}")
 
-    def initializers(fan_in):
+    def initializers(fan_in: int) -> tuple[Any, Any]:
         if name == "truncated_normal":
             return (
                 keras.initializers.TruncatedNormal(stddev=0.01),
@@ -230,7 +245,7 @@ def make_initializers(name):
     return initializers
 
 
-def gray(pictures):
+def gray(pictures: Tensor) -> Tensor:
     """Luminance 0.2989 R + 0.5870 G + 0.1140 B, TensorFlow's weights.
 
     Args:
@@ -247,14 +262,14 @@ def gray(pictures):
 class Grayscale(keras.layers.Layer):
     """`gray` as a layer: what the texture discriminator sees."""
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         return gray(inputs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], 1)
 
 
-def blur_profile(kernel):
+def blur_profile(kernel: str) -> np.ndarray:
     """One-dimensional profile whose outer product with itself is the blur kernel.
 
     Args:
@@ -299,12 +314,12 @@ class GaussianBlur(keras.layers.Layer):
         Tensor of the input's shape and dtype.
     """
 
-    def __init__(self, kernel="dped_code", **kwargs):
+    def __init__(self, kernel: str = "dped_code", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.kernel = kernel
         self.profile = blur_profile(kernel)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         channels = inputs.shape[-1]
         profile = ops.convert_to_tensor(self.profile, dtype=inputs.dtype)
         for shape in ((21, 1, 1, 1), (1, 21, 1, 1)):
@@ -312,5 +327,5 @@ class GaussianBlur(keras.layers.Layer):
             inputs = ops.depthwise_conv(inputs, kernel, padding="same")
         return inputs
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "kernel": self.kernel}
