@@ -1,6 +1,6 @@
 """Crops that stay the same over a run, for evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,7 +11,11 @@ SMALLEST_CROP = 11
 
 
 def fixed_crops(
-    pairs: Sequence[Sequence[str]], count: int, size: int, seed: int = 0
+    pairs: Sequence[Sequence[str]],
+    count: int,
+    size: int,
+    seed: int = 0,
+    read: Callable[[str], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, ...]:
     """The same random crops of picture pairs every time.
 
@@ -20,6 +24,7 @@ def fixed_crops(
         count: how many crops.
         size: side of the crops, pixels; less where a picture is smaller.
         seed: of the choice.
+        read: how a path is read; by default as `read_picture` does.
 
     Returns:
         Tuple of (count, s, s, 3) uint8 arrays, one for each member of a pair; s ≤ size.
@@ -35,7 +40,7 @@ def fixed_crops(
     crops: list[list[np.ndarray]] = [[] for _ in range(count)]
     for index, (height, width) in sizes.items():
         # One pair at a time, and copies of the crops: 64 pairs of large photos are gigabytes.
-        photos = [read_picture(path) for path in pairs[index]]
+        photos = [(read or read_picture)(path) for path in pairs[index]]
         for k in np.flatnonzero(chosen == index).tolist():
             top, left = (int(p * (s - size + 1)) for p, s in zip(positions[k], (height, width)))
             crops[k] = [p[top : top + size, left : left + size].copy() for p in photos]

@@ -72,19 +72,22 @@ class PatchStream:
             half its shorter side or more, shrunk to the patch size. They show its exposure, white
             balance and composition, which a cut-out hides.
         cache_bytes: bound on the decoded photos held.
+        cache: a `PhotoCache` that other streams use too; by default the stream has its own.
 
     Raises:
         UserError: if the folder has no picture of at least `patch_size` pixels a side.
     """
 
-    def __init__(self, folder, patch_size, seed, key, view_share=0.0, cache_bytes=CACHE_BYTES):
+    def __init__(
+        self, folder, patch_size, seed, key, view_share=0.0, cache_bytes=CACHE_BYTES, cache=None
+    ):
         self.patch_size = patch_size
         self.seed = seed
         self.key = key
         self.view_share = view_share
         self.folder = folder
         self.paths = find_pictures(folder, key)
-        self.cache = PhotoCache(cache_bytes)
+        self.cache = PhotoCache(cache_bytes) if cache is None else cache
         self.unusable = set()
         self.lock = threading.Lock()
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..images.picture import picture_size, read_picture
-from .tone_curve import Paths, match_curve, some_of
+from .tone_curve import Paths, Read, match_curve, some_of
 
 PIXELS = 100_000
 LUMA = np.array([0.2989, 0.5870, 0.1140])
@@ -54,7 +54,9 @@ class ColorTransfer:
         self.offset = np.asarray(offset, np.float64)
 
     @classmethod
-    def fit(cls, source_paths: Paths, target_paths: Paths) -> "ColorTransfer":
+    def fit(
+        cls, source_paths: Paths, target_paths: Paths, read: Read = read_picture
+    ) -> "ColorTransfer":
         """The transfer between two sets of pictures that need not be pairs.
 
         Curve and matrix are taken back towards no change as far as other photos of the two domains
@@ -68,11 +70,12 @@ class ColorTransfer:
         Args:
             source_paths: picture files of the source domain.
             target_paths: of the target domain.
+            read: how they are read, as of `histogram`.
 
         Returns:
             A `ColorTransfer`.
         """
-        source, target = _sample(source_paths), _sample(target_paths)
+        source, target = _sample(source_paths, read), _sample(target_paths, read)
         source_histograms, target_histograms = (
             np.stack([luminance_histogram(pixels) for pixels in side]) for side in (source, target)
         )
@@ -230,11 +233,11 @@ def _contrast(histogram: np.ndarray, curve: np.ndarray | None = None) -> float:
     return np.sqrt(np.average(np.square(values - mean), weights=histogram))
 
 
-def _sample(paths: Paths) -> list[np.ndarray]:
+def _sample(paths: Paths, read: Read) -> list[np.ndarray]:
     """List of (N, 3) uint8 pixels, one array a picture, about 100 000 pixels of all together."""
     paths = some_of(paths)
     total = sum(height * width for height, width in map(picture_size, paths))
     # An odd stride does not keep hitting the same columns.
     stride = max(1, total // PIXELS) | 1
     # Copies: a view would keep its whole photo in memory.
-    return [read_picture(path).reshape(-1, 3)[::stride].copy() for path in paths]
+    return [read(path).reshape(-1, 3)[::stride].copy() for path in paths]

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from ..images.picture import read_picture
 from .color_transfer import ColorTransfer
 from .noise_filter import NoiseFilter
-from .tone_curve import Paths
+from .tone_curve import Paths, Read
 
 
 class Guide:
@@ -20,21 +21,28 @@ class Guide:
         self.noise_filter = noise_filter
 
     @classmethod
-    def fit(cls, source_paths: Paths, target_paths: Paths, noise_filter: bool = True) -> "Guide":
+    def fit(
+        cls,
+        source_paths: Paths,
+        target_paths: Paths,
+        noise_filter: bool = True,
+        read: Read = read_picture,
+    ) -> "Guide":
         """The guide between two sets of pictures that need not be pairs.
 
         Args:
             source_paths: picture files of the source domain.
             target_paths: of the target domain.
             noise_filter: whether noise is filtered too.
+            read: how they are read; a cache's `get` saves decoding them again.
 
         Returns:
             A `Guide`.
         """
-        transfer = ColorTransfer.fit(source_paths, target_paths)
+        transfer = ColorTransfer.fit(source_paths, target_paths, read)
         if not noise_filter:
             return cls(transfer)
-        return cls(transfer, NoiseFilter.fit(source_paths, target_paths, transfer))
+        return cls(transfer, NoiseFilter.fit(source_paths, target_paths, transfer, read))
 
     def curve(self, histogram: np.ndarray) -> np.ndarray:
         """The luminance curve of a photo, as of `ColorTransfer.curve`."""

@@ -8,7 +8,7 @@ from scipy.ndimage import convolve
 
 from ..images.picture import read_picture
 from .color_transfer import ColorTransfer, certainty, luminance_histogram
-from .tone_curve import Paths, some_of
+from .tone_curve import Paths, Read, some_of
 
 # From a part of a photo, uint8, to floats in [0, 1].
 Display = Callable[[np.ndarray], np.ndarray]
@@ -41,7 +41,11 @@ class NoiseFilter:
 
     @classmethod
     def fit(
-        cls, source_paths: Paths, target_paths: Paths, transfer: ColorTransfer
+        cls,
+        source_paths: Paths,
+        target_paths: Paths,
+        transfer: ColorTransfer,
+        read: Read = read_picture,
     ) -> "NoiseFilter":
         """The filter between two sets of pictures that need not be pairs.
 
@@ -53,6 +57,7 @@ class NoiseFilter:
             target_paths: of the target domain.
             transfer: `ColorTransfer` that the filter follows: what it does to contrast it does to
                 noise.
+            read: how they are read, as of `histogram`.
 
         Returns:
             A `NoiseFilter`.
@@ -62,8 +67,8 @@ class NoiseFilter:
             curve = transfer.curve(luminance_histogram(photo))
             return lambda pixels: transfer(pixels, curve)
 
-        source = _spectra(source_paths, transferred)
-        target = _spectra(target_paths, lambda photo: lambda pixels: pixels / 255.0)
+        source = _spectra(source_paths, read, transferred)
+        target = _spectra(target_paths, read, lambda photo: lambda pixels: pixels / 255.0)
         gains = np.ones((TILE, TILE, 3))
         for channel in range(3):
             sides = source[..., channel], target[..., channel]
@@ -95,15 +100,11 @@ def power_spectrum(photo: np.ndarray, display: Display) -> np.ndarray:
     Returns:
         (16, 16, 3) array, frequencies as `numpy.fft.fftfreq` orders them.
     """
-    height, width = photo.shape[:2]
-    places = [
-        (slice(top, top + TILE), slice(left, left + TILE))
-        for top in range(0, height - TILE + 1, TILE)
-        for left in range(0, width - TILE + 1, TILE)
-    ]
+    rows, columns = (length // TILE for length in photo.shape[:2])
     # An odd stride does not keep hitting the same columns.
-    places = places[:: max(1, len(places) // TILES) | 1]
-    tiles = display(np.stack([photo[place] for place in places])) @ YCBCR.T
+    places = np.arange(rows * columns)[:: max(1, rows * columns // TILES) | 1]
+    whole = photo[: rows * TILE, : columns * TILE].reshape(rows, TILE, columns, TILE, 3)
+    tiles = display(whole[places // columns, :, places % columns]) @ YCBCR.T
     window = np.hanning(TILE)
     tiles = (tiles - tiles.mean(axis=(1, 2), keepdims=True)) * np.outer(window, window)[..., None]
     return np.mean(np.abs(np.fft.fft2(tiles, axes=(1, 2))) ** 2, axis=0)
@@ -127,11 +128,11 @@ def short_kernel(gains: np.ndarray) -> np.ndarray:
     return kernel / kernel.sum(axis=(0, 1))
 
 
-def _spectra(paths: Paths, display_of: Callable[[np.ndarray], Display]) -> np.ndarray:
+def _spectra(paths: Paths, read: Read, display_of: Callable[[np.ndarray], Display]) -> np.ndarray:
     """Logarithms of the photos' spectra, (n, 16, 16, 3)."""
     spectra = []
     for path in some_of(paths):
-        photo = read_picture(path)
+        photo = read(path)
         spectra.append(np.log(power_spectrum(photo, display_of(photo)) + 1e-9))
     return np.stack(spectra)
 

@@ -1,7 +1,7 @@
 """Histogram matching: the unpaired baseline that any training must beat."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,6 +10,8 @@ from ..images.picture import read_picture
 
 # Picture files, of which a domain consists.
 Paths = Sequence[str | os.PathLike]
+# How a file is read: (H, W, 3) uint8.
+Read = Callable[[str | os.PathLike], np.ndarray]
 
 MAX_FILES = 200
 
@@ -67,18 +69,19 @@ def match_curve(source_counts: np.ndarray, target_counts: np.ndarray) -> np.ndar
     return np.interp(below_source, below_target[present], present / 255)
 
 
-def histogram(paths: Paths) -> np.ndarray:
+def histogram(paths: Paths, read: Read = read_picture) -> np.ndarray:
     """Histogram of each channel over pictures, or over 200 of them if there are more.
 
     Args:
         paths: readable picture files.
+        read: how they are read; a cache's `get` saves decoding them again.
 
     Returns:
         (3, 256) int64 array.
     """
     counts = np.zeros((3, 256), np.int64)
     for path in some_of(paths):
-        picture = read_picture(path)
+        picture = read(path)
         for c in range(3):
             counts[c] += np.bincount(picture[..., c].ravel(), minlength=256)
     return counts

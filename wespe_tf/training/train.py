@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from ..data.batches import training_data
-from ..data.patches import PatchStream
+from ..data.patches import CACHE_BYTES, PatchStream, PhotoCache
 from ..data.sources import data_folders
 from ..errors import UserError
 from ..files import write_json
@@ -96,8 +96,10 @@ class Photos:
             UserError: if they cannot be had.
         """
         folders = data_folders(config)
+        # One for both, so that what measures the photos need not decode them again.
+        cache = PhotoCache(2 * CACHE_BYTES)
         source, target = (
-            PatchStream(folder, config.patch_size, seed, key, config.view_share)
+            PatchStream(folder, config.patch_size, seed, key, config.view_share, cache=cache)
             for folder, seed, key in (
                 (folders.source, config.seed, "source_dir"),
                 (folders.target, config.seed + 1, "target_dir"),
@@ -106,7 +108,7 @@ class Photos:
         validation = Validation(source, target, folders.val_source, folders.val_target)
         guide = None
         if config.warm_start_iters or config.weights["guide"]:
-            guide = Guide.fit(source.readable, target.readable, config.noise_filter)
+            guide = Guide.fit(source.readable, target.readable, config.noise_filter, cache.get)
         return cls(source, target, validation, guide)
 
 

@@ -41,18 +41,17 @@ class Validation:
 
     def __init__(self, source_stream, target_stream, val_source=None, val_target=None):
         self.paired = val_source is not None
-        self.wanted = fixed_crops([(p,) for p in target_stream.readable], CROPS, CROP_SIZE)[0]
+        self.wanted = _crops_of(target_stream)
         if self.paired:
             pairs = find_pairs(val_source, val_target)
             self.source, self.target = fixed_crops(pairs, CROPS, CROP_SIZE)
         else:
-            photos = [(path,) for path in source_stream.readable]
-            self.source = fixed_crops(photos, CROPS, CROP_SIZE)[0]
+            self.source = _crops_of(source_stream)
             self.target = self.wanted
         self.wanted_statistics = [statistics(self.wanted) for statistics in STATISTICS]
         self.idle = self._distances(self.source)
         self.curve = ToneCurve.match(
-            histogram(source_stream.readable), histogram(target_stream.readable)
+            *(histogram(s.readable, s.cache.get) for s in (source_stream, target_stream))
         )
         self.enhancer = None
         self.baselines = {}
@@ -114,3 +113,9 @@ class Validation:
             distance.sliced_wasserstein(statistics(pictures), wanted)
             for statistics, wanted in zip(STATISTICS, self.wanted_statistics)
         ]
+
+
+def _crops_of(stream):
+    """64 fixed crops of a `PatchStream`'s photos."""
+    photos = [(path,) for path in stream.readable]
+    return fixed_crops(photos, CROPS, CROP_SIZE, read=stream.cache.get)[0]
