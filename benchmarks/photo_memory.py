@@ -2,8 +2,8 @@
 
     python -m benchmarks.photo_memory data=FOLDER [model=MODEL] [megapixels=3,12,48] [key=value …]
 
-The first photo of the folder is made as large as it takes, and enhanced with default settings: JPEG
-in, both PNG files out. Peak memory is that of the command's process until its last photo is
+The first photo of the folder is made as large as it takes, and enhanced with `memory_limit=1.5`:
+JPEG in, both PNG files out. Peak memory is that of the command's process until its last photo is
 written. Then follow many photos in one command, of which the middle one is cut in half: that one
 must be named, with exit status 1, and the others done. After each photo the memory that the process
 has resident is noted; after the first eighth, early and late are the medians of the first and the
@@ -33,6 +33,7 @@ from wespe_tf.training.summary import processor
 from wespe_tf.weights.generator import find_model
 
 HERE = Path(__file__).resolve().parent
+LIMIT = 1.5  # GB on the process
 USAGE = "usage: python -m benchmarks.photo_memory data=FOLDER [key=value …]"
 COLUMNS = (
     *("date", "processor", "cores", "model", "photos", "megapixels", "seconds", "peak_memory"),
@@ -81,7 +82,12 @@ def measure(photo, model, count, megapixels):
     with tempfile.TemporaryDirectory() as scratch:
         folder, output = Path(scratch, "photos"), Path(scratch, "out")
         make_photos(folder, resized(photo, megapixels), count)
-        found = run(["test_model.py", f"model={model}", f"input={folder}", f"output={output}"])
+        found = run(
+            [
+                "test_model.py",
+                *(f"model={model}", f"input={folder}", f"output={output}", f"memory_limit={LIMIT}"),
+            ]
+        )
         done = len(list(output.glob("*_enhanced.png")))
     expected = (1, 0) if count == 1 else (count - 1, 1)
     if (done, found["status"]) != expected:

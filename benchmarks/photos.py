@@ -5,9 +5,9 @@
 The first photo of the folder is made as large as it takes. Every way to enhance it runs in a
 process of its own, twice: peak memory is that of the process with its photo, seconds are those of
 the second time, without reading and writing. PSNR is against float32 Keras, one pass over the whole
-photo, or `exact` where that is too large, if these are among the ways; it counts 16-bit results: in
-8 bits rounding would be most of it. The share is of this machine's fastest matrix multiplication in
-the way's own precision, and counts the generator's multiplications once, whatever a mode adds to
+photo, or `streamed` where that is too large, if these are among the ways; it counts 16-bit results:
+in 8 bits rounding would be most of it. The share is of this machine's fastest matrix multiplication
+in the way's own precision, and counts the generator's multiplications once, whatever a mode adds to
 them. Results are appended to a CSV file; the table of the latest of them in a document, between its
 lines `<!-- tables -->`, is written anew.
 """
@@ -43,16 +43,14 @@ USAGE = "usage: python benchmarks/photos.py data=FOLDER [key=value …]"
 # Runtime, precision, mode; the first is what the others are compared with.
 WAYS = (
     ("keras", "float32", "whole"),
-    ("keras", "float32", "exact"),
+    ("keras", "float32", "streamed"),
     ("openvino", "float32", "whole"),
-    ("openvino", "float32", "fast"),
-    ("openvino", "float32", "exact"),
+    ("openvino", "float32", "streamed"),
     ("openvino", "bfloat16", "whole"),
-    ("openvino", "bfloat16", "fast"),
-    ("openvino", "bfloat16", "exact"),
+    ("openvino", "bfloat16", "streamed"),
 )
 COLUMNS = (
-    *("date", "processor", "cores", "model", "megapixels", "runtime", "precision", "mode", "side"),
+    *("date", "processor", "cores", "model", "megapixels", "runtime", "precision", "mode", "plan"),
     *("seconds_per_megapixel", "times_faster", "peak_memory", "psnr", "largest", "peak_share"),
 )
 
@@ -65,9 +63,8 @@ class Settings:
     model: str = setting("", "as for test_model.py")
     models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
     megapixels: str = setting("3,12,48", "sizes, with commas between them")
-    ways: str = setting("", "some of them, as in keras/float32/whole,openvino/bfloat16/fast")
-    memory_limit: float = setting(1.5, "of a process in modes fast and exact", "GB", at_least=0.1)
-    side: int = setting(0, "of tiles; 0 for what memory_limit allows", "pixels", at_least=0)
+    ways: str = setting("", "some of them, as in keras/float32/whole,openvino/bfloat16/streamed")
+    memory_limit: float = setting(1.5, "of a process in mode streamed", "GB", at_least=0.1)
     memory: float = setting(16.0, "ways that need more are left out", "GB", at_least=1)
     csv: str = setting(str(HERE / "photos.csv"), "results are appended to it")
     document: str = setting(str(HERE / "README.md"), "its table is written anew")
@@ -129,7 +126,7 @@ def measure(config, ways, model, scratch, size, shape, peaks, table):
             continue
         if runtime == "keras" and mode != "whole" and reference is not None:
             continue  # Only where one pass is too large are tiles in float32 Keras the measure.
-        options = (str(model), runtime, precision, mode, config.memory_limit, config.side)
+        options = (str(model), runtime, precision, mode, config.memory_limit)
         found = child(enhance_twice, str(scratch), *options)
         result = np.load(scratch / "result.npy")
         if runtime == "keras" and reference is None:
@@ -146,7 +143,7 @@ def measure(config, ways, model, scratch, size, shape, peaks, table):
             "runtime": runtime,
             "precision": precision,
             "mode": mode,
-            "side": found["side"],
+            "plan": found["plan"],
             "seconds_per_megapixel": f"{found['seconds'] / millions:.3f}",
             "times_faster": f"{plain / found['seconds']:.2f}" if plain else "",
             "peak_memory": f"{found['peak_memory']:.2f}",
@@ -180,15 +177,13 @@ def child(function, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def enhance_twice(scratch, model, runtime, precision, mode, memory_limit, side):
+def enhance_twice(scratch, model, runtime, precision, mode, memory_limit):
     """A process: enhances `photo.npy` twice in 8 bits, then in 16 bits to `result.npy`."""
     photo = np.load(f"{scratch}/photo.npy")
     generator = load_generator(Path(model))
     reflect = not is_checkpoint(model)
     enhancer = Enhancer(generator, choose_runtime(runtime, precision), reflect)
     plan = enhancer.plan(photo, mode, float(memory_limit))
-    if int(side) and plan.mode != "whole":
-        plan = dataclasses.replace(plan, side=int(side))
     for _ in range(2):
         start = time.perf_counter()
         enhancer(photo, plan)
@@ -200,7 +195,7 @@ def enhance_twice(scratch, model, runtime, precision, mode, memory_limit, side):
     return {
         "seconds": seconds,
         "peak_memory": peak,
-        "side": "" if plan.mode == "whole" else plan.side,
+        "plan": str(plan),
         "multiplications": int(sum(np.prod(conv.kernel.shape) for conv in convs)),
     }
 
@@ -234,7 +229,7 @@ def lines(rows):
         cells = [
             f"{row['model']}, {row['megapixels']}",
             f"{row['runtime']}, {row['precision']}",
-            row["mode"] + (f", tiles of {row['side']}" if row["side"] else ""),
+            row["plan"],
             *(row[name] for name in ("seconds_per_megapixel", "times_faster", "peak_memory")),
             *(row[name] for name in ("psnr", "peak_share")),
         ]

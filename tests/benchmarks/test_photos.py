@@ -18,13 +18,13 @@ class TestWays:
 
         monkeypatch.setattr(photos, "choose_runtime", refuse)
         ways = photos.able(photos.WAYS)
-        assert len(ways) == 5 and all(way[1] == "float32" for way in ways)
-        assert "left out: openvino/bfloat16/fast (no units for it)" in capsys.readouterr().out
+        assert len(ways) == 4 and all(way[1] == "float32" for way in ways)
+        assert "left out: openvino/bfloat16/streamed (no units for it)" in capsys.readouterr().out
 
     def test_a_way_is_measured(self, tmp_path, make_photo):
         np.save(tmp_path / "photo.npy", make_photo(60, 70))
-        found = photos.enhance_twice(tmp_path, SHIPPED_MODEL, "keras", "float32", "whole", 1.5, 64)
-        assert found["side"] == "" and found["seconds"] > 0 and 0.1 < found["peak_memory"] < 20
+        found = photos.enhance_twice(tmp_path, SHIPPED_MODEL, "keras", "float32", "whole", 1.5)
+        assert found["plan"] == "whole" and found["seconds"] > 0 and 0.1 < found["peak_memory"] < 20
         # One for every weight of the kernels, for a pixel: two of 9×9, ten of 3×3.
         assert found["multiplications"] == 2 * 81 * 3 * 64 + 10 * 9 * 64 * 64
         result = np.load(tmp_path / "result.npy")

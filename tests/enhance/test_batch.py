@@ -60,7 +60,7 @@ class TestBatch:
         monkeypatch.setattr(batch, "read_photo", read)
         monkeypatch.setattr(Enhancer, "__call__", enhanced)
         monkeypatch.setattr(batch, "pixel_bytes", lambda path: 3 * 4032 * 3024)
-        module.main([*PLAIN, "mode=exact", "model=mine", "input=photos", "output=out"])
+        module.main([*PLAIN, "mode=streamed", "model=mine", "input=photos", "output=out"])
 
     @pytest.mark.parametrize("error", [RuntimeError, tf.errors.ResourceExhaustedError])
     def test_what_a_runtime_raises_ends_one_photo(self, photos, monkeypatch, capsys, error):

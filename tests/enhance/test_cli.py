@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 
 from tests.enhance.photos import expected_result, read
 from tests.shared import ROOT
+from wespe_tf.enhance.blend import blend
 from wespe_tf.enhance.runtimes import choose_runtime
 from wespe_tf.enhance.tiles import enhance
 from wespe_tf.errors import UserError
@@ -141,27 +142,48 @@ class TestChoices:
         line = command("model=mine", "input=holiday.png", "output=out")[0]
         assert re.fullmatch(r"holiday.png: 83×61   whole   keras, float32   \d+\.\d s", line)
 
-    @pytest.mark.parametrize("mode", ["fast", "exact"])
-    def test_tiles(self, command, generator, run, make_photo, mode):
+    def test_parts(self, command, generator, run, make_photo):
         picture = make_photo(150, 190)
         Image.fromarray(picture).save("photo.png")
-        line = command("model=mine", "input=photo.png", "output=out", f"mode={mode}")[0]
-        assert f"   {mode}, tiles of " in line
+        line = command("model=mine", "input=photo.png", "output=out", "mode=streamed")[0]
+        assert re.search(r"   streamed, strips of \d+ rows   keras", line)
         off = read("out/photo_enhanced.png") - expected_result(generator, picture).astype(int)
-        assert np.abs(off).max() <= (1 if mode == "exact" else 12)
+        assert np.abs(off).max() <= 1
+
+    @pytest.mark.parametrize("mode", ["fast", "exact"])
+    def test_modes_of_earlier_versions(self, refused, photo, mode):
+        line = refused("model=mine", "input=holiday.png", f"mode={mode}")
+        assert line.startswith(f"mode={mode}: expected one of auto, whole, streamed")
 
     def test_too_little_memory(self, refused, photo):
-        """For the photo itself, and for tiles of it."""
-        line = refused("model=mine", "input=holiday.png", "mode=fast", "memory_limit=0.5")
+        """For the photo itself, and for strips of it."""
+        line = refused("model=mine", "input=holiday.png", "mode=streamed", "memory_limit=0.5")
         assert line == "holiday.png: memory_limit=0.5 is too little, expected at least 0.81"
-        line = refused("model=mine", "input=holiday.png", "mode=fast", "memory_limit=0.81")
-        assert line.startswith(
-            "memory_limit=0.81: too little for 83×61 pixels, expected at least 0."
-        )
+        line = refused("model=mine", "input=holiday.png", "mode=streamed", "memory_limit=0.8005")
+        assert line.startswith("memory_limit=0.8005: too little for 83×61 pixels, expected at lea")
+
+    @pytest.mark.parametrize("limit", ["half", "0.05", "nan", "-3"])
+    def test_limits_that_are_none(self, refused, photo, limit):
+        line = refused("model=mine", "input=holiday.png", f"memory_limit={limit}")
+        assert line == f"memory_limit={limit}: expected auto, or GB of at least 0.1"
+
+    @pytest.mark.parametrize("tone, detail", [(0, 0), (1, 1), (0.5, 1.5)])
+    def test_tone_and_detail(self, command, generator, photo, tone, detail):
+        name, picture = photo
+        numbers = (f"tone={tone}", f"detail={detail}")
+        command("model=mine", f"input={name}", "output=out", *numbers)
+        expected = expected_result(generator, picture)
+        blend(picture, expected, 1.0, tone, detail)
+        np.testing.assert_array_equal(read("out/holiday_enhanced.png"), expected)
 
     def test_tflite_runs_its_own_files(self, refused, photo):
         line = refused("model=mine", "input=holiday.png", "runtime=tflite")
         assert line == "runtime=tflite: expected a .tflite file, export_tflite.py writes them"
+
+    @pytest.mark.parametrize("key", ["tone", "detail"])
+    def test_at_most_twice_the_tone_or_detail(self, refused, photo, key):
+        line = refused("input=holiday.png", f"{key}=2.5")
+        assert line == f"{key}=2.5: expected at least 0 and at most 2"
 
     @pytest.mark.parametrize("strength", [-0.1, 1.1, 2, "nan"])
     def test_strength_is_a_share(self, refused, photo, strength):

@@ -152,10 +152,10 @@ class TestEnhancer:
         picture = make_photo(150, 130).astype(dtype) * (257 if dtype == np.uint16 else 1)
         enhancer = LiteRTEnhancer(write("frozen", shape))
         plan = enhancer.plan(picture, "auto", self.limit(70.5**2, picture))
-        assert str(plan) == f"fast, tiles of {46 if shape == 'free' else 16}"
+        assert str(plan) == f"streamed, tiles of {46 if shape == 'free' else 16}"
         result, sizes, run = np.empty_like(picture), [], enhancer.model.run
         enhancer.model.run = lambda tile, told: sizes.append(tile.shape[:2]) or run(tile)
-        enhancer(picture, plan, 1.0, result)
+        enhancer(picture, plan, result)
         assert max(np.prod(sizes, axis=1)) <= 70**2
         whole = LiteRTModel(write("frozen", "free"))(
             picture[None] / np.float32(np.iinfo(dtype).max)
@@ -166,14 +166,6 @@ class TestEnhancer:
     def test_least_tiles(self, write, make_photo):
         with pytest.raises(UserError, match="too little for .* expected at least 0.81$"):
             LiteRTEnhancer(write("frozen", "free")).plan(make_photo(150, 130), "auto", 0.7)
-
-    def test_half_the_strength(self, write, make_photo):
-        picture = make_photo(30, 40)
-        enhancer = LiteRTEnhancer(write("live", "free"))
-        full, half = np.empty_like(picture), np.empty_like(picture)
-        enhancer(picture, enhancer.plan(picture, "auto", 1.5), 1.0, full)
-        enhancer(picture, enhancer.plan(picture, "auto", 1.5), 0.5, half)
-        assert np.abs(half - (full / 2 + picture / 2)).max() <= 1
 
 
 class TestGraph:

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from wespe_tf.enhance.windows import windows
+from wespe_tf.enhance.windows import window_shape, windows
 
 
 @pytest.mark.parametrize("size", [(1, 1), (30, 41), (64, 64), (65, 100)])
 @pytest.mark.parametrize("side, margin", [(16, 5), (32, 18), (200, 18)])
 def test_windows_answer_for_every_pixel_once(size, side, margin):
-    shape, places = windows(*size, side, margin)
+    shape = window_shape(*size, side, margin)
+    places = windows(*size, shape, margin)
     count = np.zeros(size, int)
     for window in places:
         top, bottom, left, right = window.inner

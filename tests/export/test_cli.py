@@ -263,7 +263,7 @@ class TestAdaptive:
         photo = make_photo(*size, 6)
         result = np.empty_like(photo)
         enhancer = LiteRTEnhancer("adaptive/mine_float32.tflite")
-        enhancer(photo, enhancer.plan(photo, "auto", 1.5), 1.0, result)
+        enhancer(photo, enhancer.plan(photo, "auto", 1.5), result)
         expected = Enhancer(load_generator("mine"), choose_runtime("keras"))(photo)
         assert np.abs(result.astype(int) - expected).mean() < 3
         assert model.adaptive and model.shape == (64, 56)
@@ -274,8 +274,7 @@ class TestAdaptive:
         model, generator = LiteRTModel("adaptive/twin.tflite"), load_generator("mine")
         moments = [m[0, :, 0] for m in model.measure(photo)]
         affines = np.stack([affine(*each) for each in zip(norms(generator), *moments)])
-        ones = np.ones((1, 90, 200, 1), np.float32)
-        expected = Staged(generator)([photo[None], affines[None], ones])
+        expected = Staged(generator)([photo[None], affines[None]])
         np.testing.assert_allclose(model(photo[None]), expected, atol=2e-5)
 
     def test_without_its_description(self, report, tmp_path, refused_to_run):

@@ -296,6 +296,12 @@ class TestConfig:
     strength: float = setting(
         1.0, "share of the enhanced photo in the result", at_least=0, at_most=1, first=True
     )
+    tone: float = setting(
+        1.0, "how much of the change of color and brightness, 1 is all", at_least=0, at_most=2
+    )
+    detail: float = setting(
+        1.0, "how much of the change of sharpness and texture, 1 is all", at_least=0, at_most=2
+    )
     format: str = setting(
         "png", "format of the results; same keeps the input's", choices=("png", "same"), first=True
     )
@@ -318,15 +324,15 @@ class TestConfig:
     )
     mode: str = setting(
         "auto",
-        "whole: one pass; fast: tiles, their norms from a sample of the photo; exact: tiles that "
-        "equal the whole; auto: whole where it fits memory_limit, else fast",
-        choices=("auto", "whole", "fast", "exact"),
+        "whole: one pass; streamed: part by part, with the same result; auto: whole where it fits "
+        "memory_limit, else streamed",
+        choices=("auto", "whole", "streamed"),
     )
-    memory_limit: float = setting(
-        1.5,
-        "memory that the whole process may take; it decides on mode and tiles",
+    memory_limit: str = setting(
+        "auto",
+        "memory that the whole process may take; it decides on the mode; auto is half of what the "
+        "system has available",
         "GB",
-        at_least=0.1,
         first=True,
     )
     max_megapixels: float = setting(

@@ -16,7 +16,8 @@ from ..images.decoding import to_8_bits
 from ..images.photo import Photo, pixel_bytes, read_photo, write_photo
 from ..images.picture import read_picture
 from ..metrics import quality
-from .memory import COPIES, Budget, limit_of_photo, room_of_photos
+from .blend import blend
+from .memory import COPIES, Budget, limit_of_photo, memory_limit, room_of_photos
 from .runtimes import Runtime
 from .tasks import Task, before_after_path, result_path
 from .tiles import Plan
@@ -64,7 +65,8 @@ class Batch:
 
     def __init__(self, config, enhancer, several):
         self.config, self.enhancer, self.several = config, enhancer, several
-        self.budget = Budget(room_of_photos(config.memory_limit))
+        self.limit = memory_limit(config.memory_limit)
+        self.budget = Budget(room_of_photos(self.limit))
         self.records, self.failures = [], []
 
     def run(self, tasks):
@@ -99,7 +101,7 @@ class Batch:
 
     def _read(self, task):
         """A photo with its result's place beside it."""
-        size, limit = pixel_bytes(task.path), self.config.memory_limit
+        size, limit = pixel_bytes(task.path), self.limit
         needed = limit_of_photo(size)
         if needed > limit and self.config.mode != "whole":
             raise UserError(
@@ -123,10 +125,14 @@ class Batch:
         task, photo, both, share = reading.result()
         try:
             height, width = photo.pixels.shape[:2]
-            plan = self.enhancer.plan(photo.pixels, self.config.mode, self.config.memory_limit)
+            plan = self.enhancer.plan(photo.pixels, self.config.mode, self.limit)
             start = time.monotonic()
             enhanced = both[:, width:]
-            self.enhancer(photo.pixels, plan, self.config.strength, enhanced)
+            self.enhancer(photo.pixels, plan, enhanced)
+            blend(
+                *(photo.pixels, enhanced),
+                *(self.config.strength, self.config.tone, self.config.detail),
+            )
             seconds = time.monotonic() - start
             if share > self.budget.size:
                 self.enhancer.release()  # Writing so large a photo takes the networks' room.

@@ -4,6 +4,8 @@ What nearly passes a picture through rounds its colors where they go in, and rou
 carry them; with eight bits of mantissa that shows. Both can be had exactly, at no price.
 """
 
+from typing import Any
+
 import keras
 import ml_dtypes
 import numpy as np
@@ -17,7 +19,7 @@ class RowwiseNormalization(InstanceNormalization):
     """Instance norm whose means OpenVINO takes row by row; two means it would make into one."""
 
     @staticmethod
-    def picture_mean(x):
+    def picture_mean(x: Any) -> Any:
         width = ops.cast(ops.shape(x)[2], x.dtype)
         return ops.mean(ops.sum(x, axis=2, keepdims=True), axis=1, keepdims=True) / width
 
@@ -29,7 +31,7 @@ class FusedNormalization(InstanceNormalization):
     for, but shows in float32.
     """
 
-    def call(self, inputs, relu=False):
+    def call(self, inputs: Any, training: bool = False, relu: bool = False) -> Any:
         centered = inputs - ops.mean(inputs, axis=(1, 2), keepdims=True)
         variance = ops.mean(ops.square(centered), axis=(1, 2), keepdims=True)
         outputs = centered / ops.sqrt(variance + self.epsilon) * self.scale + self.shift
@@ -49,15 +51,15 @@ class SplitHead(keras.layers.Layer):
         (N, H, W, filters) tensor.
     """
 
-    def __init__(self, conv, **kwargs):
+    def __init__(self, conv: keras.layers.Conv2D, **kwargs: Any):
         super().__init__(name=conv.name, **kwargs)
         self.conv = conv
         self.kernel_size = conv.kernel_size
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.conv.build((*input_shape[:-1], 9))
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: list[np.ndarray]) -> None:
         """Takes the kernel and the bias of a convolution of pictures in [0, 1]."""
         kernel, bias = weights
         kernel = kernel.astype(np.float64) / 255
@@ -65,11 +67,11 @@ class SplitHead(keras.layers.Layer):
         both = np.repeat(first, 2, axis=2)
         self.conv.set_weights([np.concatenate([kernel - first, both], axis=2), bias])
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         return self.conv(ops.concatenate([inputs[..., ::2], inputs], axis=-1))
 
 
-def split(pictures):
+def split(pictures: np.ndarray) -> np.ndarray:
     """Pictures as two numbers for a value, 255 times it: rounded, and what rounding took.
 
     bfloat16 holds the first exactly, and of 8-bit pictures the second, 0, too.
@@ -87,7 +89,7 @@ def split(pictures):
     return both.reshape(*pictures.shape[:-1], 6)
 
 
-def prepare(generator, splits):
+def prepare(generator: Generator, splits: bool) -> Generator:
     """A generator that computes the same, with less to do and less to round.
 
     Instance norms are fused where pictures are split, and row by row where they are not. Channels
@@ -131,6 +133,6 @@ def prepare(generator, splits):
     return copy
 
 
-def _rounded(values):
+def _rounded(values: np.ndarray) -> np.ndarray:
     """Values as bfloat16 has them, in float64."""
     return values.astype(ml_dtypes.bfloat16).astype(np.float64)

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError, optional
-from .memory import limit_needed, room_of_pass
-from .tiles import WHOLE, Plan
-from .windows import spans
+from . import memory
+from .picture import Framed
+from .tiles import WHOLE, Inner, PhotoEnhancer, Plan, in_windows
+from .windows import windows
 
 SUFFIX = ".tflite"
 # Side of the windows in which larger photos are enhanced where tiles are exact, pixels.
@@ -100,9 +101,12 @@ class LiteRTModel:
         result = np.empty_like(picture)
         picture, moments = self.filled(picture), self.measure(picture)
         window = self.window(*picture.shape[:2], TILE)
-        for outer, inner, cut in self.pieces(*picture.shape[:2], window):
-            enhanced = self.run_float(picture[outer], moments)[cut]
-            place(result, enhanced, inner)
+        for each in windows(*picture.shape[:2], window, self.margin or 0):
+            (top, left), (first, end, start, last) = each.outer, each.inner
+            tile = picture[top : top + window[0], left : left + window[1]]
+            target = result[first:end, start:last]
+            enhanced = self.run_float(tile, moments)[each.cut()]
+            target[:] = enhanced[: target.shape[0], : target.shape[1]]
         return result
 
     def filled(self, photo: np.ndarray) -> np.ndarray:
@@ -156,24 +160,6 @@ class LiteRTModel:
             self._refuse(height, width)
         return height, width
 
-    def pieces(self, height: int, width: int, window: tuple[int, int]) -> Iterator[tuple]:
-        """Slices of every window in the photo, of what it answers for, and of that in the window.
-
-        Args:
-            height: of the photo.
-            width: of the photo.
-            window: (height, width) of the windows.
-        """
-        for top, first_row, last_row in spans(height, window[0], self.margin or 0):
-            for left, first, last in spans(width, window[1], self.margin or 0):
-                outer = np.s_[top : top + window[0], left : left + window[1]]
-                inner = np.s_[first_row:last_row, first:last]
-                yield (
-                    outer,
-                    inner,
-                    np.s_[first_row - top : last_row - top, first - left : last - left],
-                )
-
     def run_float(self, picture: np.ndarray, moments: Moments | None = None) -> np.ndarray:
         """One pass over an (H, W, 3) float32 array in [0, 1]; about the same range comes out."""
         size = picture.shape[:2]
@@ -219,7 +205,7 @@ class LiteRTModel:
         )
 
 
-class LiteRTEnhancer:
+class LiteRTEnhancer(PhotoEnhancer):
     """A .tflite file where an `Enhancer` is expected; photos' edges are as the file has them.
 
     Args:
@@ -234,23 +220,12 @@ class LiteRTEnhancer:
         width = max(int(t["shape"][-1]) for t in tensors if len(t["shape"]) == 4)
         self.bytes_per_pixel = FOOTPRINT * width
 
-    def plan(self, photo: np.ndarray, mode: str, memory_limit: float) -> Plan:
-        """How the file enhances a photo; there is no choice: `whole`, or `fast` in tiles.
-
-        Args:
-            photo: (H, W, 3) array.
-            mode: `"auto"`.
-            memory_limit: GB.
-
-        Returns:
-            A `Plan`.
-
-        Raises:
-            UserError: if that does not fit the bound on memory, or the graph not the photo.
-        """
+    def plan(self, photo: np.ndarray, mode: str = "auto", memory_limit: str | float = 1.5) -> Plan:
+        """How the file enhances a photo, see `PhotoEnhancer`; the file leaves no choice of mode."""
+        limit = memory.memory_limit(memory_limit)
         height, width = self.model.filled(photo).shape[:2]
         margin = self.model.margin or 0
-        pixels_of_pass = room_of_pass(memory_limit, photo.nbytes) / self.bytes_per_pixel
+        pixels_of_pass = memory.room_of_pass(limit, photo.nbytes) / self.bytes_per_pixel
         pixels = pixels_of_pass
         if self.model.adaptive:  # Both signatures hold their tensors.
             count, patch, _ = self.model.patches
@@ -259,27 +234,25 @@ class LiteRTEnhancer:
         window = self.model.window(height, width, side)
         if np.prod(window) > pixels:
             room = pixels_of_pass - pixels + np.prod(window)
-            needed = limit_needed(photo.nbytes, room * self.bytes_per_pixel)
+            needed = memory.limit_needed(photo.nbytes, room * self.bytes_per_pixel)
             remedy = "" if self.model.margin else "; a file with adaptive norms works in tiles"
             raise UserError(
-                f"memory_limit={memory_limit:g}: too little for {size_text((height, width))} "
+                f"memory_limit={limit:g}: too little for {size_text((height, width))} "
                 f"pixels by {self.model.path}, expected at least "
                 f"{np.ceil(100 * needed) / 100:g}{remedy}"
             )
-        return WHOLE if window == (height, width) else Plan("fast", min(window) - 2 * margin)
+        return WHOLE if window == (height, width) else Plan("streamed", min(window) - 2 * margin)
 
-    def __call__(self, photo: np.ndarray, plan: Plan, strength: float, result: np.ndarray) -> None:
-        """Enhances a photo, see `Enhancer`."""
-        largest = np.iinfo(photo.dtype).max
-        photo, moments = self.model.filled(photo), self.model.measure(photo)
-        height, width = photo.shape[:2]
-        side = plan.side + 2 * (self.model.margin or 0)
-        window = (height, width) if plan == WHOLE else self.model.window(height, width, side)
-        for outer, inner, cut in self.model.pieces(height, width, window):
-            tile = as_float(photo[outer])
-            enhanced = np.clip(self.model.run_float(tile, moments), 0.0, 1.0)
-            enhanced = strength * enhanced + (1.0 - strength) * tile
-            place(result, np.rint(enhanced[cut] * largest), inner)
+    def parts(self, picture: Framed, plan: Plan) -> Iterator[tuple[Inner, np.ndarray]]:
+        photo, moments = self.model.filled(picture.photo), self.model.measure(picture.photo)
+        filled, margin = Framed(photo, 0), self.model.margin or 0
+        side = plan.side + 2 * margin
+        shape = filled.shape if plan == WHOLE else self.model.window(*filled.shape, side)
+
+        def run(tile: np.ndarray) -> np.ndarray:
+            return self.model.run_float(tile[0], moments)[None]
+
+        return in_windows(filled, shape, margin, run)
 
     def release(self) -> None:
         """Frees nothing: the interpreter keeps its tensors."""
@@ -290,12 +263,6 @@ def as_float(photo: np.ndarray) -> np.ndarray:
     if photo.dtype.kind == "f":
         return photo
     return photo.astype(np.float32) / np.iinfo(photo.dtype).max
-
-
-def place(result: np.ndarray, tile: np.ndarray, inner: tuple[slice, slice]) -> None:
-    """Writes a tile into a picture, as far as it lies in it."""
-    target = result[inner]
-    target[:] = tile[: target.shape[0], : target.shape[1]]
 
 
 def _at_least(photo, shape):

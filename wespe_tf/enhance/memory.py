@@ -1,7 +1,12 @@
 """The bound on the memory of the process that enhances photos: who may hold how much of it."""
 
 import math
+import os
 import threading
+from pathlib import Path
+from typing import Self
+
+from ..errors import UserError
 
 # GB that the process holds before any photo: mostly TensorFlow, by which models are read.
 BASE = 0.8
@@ -12,12 +17,81 @@ PHOTOS_SHARE = 0.45
 COPIES = 4
 
 
-def room_of_photos(limit):
+def memory_limit(wanted: str | float) -> float:
+    """The limit in GB on the process that a setting asks for.
+
+    Args:
+        wanted: a number of GB, or `"auto"`: half of the memory that the system has available now.
+
+    Raises:
+        UserError: for anything else, or a limit of no use.
+    """
+    if wanted == "auto":
+        return available_memory() / 2e9
+    try:
+        limit = float(wanted)
+    except ValueError:
+        limit = 0.0
+    if not 0.1 <= limit < math.inf:
+        raise UserError(f"memory_limit={wanted}: expected auto, or GB of at least 0.1")
+    return limit
+
+
+def available_memory() -> float:
+    """Bytes that this process could still have: of the system, or within its control group."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        fields = dict(line.split(":") for line in lines)
+        found = float(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):  # not Linux
+        found = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min([found, *_group_rooms()])
+
+
+# Of version 2, and of version 1: where groups lie, the controller's name in /proc/self/cgroup, and
+# the files of the limit and of what is used.
+GROUPS = (
+    ("/sys/fs/cgroup", "", "memory.max", "memory.current", "inactive_file"),
+    (
+        "/sys/fs/cgroup/memory",
+        "memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+)
+
+
+def _group_rooms(membership: str = "/proc/self/cgroup") -> list[float]:
+    """Bytes that are left of the limits of this process's control group and of those above it."""
+    try:
+        lines = Path(membership).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    groups = {name: path for _, name, path in (line.split(":", 2) for line in lines)}
+    found = []
+    for root, name, limit, usage, reclaimable in GROUPS:
+        folder = Path(root, groups.get(name, "/").lstrip("/"))
+        for group in (folder, *folder.parents):
+            if not group.is_relative_to(root):
+                break
+            try:
+                most = float((group / limit).read_text(encoding="ascii"))
+                used = float((group / usage).read_text(encoding="ascii"))
+                stat = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+            except (OSError, ValueError):  # no such group in here, or no limit
+                continue
+            spare = dict(line.split() for line in stat).get(reclaimable, "0")
+            found.append(max(0.0, most - used + float(spare)))
+    return found
+
+
+def room_of_photos(limit: float) -> float:
     """Bytes for photos in memory, within a limit in GB on the process."""
     return PHOTOS_SHARE * (limit - BASE) * 1e9
 
 
-def room_of_pass(limit, size):
+def room_of_pass(limit: float, size: float) -> float:
     """Bytes for a network's pass over a photo, or a part of it.
 
     Args:
@@ -27,12 +101,12 @@ def room_of_pass(limit, size):
     return (limit - BASE) * 1e9 - max(room_of_photos(limit), 2 * size)
 
 
-def limit_needed(size, room):
+def limit_needed(size: float, room: float) -> float:
     """The limit in GB within which a pass over a photo of `size` bytes has `room`."""
     return BASE + max(room / (1 - PHOTOS_SHARE), room + 2 * size) / 1e9
 
 
-def limit_of_photo(size):
+def limit_of_photo(size: float) -> float:
     """The limit in GB within which a photo of `size` bytes can be read and written."""
     return BASE + COPIES * size / 1e9
 
@@ -47,27 +121,27 @@ class Budget:
         size: bytes.
     """
 
-    def __init__(self, size):
+    def __init__(self, size: float):
         self.size = size
-        self.held = 0
+        self.held = 0.0
         self.changed = threading.Condition()
 
-    def take(self, amount):
+    def take(self, amount: float) -> None:
         """Waits until `amount` bytes are free, or nobody else has any, and takes them."""
         with self.changed:
             self.changed.wait_for(lambda: not self.held or self.held + amount <= self.size)
             self.held += amount
 
-    def give_back(self, amount):
+    def give_back(self, amount: float) -> None:
         """Gives back what was taken."""
         with self.changed:
             self.held -= amount
             self.changed.notify_all()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         with self.changed:
             self.size = math.inf
             self.changed.notify_all()

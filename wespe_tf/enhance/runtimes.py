@@ -10,13 +10,16 @@ import importlib.util
 import sys
 import tempfile
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ..errors import UserError, optional
+from ..models.generator import Generator
 from .fused import prepare, split
+from .stage_networks import KerasStage, OpenVINOStage
 
 # Names that OpenVINO has for precisions.
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
@@ -30,22 +33,29 @@ class Runtime:
         name: `"keras"` or `"openvino"`.
         precision: `"float32"` or `"bfloat16"`.
         footprint: bytes that a generator's pass holds for a pixel and a channel of its width.
-        ready: function of (model, shapes of its inputs) that returns a `KerasNetwork` or another
-            with the same methods.
-        prepare: function from a `Generator` to the one of which `ready`'s models are made.
+        ready: function of a generator that returns a `Network`.
+        prepare: function from a `Generator` to the one that `ready` takes.
+        stage: function of (stage, generator) that returns a `StageNetwork`.
+        value_bytes: bytes of a value that is kept between stages.
+        stage_footprint: bytes that a stage's work on a strip holds for a pixel and a channel.
+        strip_pixels: of a strip, if memory allows.
     """
 
     name: str
     precision: str
     footprint: float
-    ready: Callable
-    prepare: Callable = lambda generator: generator
+    ready: Callable[[Generator], "Network"]
+    prepare: Callable[[Generator], Generator] = lambda generator: generator
+    stage: Callable = KerasStage
+    value_bytes: int = 4
+    stage_footprint: float = 48.0
+    strip_pixels: int = 1 << 17
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.name}, {self.precision}"
 
 
-def choose_runtime(name="auto", precision="auto"):
+def choose_runtime(name: str = "auto", precision: str = "auto") -> Runtime:
     """The `Runtime` that the settings ask for.
 
     Args:
@@ -78,16 +88,26 @@ def choose_runtime(name="auto", precision="auto"):
         OPENVINO_FOOTPRINTS[precision],
         functools.partial(OpenVINONetwork, core=core, precision=precision),
         functools.partial(prepare, splits=precision == "bfloat16"),
+        functools.partial(
+            OpenVINOStage,
+            core=core,
+            options={"INFERENCE_PRECISION_HINT": HINTS[precision]},
+            half=precision == "bfloat16",
+        ),
+        value_bytes=2 if precision == "bfloat16" else 4,
+        stage_footprint=40.0 if precision == "bfloat16" else 60.0,
+        strip_pixels=1 << 15,
     )
 
 
-def import_openvino():
+def import_openvino() -> Any:
     """The package, which takes a moment and which nothing else here needs.
 
     Without its telemetry: that reports to OpenVINO's makers from a process that it forks, which
     TensorFlow does not survive; such a process may stay for ever, and keep its parent from ending.
     """
-    sys.modules.setdefault("openvino_telemetry", None)
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault("openvino_telemetry", None)
     with optional("openvino", "runtime=openvino"):
         import openvino
 
@@ -95,7 +115,7 @@ def import_openvino():
 
 
 @functools.cache
-def _installed():
+def _installed() -> str:
     """The fastest runtime for a CPU that is installed; says once where that is Keras."""
     if importlib.util.find_spec("openvino"):
         return "openvino"
@@ -108,70 +128,68 @@ KERAS_FOOTPRINT = 14.0
 OPENVINO_FOOTPRINTS = {"float32": 24.0, "bfloat16": 14.0}
 
 
-class KerasNetwork:
-    """A model as a TensorFlow graph, which frees intermediate results as soon as it can.
+class Network(Protocol):
+    """A generator made ready: call it with (1, H, W, 3) float32 pictures in [0, 1]."""
 
-    Called with float32 arrays, one for each input, it returns one.
+    def __call__(self, pictures: np.ndarray) -> np.ndarray: ...
+
+    def release(self) -> None: ...
+
+
+class KerasNetwork:
+    """A generator as a TensorFlow graph, which frees intermediate results as soon as it can.
 
     Args:
-        model: Keras model.
-        shapes: of its inputs, None for a free side.
+        generator: a built `Generator`.
     """
 
-    def __init__(self, model, shapes):
-        self.several = len(shapes) > 1
-        self.graph = tf.function(lambda inputs: model(inputs), reduce_retracing=True)
+    def __init__(self, generator: Generator):
+        self.graph = tf.function(lambda pictures: generator(pictures), reduce_retracing=True)
 
-    def __call__(self, *arrays):
-        return self.graph(arrays if self.several else arrays[0]).numpy()
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
+        return self.graph(pictures).numpy()
 
-    def release(self):
+    def release(self) -> None:
         """Frees what is kept between calls: nothing."""
 
 
 class OpenVINONetwork:
-    """A model compiled for this machine's processor and for the shapes that it is called with.
+    """A generator compiled for this machine's processor and for the size that it is called with.
 
-    It is compiled again when they change: with free shapes it would be slower and hold more.
-    Called with float32 arrays, one for each input, it returns one.
+    It is compiled again when that changes: with free sizes it would be slower and hold more.
 
     Args:
-        model: Keras model; for bfloat16 of `split` pictures.
-        shapes: of its inputs, None for a free side; pictures come first.
+        generator: what `fused.prepare` returns; for bfloat16 of `split` pictures.
         core: `openvino.Core`.
         precision: `"float32"` or `"bfloat16"`.
     """
 
-    def __init__(self, model, shapes, core, precision):
+    def __init__(self, generator: Generator, core: Any, precision: str):
         self.splits = precision == "bfloat16"
-        if self.splits:
-            shapes = [(*shapes[0][:-1], 6), *shapes[1:]]
+        channels = 6 if self.splits else 3
         # An export wants a model that has been called.
-        zeros = [np.zeros([side or 32 for side in shape], np.float32) for shape in shapes]
-        model(zeros if len(shapes) > 1 else zeros[0])
-        signature = [keras.InputSpec(shape=shape, dtype="float32") for shape in shapes]
+        generator(np.zeros((1, 32, 32, channels), np.float32))
+        signature = [keras.InputSpec(shape=(1, None, None, channels), dtype="float32")]
         with tempfile.TemporaryDirectory() as folder:
-            model.export(
-                f"{folder}/model.xml",
-                format="openvino",
-                input_signature=[signature] if len(shapes) > 1 else signature,
-                verbose=False,
+            generator.export(
+                f"{folder}/model.xml", format="openvino", input_signature=signature, verbose=False
             )
             self.network = core.read_model(f"{folder}/model.xml")
         self.core = core
         self.options = {"INFERENCE_PRECISION_HINT": HINTS[precision]}
-        self.compiled, self.shapes = None, None
+        self.compiled: Any = None
+        self.shape: tuple[int, ...] | None = None
 
-    def __call__(self, pictures, *others):
-        arrays = [split(pictures) if self.splits else pictures, *others]
-        shapes = [array.shape for array in arrays]
-        if self.compiled is None or shapes != self.shapes:
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
+        if self.splits:
+            pictures = split(pictures)
+        if self.compiled is None or pictures.shape != self.shape:
             self.release()
-            self.network.reshape(dict(zip(self.network.inputs, map(list, shapes))))
+            self.network.reshape(list(pictures.shape))
             self.compiled = self.core.compile_model(self.network, "CPU", self.options)
-            self.shapes = shapes
-        return self.compiled(arrays)[0].copy()
+            self.shape = pictures.shape
+        return self.compiled(pictures)[0].copy()
 
-    def release(self):
+    def release(self) -> None:
         """Frees what is kept between calls: the compiled network and its tensors."""
         self.compiled = None

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import qmc
 
 
-def spans(length, window, margin):
+def spans(length: int, window: int, margin: int) -> list[tuple[int, int, int]]:
     """Places of overlapping windows along one side, and what each answers for.
 
     Args:
@@ -31,7 +31,7 @@ def spans(length, window, margin):
 STEP = 16
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Window:
     """A tile: the `inner` part of the picture that it answers for, and the `outer` it looks at.
 
@@ -40,43 +40,58 @@ class Window:
         inner: (top, bottom, left, right) in the picture.
     """
 
-    outer: tuple
-    inner: tuple
+    outer: tuple[int, int]
+    inner: tuple[int, int, int, int]
 
-    def cut(self):
+    def cut(self) -> tuple[slice, slice]:
         """Slices of the inner part within the outer window."""
         top, bottom, left, right = self.inner
         above, beside = self.outer
         return slice(top - above, bottom - above), slice(left - beside, right - beside)
 
 
-def windows(height, width, side, margin):
-    """Tiles of a picture, all of one size, that together answer for every pixel once.
-
-    As few as there must be, and then as small as they can be.
+def window_shape(height: int, width: int, side: int, margin: int) -> tuple[int, int]:
+    """Size of the windows for a picture: as few as there must be, and then as small as can be.
 
     Args:
         height: of the picture.
         width: of the picture.
-        side: of the inner parts at most, pixels.
-        margin: that an outer window has at least around its inner part, but at the picture's edges.
+        side: of what a window answers for at most, pixels.
+        margin: around that.
 
     Returns:
-        (outer height, outer width), list of `Window`.
+        (height, width).
     """
-    tall, wide = (-(-length // -(-length // side)) for length in (height, width))
-    outer_height, outer_width = (
-        min(-(-(inner + 2 * margin) // STEP) * STEP, length)
-        for inner, length in ((tall, height), (wide, width))
-    )
-    found = []
-    for top in range(0, height, tall):
-        for left in range(0, width, wide):
-            bottom, right = min(top + tall, height), min(left + wide, width)
-            above = min(max(top - margin, 0), height - outer_height)
-            beside = min(max(left - margin, 0), width - outer_width)
-            found.append(Window((above, beside), (top, bottom, left, right)))
-    return (outer_height, outer_width), found
+    return _window_length(height, side, margin), _window_length(width, side, margin)
+
+
+def _window_length(length: int, side: int, margin: int) -> int:
+    count = -(-length // side)
+    needed = -(-length // count) + 2 * margin
+    return min(-(-needed // STEP) * STEP, length)
+
+
+def windows(height: int, width: int, shape: tuple[int, int], margin: int) -> list[Window]:
+    """Windows of one size that together answer for every pixel of a picture once.
+
+    Args:
+        height: of the picture.
+        width: of the picture.
+        shape: (height, width) of the windows, no larger than the picture, and larger than twice
+            the margin where it is smaller.
+        margin: that a window has at least around what it answers for, but at the picture's edges.
+    """
+    return [
+        Window((above, beside), (top, bottom, left, right))
+        for above, top, bottom in spans(height, shape[0], margin)
+        for beside, left, right in spans(width, shape[1], margin)
+    ]
+
+
+# Patches that stand for a photo: their side, how many are looked at at once, and how often. Many
+# small ones tell more of a photo than few large ones, or than a smaller copy. Each batch is spread
+# over the whole photo and normalized by its own statistics; errors of the batches average out.
+PATCH, BATCH, BATCHES = 48, 32, 14
 
 
 def spread(count: int) -> np.ndarray:

@@ -14,8 +14,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from ai_edge_quantizer import calibrator, qtyping, quantizer
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
-from ..enhance.tiles import BATCH, PATCH
-from ..enhance.windows import spread
+from ..enhance.windows import BATCH, PATCH, spread
 from ..models.generator import Generator
 from ..models.staged import Statistics
 from .portable import ENHANCE, MEASURE, MOMENTS, Adaptive, Portable

@@ -11,8 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..config.schema import ExportConfig
-from ..enhance.tiles import BATCH, BATCHES, PATCH
-from ..enhance.windows import spread
+from ..enhance.windows import BATCH, BATCHES, PATCH, spread
 from ..errors import UserError
 from ..files import make_folder, write_atomically, write_json
 from ..models.generator import Generator
@@ -182,9 +181,7 @@ def _runner(generator, affines=None):
         run = tf.function(generator, reduce_retracing=True, autograph=False)
         return lambda photo: run(photo).numpy()
     staged = Staged(generator)
-    return lambda photo: keras.ops.convert_to_numpy(
-        staged([photo, affines[None], np.ones((*photo.shape[:3], 1), np.float32)])
-    )
+    return lambda photo: keras.ops.convert_to_numpy(staged([photo, affines[None]]))
 
 
 def _cost(live, photos, after):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..enhance.tiles import BATCH, PATCH
+from ..enhance.windows import BATCH, PATCH
 from ..models.generator import Generator, walk
 from ..models.staged import Statistics, affine, gain_and_offset, norms, reach
 

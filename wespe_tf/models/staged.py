@@ -1,60 +1,121 @@
-"""A generator cut open at its norms, so that a photo can be enhanced in tiles.
+"""A generator cut open: at its norms, or step by step.
 
 Instance norm couples a whole picture: each channel is shifted and scaled by its mean and variance
-over all pixels. `Staged` takes these shifts and scales as inputs instead and measures what they
-follow from, norm by norm; `Statistics` estimates them all at once.
+over all pixels. `Staged` takes these shifts and scales as an input; `Statistics` measures what they
+follow from; `stages` cuts a generator so that they can be measured between two pieces.
 """
+
+import dataclasses
+from typing import Any
 
 import keras
 from keras import ops
 
 from .generator import Generator, Step, walk
-from .layers import InstanceNormalization, statistics_dtype
+from .layers import InstanceNormalization
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A convolution of a generator, with what comes before it since the last one.
+
+    A step whose norm measures the picture (instance and layer norm) ends with its convolution, and
+    the next stage begins with the norm; after other steps nothing is left to do.
+
+    Attributes:
+        before: the step whose norm the stage begins with, or None.
+        step: the step of the convolution.
+        first: whether it takes the picture.
+        last: whether it gives the picture.
+    """
+
+    before: Step | None
+    step: Step
+    first: bool
+    last: bool
+
+    @property
+    def margin(self) -> int:
+        """Rows and columns around a pixel that the convolution looks at."""
+        return (max(self.step.conv.kernel_size) - 1) // 2
+
+    @property
+    def joins(self) -> bool:
+        """Whether what waits is added before the convolution."""
+        return self.before is not None and self.before.part == "join"
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what the convolution takes is new and will wait."""
+        return self.before is not None and self.step.part == "branch"
+
+    @property
+    def measures(self) -> bool:
+        """Whether moments of what the convolution gives are asked for."""
+        return measures_pictures(self.step.norm)
+
+    def enter(self, x: Any, waiting: Any, gain: Any, offset: Any, relu: Any) -> Any:
+        """What the convolution takes; tensors of any library that has `+` and `*`.
+
+        Args:
+            x: what the stage before gave.
+            waiting: what waits beside it, looked at if the stage `joins`.
+            gain: of the norm of `before`; with `offset` looked at if there is one.
+            offset: of that norm.
+            relu: the library's function.
+        """
+        if self.before is not None:
+            x = relu(x * gain + offset)
+        return waiting + x if self.joins else x
+
+
+def stages(generator: Generator) -> list[Stage]:
+    """The generator as pieces of one convolution each, to be worked off over a whole photo."""
+    steps = generator.steps
+    found = []
+    before: Step | None = None
+    for step in steps:
+        found.append(Stage(before, step, step is steps[0], step is steps[-1]))
+        before = step if measures_pictures(step.norm) else None
+    return found
+
+
+def measures_pictures(norm: keras.layers.Layer | None) -> bool:
+    """Whether a norm's statistics are those of the picture that it sees."""
+    return isinstance(norm, InstanceNormalization | keras.layers.GroupNormalization)
 
 
 class Staged(keras.Model):
-    """A generator whose norms are given as inputs, up to a norm or to the end.
+    """A generator whose norms are given as an input.
 
     Args:
         generator: a built `Generator`; its layers are shared.
-        stage: number of the norm whose input is measured, or None for the enhanced picture.
 
     Call arguments:
         pictures: (N, H, W, 3) tensor in [0, 1].
-        affines: (N, norms, 2, width) tensor: gain and offset of every norm, see `affine`; those
-            from `stage` on are not looked at.
-        mask: (N, H, W, 1) tensor, 1 for the pixels that count, 0 for the others; looked at with a
-            stage only.
+        affines: (N, norms, 2, width) tensor: gain and offset of every norm, see `affine`.
 
     Returns:
-        (N, H, W, 3) tensor, the enhanced pictures; with a stage (N, 2, width): mean of the norm's
-        input over the pixels that count, and their summed squared distance from it.
+        (N, H, W, 3) tensor, the enhanced pictures, not clipped.
     """
 
-    def __init__(self, generator, stage=None, **kwargs):
+    def __init__(self, generator: Generator, **kwargs: Any):
         super().__init__(**kwargs)
         self.generator = generator
-        self.stage = stage
 
-    def call(self, inputs):
-        pictures, affines, mask = inputs
-        generator = self.generator
-        x = ops.relu(generator.head(pictures))
-        number = 0
-        for conv1, _, conv2, _ in generator.residuals:
-            branch = x
-            for conv in (conv1, conv2):
-                branch = conv(branch)
-                if number == self.stage:
-                    return _masked_moments(branch, mask)
+    def call(self, inputs: Any) -> Any:
+        pictures, affines = inputs
+        steps, numbers = self.generator.steps, iter(range(affines.shape[1]))
+
+        def activate(step: Step, x: Any) -> Any:
+            if step.part != "trunk":
+                number = next(numbers)
                 gain, offset = affines[:, number, 0], affines[:, number, 1]
-                branch = ops.relu(branch * gain[:, None, None] + offset[:, None, None])
-                number += 1
-            x = x + branch
-        for conv in generator.tail:
-            x = ops.relu(conv(x))
-        z = ops.cast(generator.to_rgb(x), statistics_dtype(generator.compute_dtype))
-        return generator.tanh_scale * ops.tanh(z) + 0.5
+                x = x * gain[:, None, None] + offset[:, None, None]
+            return ops.relu(x)
+
+        features = walk(steps[:-1], pictures, activate)
+        return self.generator.finish(steps[-1].conv(features))
 
 
 class Statistics(keras.Model):
@@ -71,15 +132,15 @@ class Statistics(keras.Model):
         (norms, 2, width) tensor of mean and variance over the parts together.
     """
 
-    def __init__(self, generator: Generator, margin: int = 0, **kwargs):
+    def __init__(self, generator: Generator, margin: int = 0, **kwargs: Any):
         super().__init__(**kwargs)
         self.generator = generator
         self.inner = slice(margin, -margin or None)
 
-    def call(self, patches):
+    def call(self, patches: Any) -> Any:
         found = []
 
-        def activate(step: Step, x):
+        def activate(step: Step, x: Any) -> Any:
             if step.part != "trunk":
                 inner = x[:, self.inner, self.inner]
                 mean = ops.mean(inner, axis=(0, 1, 2))
@@ -114,7 +175,7 @@ def reach(generator: Generator, norms_only: bool = False) -> int:
     return sum((max(step.conv.kernel_size) - 1) // 2 for step in steps)
 
 
-def affine(norm: keras.layers.Layer | None, mean, variance):
+def affine(norm: keras.layers.Layer | None, mean: Any, variance: Any) -> Any:
     """Gain and offset by which a norm acts on an input of these moments.
 
     Args:
@@ -128,7 +189,7 @@ def affine(norm: keras.layers.Layer | None, mean, variance):
     return ops.stack(gain_and_offset(norm, mean, variance))
 
 
-def gain_and_offset(norm: keras.layers.Layer | None, mean, variance):
+def gain_and_offset(norm: keras.layers.Layer | None, mean: Any, variance: Any) -> tuple[Any, Any]:
     """`affine` of moments of any shape that ends with the channels, as two tensors."""
     mean, variance = (ops.cast(moment, "float32") for moment in (mean, variance))
     if norm is None:
@@ -145,10 +206,3 @@ def gain_and_offset(norm: keras.layers.Layer | None, mean, variance):
         mean = center * ops.ones_like(mean)
     gain = scale * ops.rsqrt(variance + norm.epsilon)
     return gain, shift - mean * gain
-
-
-def _masked_moments(x, mask):
-    x = ops.cast(x, "float32")
-    mean = ops.sum(x * mask, axis=(1, 2)) / ops.sum(mask, axis=(1, 2))
-    squares = ops.sum(ops.square(x - mean[:, None, None]) * mask, axis=(1, 2))
-    return ops.stack([mean, squares], axis=1)

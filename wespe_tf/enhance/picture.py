@@ -1,0 +1,50 @@
+"""A photo as what computes needs it: continued beyond its edges, in parts, as floats."""
+
+import numpy as np
+
+
+class Framed:
+    """A photo continued by reflection, of which no copy is made.
+
+    Args:
+        photo: (H, W, 3) uint8 or uint16 array.
+        frame: pixels by which it is continued on every side.
+
+    Attributes:
+        shape: height and width with the frame.
+    """
+
+    def __init__(self, photo: np.ndarray, frame: int):
+        self.photo, self.frame = photo, frame
+        self.rows, self.columns = (
+            np.pad(np.arange(length), frame, mode="symmetric") for length in photo.shape[:2]
+        )
+        self.shape = len(self.rows), len(self.columns)
+
+    def cut(self, corner: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+        """(1, h, w, 3) float32 in [0, 1] from (top, left)."""
+        (top, left), (height, width) = corner, shape
+        rows, columns = self.rows[top : top + height], self.columns[left : left + width]
+        tile = self.photo[rows[:, None], columns].astype(np.float32)
+        tile /= np.iinfo(self.photo.dtype).max
+        return tile[None]
+
+    def place(self, result: np.ndarray, tile: np.ndarray, inner: tuple[int, int, int, int]) -> None:
+        """Writes a tile into the result, clipped and rounded, as far as it is of the photo.
+
+        Args:
+            result: array of the photo's shape and dtype.
+            tile: (h, w, 3) float32 array, about in [0, 1].
+            inner: (top, bottom, left, right) of the tile in the framed photo.
+        """
+        top, bottom, left, right = (place - self.frame for place in inner)
+        height, width = self.photo.shape[:2]
+        rows = slice(max(0, -top), max(0, min(bottom, height) - top))
+        columns = slice(max(0, -left), max(0, min(right, width) - left))
+        tile = tile[rows, columns]
+        if tile.size:
+            largest = np.iinfo(result.dtype).max
+            above, beside = max(top, 0), max(left, 0)
+            result[above : above + tile.shape[0], beside : beside + tile.shape[1]] = np.rint(
+                np.clip(tile, 0.0, 1.0) * np.float32(largest)
+            )

@@ -1,0 +1,191 @@
+"""Arrays as large as a photo with many channels, kept as strips in memory and in a file."""
+
+import os
+import queue
+import shutil
+import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import FileIO
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from ..errors import UserError, first_line
+
+# Strips that are worked on at once: of two arrays one and the next, one being read and one written.
+BUFFERS = 12
+# Least rows of a strip: more than the largest margin, so that a strip needs only its neighbors.
+LEAST_ROWS = 5
+
+
+def strip_starts(length: int, rows: int) -> tuple[int, list[int]]:
+    """Strips that cover a picture: all of one height, overlapping by one row at most.
+
+    Args:
+        length: rows of the picture.
+        rows: of a strip at most, but where two would be lower than `LEAST_ROWS`.
+
+    Returns:
+        Rows of a strip, and the first row of each.
+    """
+    count = -(-length // rows)
+    if -(-length // count) < LEAST_ROWS:
+        count = max(1, count - 1)
+    rows = -(-length // count)
+    return rows, [k * (length - rows) // max(1, count - 1) for k in range(count)]
+
+
+def temporary_folder() -> str:
+    """Where large temporary files belong: TMPDIR, or /var/tmp, since /tmp may be memory."""
+    if not os.environ.get("TMPDIR") and os.access("/var/tmp", os.W_OK):
+        return "/var/tmp"
+    return tempfile.gettempdir()
+
+
+class Strip:
+    """A strip of a `Store`.
+
+    Attributes:
+        array: its values while they are in memory, or None.
+        place: its number in the file, or None for one that stays in memory.
+    """
+
+    def __init__(self, array: np.ndarray | None, place: int | None):
+        self.array, self.place = array, place
+        self.work: Future[None] | None = None
+
+
+class Store:
+    """Room for strips of one shape: in memory as far as allowed, then in a temporary file.
+
+    The file has no name, so that it is gone with the process, however that ends. It is read and
+    written by a thread, in the order asked for. Used as a context.
+
+    Args:
+        shape: of a strip.
+        dtype: of its values.
+        in_memory: strips that may stay in memory.
+        in_file: strips that the file has room for.
+
+    Raises:
+        UserError: if the disk has too little room, before anything is written.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, in_memory: int, in_file: int):
+        self.shape, self.dtype = shape, dtype
+        self.size = int(np.prod(shape)) * dtype.itemsize
+        self.allowed = in_memory
+        self.idle: list[np.ndarray] = []
+        self.places = list(range(in_file))
+        self.folder = temporary_folder()
+        self.file: FileIO | None = None
+        if in_file:
+            check_room(self.folder, in_file * self.size)
+            self.file = tempfile.TemporaryFile(dir=self.folder, buffering=0)
+        self.buffers: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+        for _ in range(BUFFERS if in_file else 0):
+            self.buffers.put(np.empty(shape, dtype))
+        self.thread = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.thread.shutdown(cancel_futures=True)
+        if self.file is not None:
+            self.file.close()
+
+    def take(self) -> Strip:
+        """A strip whose array is to be filled; `put` follows."""
+        if self.idle:
+            return Strip(self.idle.pop(), None)
+        if self.allowed:
+            self.allowed -= 1
+            return Strip(np.empty(self.shape, self.dtype), None)
+        return Strip(self.buffers.get(), self.places.pop())
+
+    def put(self, strip: Strip) -> None:
+        """Keeps what a strip's array has been filled with."""
+        if strip.place is not None:
+            array, strip.array = _array(strip), None
+            strip.work = self.thread.submit(self._write, array, strip.place)
+
+    def fetch(self, strip: Strip) -> None:
+        """Begins to read a strip that will soon be asked for."""
+        if strip.array is None and strip.place is not None:
+            self._settle(strip)
+            strip.array = self.buffers.get()
+            strip.work = self.thread.submit(self._read, strip.array, strip.place)
+
+    def get(self, strip: Strip) -> np.ndarray:
+        """A strip's array, which is only to be read; `close` or `free` follows."""
+        self.fetch(strip)
+        self._settle(strip)
+        return _array(strip)
+
+    def close(self, strip: Strip) -> None:
+        """Gives back what `get` or `fetch` took; the strip can be had again."""
+        if strip.place is not None and strip.array is not None:
+            self._settle(strip)
+            self.buffers.put(strip.array)
+            strip.array = None
+
+    def free(self, strip: Strip) -> None:
+        """Gives up a strip."""
+        if strip.place is None:
+            self.idle.append(_array(strip))
+        else:
+            self.close(strip)
+            self.places.append(strip.place)
+
+    @staticmethod
+    def _settle(strip: Strip) -> None:
+        if strip.work is not None:
+            work, strip.work = strip.work, None
+            work.result()
+
+    def _descriptor(self) -> int:
+        assert self.file is not None
+        return self.file.fileno()
+
+    def _write(self, array: np.ndarray, place: int) -> None:
+        content, offset = array.data.cast("B"), place * self.size
+        try:
+            while content:
+                done = os.pwrite(self._descriptor(), content, offset)
+                content, offset = content[done:], offset + done
+        except OSError as error:
+            raise UserError(
+                f"temporary file in {self.folder}: cannot be written ({first_line(error)})"
+            ) from error
+        finally:
+            self.buffers.put(array)
+
+    def _read(self, array: np.ndarray, place: int) -> None:
+        content, offset = array.data.cast("B"), place * self.size
+        while content:
+            done = os.preadv(self._descriptor(), [content], offset)
+            if not done:
+                raise UserError(f"temporary file in {self.folder}: ends too early")
+            content, offset = content[done:], offset + done
+
+
+def _array(strip: Strip) -> np.ndarray:
+    assert strip.array is not None
+    return strip.array
+
+
+def check_room(folder: str, size: int) -> None:
+    """Raises a `UserError` unless a disk has room for so many bytes."""
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise UserError(
+            f"mode=streamed: needs {size / 1e9:.1f} GB on the disk of {folder}, which has "
+            f"{free / 1e9:.1f} free; TMPDIR names another folder, memory_limit more memory"
+        )
