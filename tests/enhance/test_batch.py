@@ -144,7 +144,7 @@ class TestMemory:
         sizes = {"photos/1.png": 180_000_000, "photos/day2/1.png": 1000}
         monkeypatch.setattr(batch, "pixel_bytes", sizes.get)
         with pytest.raises(SystemExit):
-            command("model=mine", "input=photos", "output=out", "mode=auto")
+            command("model=mine", "input=photos", "output=out", "mode=auto", "memory_limit=1.5")
         errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
         assert errors == [
             "error: photos/1.png: memory_limit=1.5 is too little, expected at least 1.52"

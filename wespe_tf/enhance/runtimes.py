@@ -38,6 +38,7 @@ class Runtime:
         stage: function of (stage, generator) that returns a `StageNetwork`.
         value_bytes: bytes of a value that is kept between stages.
         stage_footprint: bytes that a stage's work on a strip holds for a pixel and a channel.
+        stages_bytes: bytes that all stages, made ready, hold beside that.
         strip_pixels: of a strip, if memory allows.
     """
 
@@ -49,6 +50,7 @@ class Runtime:
     stage: Callable = KerasStage
     value_bytes: int = 4
     stage_footprint: float = 48.0
+    stages_bytes: float = 0.0
     strip_pixels: int = 1 << 17
 
     def __str__(self) -> str:
@@ -96,6 +98,7 @@ def choose_runtime(name: str = "auto", precision: str = "auto") -> Runtime:
         ),
         value_bytes=2 if precision == "bfloat16" else 4,
         stage_footprint=40.0 if precision == "bfloat16" else 60.0,
+        stages_bytes=170e6,
         strip_pixels=1 << 15,
     )
 

@@ -183,7 +183,8 @@ class Enhancer(PhotoEnhancer):
 
         def needs(rows: int, buffers: int) -> float:
             pixels = (rows + 2) * width * self.generator.width
-            return pixels * self.runtime.stage_footprint + buffers * rows * row
+            work = self.runtime.stages_bytes + pixels * self.runtime.stage_footprint
+            return work + buffers * rows * row
 
         rows = max(LEAST_ROWS, min(self.runtime.strip_pixels // width, height))
         while rows > LEAST_ROWS and needs(rows, BUFFERS) > room:
@@ -214,7 +215,7 @@ class Enhancer(PhotoEnhancer):
         height, width = picture.shape
         rows, starts = strip_starts(height, plan.rows)
         shape = self.stage_networks[0].strip_shape(rows, width, self.generator.width)
-        dtype = np.dtype(f"u{self.runtime.value_bytes}" if self.runtime.value_bytes == 2 else "f4")
+        dtype = np.dtype(np.uint16 if self.runtime.value_bytes == 2 else np.float32)
         with Store(shape, dtype, plan.in_memory, plan.in_file) as store:
             networks = self.stage_networks
             for top, part in streamed(picture, self.stages, networks, store, rows, starts):
