@@ -1,5 +1,6 @@
 """Runs and reads .tflite files: what a phone will compute, seen here."""
 
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -49,8 +50,9 @@ class LiteRTModel:
         self.path = Path(path)
         with optional("export", f"model={path}"):
             from ai_edge_litert.interpreter import Interpreter
+        self.open = functools.partial(Interpreter, str(path), num_threads=os.cpu_count())
         try:
-            self.interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+            self.interpreter = self.open()
             inputs = self.interpreter.get_input_details()
             outputs = self.interpreter.get_output_details()
             signatures = self.interpreter.get_signature_list()
@@ -128,7 +130,9 @@ class LiteRTModel:
         count, side, places = self.patches
         photo = _at_least(photo, (side, side))
         corners = (places * (np.array(photo.shape[:2]) - side + 1)).astype(int)
-        run, found = self.interpreter.get_signature_runner("measure"), []
+        # Each signature's tensors are freed before the other's are made.
+        self.interpreter, self.allocated = self.open(), None
+        run, found = self.open().get_signature_runner("measure"), []
         for batch in np.split(corners, len(corners) // count):
             patches = np.stack([photo[y : y + side, x : x + side] for y, x in batch])
             moments = run(patches=self._taken(as_float(patches)))
@@ -225,16 +229,16 @@ class LiteRTEnhancer(PhotoEnhancer):
         limit = memory.memory_limit(memory_limit)
         height, width = self.model.filled(photo).shape[:2]
         margin = self.model.margin or 0
-        pixels_of_pass = memory.room_of_pass(limit, photo.nbytes) / self.bytes_per_pixel
-        pixels = pixels_of_pass
-        if self.model.adaptive:  # Both signatures hold their tensors.
+        pixels = memory.room_of_pass(limit, photo.nbytes) / self.bytes_per_pixel
+        sample = 0
+        if self.model.adaptive:
             count, patch, _ = self.model.patches
-            pixels -= count * patch**2
+            sample = count * patch**2
         side = min(TILE, max(int(np.sqrt(max(pixels, 0))), 4 * margin))
         window = self.model.window(height, width, side)
-        if np.prod(window) > pixels:
-            room = pixels_of_pass - pixels + np.prod(window)
-            needed = memory.limit_needed(photo.nbytes, room * self.bytes_per_pixel)
+        held = max(sample, window[0] * window[1])
+        if held > pixels:
+            needed = memory.limit_needed(photo.nbytes, held * self.bytes_per_pixel)
             remedy = "" if self.model.margin else "; a file with adaptive norms works in tiles"
             raise UserError(
                 f"memory_limit={limit:g}: too little for {size_text((height, width))} "
