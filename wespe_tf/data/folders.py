@@ -1,12 +1,17 @@
 """Folders of pictures: what is in them, and which of them are pairs."""
 
+import collections
+import logging
 import os
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from ..images.opening import SUFFIXES
+from ..images.opening import SUFFIXES, is_picture
+
+log = logging.getLogger("wespe_tf")
 
 
 @dataclass(frozen=True)
@@ -26,10 +31,13 @@ class DataFolders:
     val_target: Path | None = None
 
 
-def find_pictures(folder, key, skip=lambda path: False):
+def find_pictures(
+    folder: str | Path, key: str, skip: Callable[[str], bool] = lambda path: False
+) -> list[str]:
     """All picture files in a folder and its sub-folders, in natural order (2 before 10).
 
-    Links to folders are followed; a folder to which several lead is looked into once.
+    Links to folders are followed; a folder to which several lead is looked into once. Hidden files
+    and folders are left out; of what else is left out a warning tells.
 
     Args:
         folder: path.
@@ -42,36 +50,63 @@ def find_pictures(folder, key, skip=lambda path: False):
     Raises:
         UserError: if there is no such folder or no picture in it, or one in it cannot be read.
     """
-
-    def refuse(error):
-        raise UserError(f"{key}: {error.filename} cannot be read ({error.strerror})") from error
-
     if not os.path.isdir(folder):
         raise UserError(f"{key}: no folder {folder}")
-    found, seen = [], {os.path.realpath(folder)}
-    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        places = {os.path.realpath(os.path.join(parent, name)): name for name in sorted(folders)}
-        folders[:] = [name for place, name in places.items() if place not in seen]
-        seen.update(places)
-        paths = [os.path.join(parent, name) for name in names if not name.startswith(".")]
-        found += [path for path in paths if path.lower().endswith(SUFFIXES) and not skip(path)]
+    try:
+        paths = [path for path in _walk(os.fspath(folder)) if not skip(path)]
+    except OSError as error:
+        raise UserError(f"{key}: {error.filename} cannot be read ({error.strerror})") from error
+    found = only_pictures(paths, f"{key}: {folder}")
     if not found:
         raise UserError(f"{key}: no pictures ({' '.join(SUFFIXES)}) in {folder}")
     return sorted(found, key=natural_order)
 
 
-def natural_order(path):
+def only_pictures(paths: list[str], where: str) -> list[str]:
+    """Those of some paths that are pictures; how many others there are, a warning tells.
+
+    Args:
+        paths: of files.
+        where: how the warning begins.
+    """
+    found = [path for path in paths if os.path.isfile(path) and is_picture(path)]
+    if len(found) < len(paths):
+        others = collections.Counter(
+            os.path.splitext(path)[1].lower() or "no suffix" for path in set(paths) - set(found)
+        )
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
+        count = len(paths) - len(found)
+        left_out = f"{count} file{'' if count == 1 else 's'} left out, not readable as pictures"
+        log.warning("warning: %s: %s (%s)", where, left_out, kinds)
+    return found
+
+
+def _walk(top: str) -> Iterator[str]:
+    """Paths of all that is no folder and not hidden, below a folder."""
+    folders, seen = [top], {os.path.realpath(top)}
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            shown = sorted((e.path, e) for e in entries if not e.name.startswith("."))
+        for path, entry in shown:
+            if not (os.path.isdir(path) if entry.is_symlink() else entry.is_dir()):
+                yield path
+            elif os.path.realpath(path) not in seen:
+                seen.add(os.path.realpath(path))
+                folders.append(path)
+
+
+def natural_order(path: str | Path) -> list:
     """Sort key that compares the numbers in a path as numbers."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]
 
 
 def find_pairs(
-    source,
-    target,
-    source_key="val_source_dir",
-    target_key="val_target_dir",
-    skip=lambda path: False,
-):
+    source: str | Path,
+    target: str | Path,
+    source_key: str = "val_source_dir",
+    target_key: str = "val_target_dir",
+    skip: Callable[[str], bool] = lambda path: False,
+) -> list[tuple[str, str]]:
     """Pairs of pictures in two folders: equal names below the folder, suffix aside.
 
     Args:
@@ -85,7 +120,7 @@ def find_pairs(
         List of (source path, target path).
 
     Raises:
-        UserError: if a folder is missing or empty, or a picture has no partner or two.
+        UserError: if a folder is missing or empty, or a picture has no partner, or several.
     """
     names, others = (
         _by_name(folder, key, skip) for folder, key in ((source, source_key), (target, target_key))
@@ -97,18 +132,32 @@ def find_pairs(
         lonely = [name for name in one if name not in other]
         if lonely:
             raise UserError(
-                f"{key}: {folder} has no partner for {one[lonely[0]]} "
+                f"{key}: {folder} has no partner for {one[lonely[0]][0]} "
                 f"({len(lonely)} of {len(one)} lack one); pairs must have equal names"
             )
-    return [(path, others[name]) for name, path in names.items()]
+    pairs = []
+    for name, paths in names.items():
+        if len(paths) == len(others[name]) == 1:
+            pairs += zip(paths, others[name])
+            continue
+        # Of several with one name those of equal suffixes are pairs.
+        sides = [{_suffix(path): path for path in side} for side in (paths, others[name])]
+        if sides[0].keys() != sides[1].keys():
+            key, side = max(
+                (source_key, paths), (target_key, others[name]), key=lambda s: len(s[1])
+            )
+            raise UserError(f"{key}: {side[0]} and {side[1]} cannot both be in one pair")
+        pairs += [(path, sides[1][suffix]) for suffix, path in sides[0].items()]
+    return pairs
 
 
-def _by_name(folder, key, skip):
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _by_name(folder: str | Path, key: str, skip: Callable[[str], bool]) -> dict[str, list[str]]:
     """Paths of a folder's pictures by what pairs must have in common."""
     found = {}
     for path in find_pictures(folder, key, skip):
-        name = os.path.splitext(os.path.relpath(path, folder))[0]
-        if name in found:
-            raise UserError(f"{key}: {found[name]} and {path} cannot both be in one pair")
-        found[name] = path
+        found.setdefault(os.path.splitext(os.path.relpath(path, folder))[0], []).append(path)
     return found

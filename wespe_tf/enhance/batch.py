@@ -1,15 +1,19 @@
 """Photos enhanced one after another, read and written by threads of their own."""
 
 import collections
+import contextlib
 import dataclasses
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from ..config.schema import TestConfig
 from ..errors import UserError, first_line
 from ..files import make_folder
 from ..images.decoding import to_8_bits
@@ -18,6 +22,7 @@ from ..images.picture import read_picture
 from ..metrics import quality
 from .blend import blend
 from .memory import COPIES, Budget, limit_of_photo, memory_limit, room_of_photos
+from .origins import Origins
 from .runtimes import Runtime
 from .tasks import Task, before_after_path, result_path
 from .tiles import Plan
@@ -55,21 +60,49 @@ class Record:
         return "   ".join(parts)
 
 
+@dataclasses.dataclass
+class _Work:
+    """A photo on its way through the threads.
+
+    Attributes:
+        task: `Task`.
+        photo: `Photo`.
+        both: (H, 2W, 3) array: the pixels of `photo`, and beside them room for the result.
+        origin: what tells the photo from others.
+        held: gives the photo's share of the memory back when it is closed.
+        record: `Record` of the photo once it is enhanced.
+    """
+
+    task: Task
+    photo: Photo
+    both: np.ndarray
+    origin: dict
+    held: contextlib.ExitStack
+    record: Record | None = None
+
+
 class Batch:
     """Photos enhanced one after another; the next is read and the last written meanwhile.
+
+    Args:
+        config: `TestConfig`.
+        enhancer: as of `cli.make_enhancer`.
+        origins: of the results.
+        several: whether a bad photo does not end the work.
 
     Attributes:
         records: a `Record` of every photo that is done.
         failures: what went wrong with every other one.
     """
 
-    def __init__(self, config, enhancer, several):
+    def __init__(self, config: TestConfig, enhancer: Any, origins: Origins, several: bool):
         self.config, self.enhancer, self.several = config, enhancer, several
+        self.origins = origins
         self.limit = memory_limit(config.memory_limit)
         self.budget = Budget(room_of_photos(self.limit))
         self.records, self.failures = [], []
 
-    def run(self, tasks):
+    def run(self, tasks: list[Task]) -> None:
         """Enhances photos; a failure ends it only where there is one photo altogether."""
         writing = None
         with (
@@ -78,28 +111,37 @@ class Batch:
             tqdm(total=len(tasks), unit="photo", disable=len(tasks) < 2) as bar,
             self.budget,
         ):
-            for reading in _one_ahead(reader, self._read, tasks):
-                done = self._guarded(self._enhance, reading)
+            for task, reading in zip(tasks, _one_ahead(reader, self._read, tasks)):
+                done = self._guarded(task, self._enhance, reading)
                 # Here and in `_one_ahead` nothing keeps a photo alive that has been given back.
                 del reading
-                self._guarded(_settle, writing)
-                writing = writer.submit(self._write, *done) if done else None
+                self._guarded(None, _settle, writing)
+                writing = writer.submit(self._write, done) if done else None
                 if done:
-                    bar.write(f"{done[0].task.path}: {done[0].numbers()}")
+                    bar.write(f"{task.path}: {done.record.numbers()}")
                 del done
                 bar.update()
-            self._guarded(_settle, writing)
+            self._guarded(None, _settle, writing)
 
-    def _guarded(self, function, *arguments):
-        """What a function returns, or None where it fails by a `UserError`, which is kept."""
+    def _guarded(self, task: Task | None, function: Callable, argument: Any) -> Any:
+        """What a function returns, or None where it fails by a `UserError`, which is kept.
+
+        Args:
+            task: whose photo the message names, if it does not yet; or None.
+            function: of one argument.
+            argument: for it.
+        """
         try:
-            return function(*arguments)
+            return function(argument)
         except UserError as error:
-            if not self.several:
-                raise
-            self.failures.append(str(error))  # The error itself would keep its photo.
+            message = str(error)
+        if task is not None and task.path not in message:
+            message = f"{task.path}: {message}"
+        if not self.several:
+            raise UserError(message)
+        self.failures.append(message)  # The error itself would keep its photo.
 
-    def _read(self, task):
+    def _read(self, task: Task) -> _Work:
         """A photo with its result's place beside it."""
         size, limit = pixel_bytes(task.path), self.limit
         needed = limit_of_photo(size)
@@ -108,59 +150,56 @@ class Batch:
                 f"{task.path}: memory_limit={limit:g} is too little, expected at least "
                 f"{np.ceil(100 * needed) / 100:g}"
             )
-        share = COPIES * size
-        self.budget.take(share)
-        try:
+        with self.budget.share(COPIES * size) as held:
+            origin = self.origins.photo(task.path)
             photo = read_photo(task.path)
             height, width = photo.pixels.shape[:2]
             both = np.empty((height, 2 * width, 3), photo.pixels.dtype)
             both[:, :width] = photo.pixels
-            return task, dataclasses.replace(photo, pixels=both[:, :width]), both, share
-        except BaseException:
-            self.budget.give_back(share)
-            raise
+            photo = dataclasses.replace(photo, pixels=both[:, :width])
+            return _Work(task, photo, both, origin, held.pop_all())
 
-    def _enhance(self, reading):
-        """A `Record`, and the photo with its result beside it."""
-        task, photo, both, share = reading.result()
-        try:
-            height, width = photo.pixels.shape[:2]
-            plan = self.enhancer.plan(photo.pixels, self.config.mode, self.limit)
-            start = time.monotonic()
-            enhanced = both[:, width:]
-            self.enhancer(photo.pixels, plan, enhanced)
-            blend(
-                *(photo.pixels, enhanced),
-                *(self.config.strength, self.config.tone, self.config.detail),
-            )
-            seconds = time.monotonic() - start
-            if share > self.budget.size:
-                self.enhancer.release()  # Writing so large a photo takes the networks' room.
-            score = _score(task, enhanced)
-        except RUNTIME_ERRORS as error:
-            self.budget.give_back(share)
-            reason = first_line(error)
-            raise UserError(f"{task.path}: cannot be enhanced ({reason})") from error
-        except BaseException:
-            self.budget.give_back(share)
-            raise
-        record = Record(task, (width, height), plan, self.enhancer.runtime, seconds, score)
-        return record, photo, both, share
+    def _enhance(self, reading: Future) -> _Work:
+        """The photo with its result beside it, and a `Record`."""
+        work = reading.result()
+        task, pixels = work.task, work.photo.pixels
+        height, width = pixels.shape[:2]
+        with work.held as held:
+            try:
+                plan = self.enhancer.plan(pixels, self.config.mode, self.limit)
+                start = time.monotonic()
+                enhanced = work.both[:, width:]
+                self.enhancer(pixels, plan, enhanced)
+                blend(
+                    *(pixels, enhanced),
+                    *(self.config.strength, self.config.tone, self.config.detail),
+                )
+                seconds = time.monotonic() - start
+                if COPIES * pixels.nbytes > self.budget.size:
+                    self.enhancer.release()  # Writing so large a photo takes the networks' room.
+                score = _score(task, enhanced)
+            except RUNTIME_ERRORS as error:
+                reason = first_line(error)
+                raise UserError(f"{task.path}: cannot be enhanced ({reason})") from error
+            work.held = held.pop_all()
+        runtime = self.enhancer.runtime
+        work.record = Record(task, (width, height), plan, runtime, seconds, score)
+        return work
 
-    def _write(self, record, photo, both, share):
+    def _write(self, work: _Work) -> None:
         """Writes the results, and keeps the record of a photo of which they are there."""
-        try:
-            path = result_path(record.task, self.config)
-            beside = before_after_path(record.task, self.config)
+        with work.held:
+            path = result_path(work.task, self.config)
+            beside = before_after_path(work.task, self.config)
             make_folder(path.parent)
-            if self.config.overwrite or not os.path.isfile(beside):
-                write_photo(beside, Photo(both))
-            enhanced = both[:, record.size[0] :]
+            if not (os.path.isfile(beside) and self.origins.is_kept(path, work.origin)):
+                write_photo(beside, Photo(work.both))
+            enhanced = work.both[:, work.record.size[0] :]
             # Last: a photo of which it is there is done.
-            write_photo(path, dataclasses.replace(photo, pixels=enhanced), self.config.quality)
-            self.records.append(record)
-        finally:
-            self.budget.give_back(share)
+            photo = dataclasses.replace(work.photo, pixels=enhanced)
+            write_photo(path, photo, self.config.quality)
+            self.origins.add(path, work.origin)
+            self.records.append(work.record)
 
 
 def _one_ahead(pool, function, arguments):

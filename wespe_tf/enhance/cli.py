@@ -1,6 +1,5 @@
 """Whole photos in, enhanced photos out: the command `test_model.py` / `wespe-test`."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -17,9 +16,10 @@ from ..weights.tf1_checkpoint import is_checkpoint
 from . import litert
 from .batch import Batch
 from .dped_photos import enhance_test_photos
+from .origins import ANOTHER_PHOTO, CHANGED, NEW, SAME, UNKNOWN, Origins
 from .report import write_page
 from .runtimes import choose_runtime
-from .tasks import check_formats, find_tasks, result_path
+from .tasks import Task, check_formats, find_tasks, result_path
 from .tiles import Enhancer
 
 USAGE = """\
@@ -48,8 +48,9 @@ command = main.run  # The console script `wespe-test`.
 def enhance_files(config):
     """Enhances the photos that the settings name and writes the results.
 
-    A result that is there already is kept unless `overwrite` says otherwise. Of several photos a
-    bad one does not end the work: it is named at the end, with exit status 1.
+    A result that is there already is kept unless `overwrite` says otherwise, or its photo or the
+    settings have changed. Of several photos a bad one does not end the work: it is named at the
+    end, with exit status 1; so is one whose result would replace that of another photo.
 
     Args:
         config: `TestConfig`.
@@ -63,23 +64,58 @@ def enhance_files(config):
     check_formats(tasks, config)
     output = Path(config.output)
     make_folder(output)
-    new = [t for t in tasks if config.overwrite or not os.path.isfile(result_path(t, config))]
-    if len(new) < len(tasks):
-        print(f"{len(tasks) - len(new)} of {len(tasks)} are in {output} already; overwrite=true")
+    origins = Origins(config, find_model(config.model, config.models_orig_dir))
+    new, kept, failures = sort_out(tasks, origins, config)
 
-    batch = Batch(config, enhancer, len(tasks) > 1)
+    batch = Batch(config, enhancer, origins, len(tasks) > 1)
     batch.run(new)
+    failures += batch.failures
     scores = [record.score for record in batch.records if record.score is not None]
     if scores:
         print("mean of {}: PSNR {:.2f} dB   SSIM {:.4f}".format(len(scores), *np.mean(scores, 0)))
     if config.report:
         enhancer.release()
-        write_page(tasks, batch.records, config)
+        write_page([*kept, *new], batch.records, config)
     print(f"results are in {output}")
-    if batch.failures:
-        for error in batch.failures:
+    if failures:
+        for error in failures:
             print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def sort_out(
+    tasks: list[Task], origins: Origins, config: TestConfig
+) -> tuple[list[Task], list[Task], list[str]]:
+    """Which photos are enhanced, and which have results already; prints how many.
+
+    Args:
+        tasks: of all photos.
+        origins: of the results that are there.
+        config: `TestConfig`.
+
+    Returns:
+        Photos to enhance, photos whose results are kept, and what is wrong with others: their
+        results would replace those of other photos.
+    """
+    if config.overwrite:
+        return tasks, [], []
+    states = [origins.state(task) for task in tasks]
+    by_state = {state: [t for t, s in zip(tasks, states) if s == state] for state in set(states)}
+    unknown, same, changed = (by_state.get(state, []) for state in (UNKNOWN, SAME, CHANGED))
+    count = len(unknown) + len(same)
+    if count:
+        print(f"{count} of {len(tasks)} are in {config.output} already; overwrite=true")
+    if unknown:
+        print(f"{len(unknown)} of them: not known from which photo and settings they were made")
+    if changed:
+        print(f"{len(changed)} of {len(tasks)} are made again: the photo or the settings changed")
+    failures = [
+        f"{task.path}: {result_path(task, config)} is of another photo, {origins.photo_of(task)}; "
+        "choose another output=, or overwrite=true"
+        for task in by_state.get(ANOTHER_PHOTO, [])
+    ]
+    new = [task for task, state in zip(tasks, states) if state in (NEW, CHANGED)]
+    return new, [task for task, state in zip(tasks, states) if state in (UNKNOWN, SAME)], failures
 
 
 def make_enhancer(config):

@@ -1,8 +1,10 @@
 """The bound on the memory of the process that enhances photos: who may hold how much of it."""
 
+import contextlib
 import math
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -137,6 +139,14 @@ class Budget:
         with self.changed:
             self.held -= amount
             self.changed.notify_all()
+
+    @contextlib.contextmanager
+    def share(self, amount: int) -> Iterator[contextlib.ExitStack]:
+        """A context in which `amount` bytes are taken; as `pop_all` of it they can be kept on."""
+        self.take(amount)
+        with contextlib.ExitStack() as held:
+            held.callback(self.give_back, amount)
+            yield held
 
     def __enter__(self) -> Self:
         return self

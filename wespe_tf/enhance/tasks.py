@@ -1,13 +1,14 @@
 """Which photos are enhanced, and where their results lie."""
 
+import collections
 import dataclasses
 import glob
 import os
 from pathlib import Path
 
-from ..data.folders import find_pairs, find_pictures, natural_order
+from ..config.schema import TestConfig
+from ..data.folders import find_pairs, find_pictures, natural_order, only_pictures
 from ..errors import UserError
-from ..images.opening import SUFFIXES
 from ..images.photo import FORMATS
 
 # How the results' names end, before their suffix.
@@ -29,7 +30,7 @@ class Task:
     name: str
 
 
-def check_formats(tasks, config):
+def check_formats(tasks: list[Task], config: TestConfig) -> None:
     """Refuses before anything is computed what could not be written in the end."""
     for task in tasks if config.format == "same" else []:
         if Path(task.path).suffix.lower() not in FORMATS:
@@ -37,16 +38,18 @@ def check_formats(tasks, config):
             raise UserError(f"format=same: {task.path}: expected one of the formats {expected}")
 
 
-def result_path(task, config):
+def result_path(task: Task, config: TestConfig) -> Path:
+    """Where a photo's result lies."""
     suffix = Path(task.path).suffix if config.format == "same" else ".png"
     return Path(config.output) / f"{task.name}{ENHANCED}{suffix}"
 
 
-def before_after_path(task, config):
+def before_after_path(task: Task, config: TestConfig) -> Path:
+    """Where the photo and its result lie side by side."""
     return Path(config.output) / f"{task.name}{BEFORE_AFTER}.png"
 
 
-def find_tasks(source, target, output):
+def find_tasks(source: str, target: str | None, output: str) -> list[Task]:
     """What `input` and `target` name, less results of this command that lie among them.
 
     Args:
@@ -58,7 +61,7 @@ def find_tasks(source, target, output):
         List of `Task`, not empty.
 
     Raises:
-        UserError: if there is no such photo, or results of two would have one name.
+        UserError: if there is no such photo.
     """
     folder = Path(output).resolve()
 
@@ -72,25 +75,30 @@ def find_tasks(source, target, output):
         else:
             pairs = find_pairs(source, target, "input", "target", is_result)
         base = source
-    elif os.path.exists(source):
+    elif os.path.isfile(source):
         if target is not None and not os.path.isfile(target):
             raise UserError(f"target={target}: expected a photo, as input is one")
         pairs, base = [(source, target)], os.path.dirname(source)
     elif glob.has_magic(source):
         if target is not None:
             raise UserError("target: goes with a photo or a folder, not with a pattern")
-        paths = [p for p in glob.glob(source, recursive=True) if p.lower().endswith(SUFFIXES)]
-        paths = [path for path in paths if not is_result(path)]
+        matches = glob.glob(source, recursive=True)
+        paths = [p for p in matches if not os.path.isdir(p) and not is_result(p)]
+        paths = only_pictures(paths, f"input={source}")
         if not paths:
             raise UserError(f"input={source}: no picture fits")
         pairs = [(path, None) for path in sorted(paths, key=natural_order)]
         base = os.path.commonpath([os.path.dirname(path) or "." for path in paths])
     else:
         raise UserError(f"input={source}: no such file or folder")
-    found = {}
-    for path, partner in pairs:
-        name = os.path.splitext(os.path.relpath(path, base or "."))[0]
-        if name in found:
-            raise UserError(f"input: {found[name].path} and {path} would give results of one name")
-        found[name] = Task(path, partner, name)
-    return list(found.values())
+    wholes = [os.path.relpath(path, base or ".") for path, _ in pairs]
+    return [Task(*pair, name) for pair, name in zip(pairs, _names(wholes))]
+
+
+def _names(wholes: list[str]) -> list[str]:
+    """Names of results: without suffix, but where two would have one name."""
+    stems = [os.path.splitext(whole)[0] for whole in wholes]
+    taken = collections.Counter([*stems, *wholes])
+    return [
+        stem if taken[stem] == 1 + (stem == whole) else whole for stem, whole in zip(stems, wholes)
+    ]
