@@ -2,21 +2,23 @@
 
 import contextlib
 import gc
+import io
 import os
 import sys
+from collections.abc import Callable, Iterator
 
 
 class UserError(Exception):
     """A mistake in the settings or the files, told in one line that says what was expected."""
 
 
-def first_line(error):
+def first_line(error: BaseException) -> str:
     """What an error of a library says, in at most a line; its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 @contextlib.contextmanager
-def optional(extra, purpose):
+def optional(extra: str, purpose: str) -> Iterator[None]:
     """Around an import of a package that a plain install does without.
 
     Args:
@@ -29,18 +31,22 @@ def optional(extra, purpose):
     try:
         yield
     except ModuleNotFoundError as error:
-        package = error.name.partition(".")[0]
+        package = str(error.name).partition(".")[0]
         raise UserError(
             f'{purpose} needs the package {package}: pip install "wespe_tf[{extra}]"'
         ) from error
 
 
-def run_command(main):
-    """Runs a command; exits with status 2 and one line on a `UserError`.
+def run_command(main: Callable[[list[str]], None]) -> None:
+    """Runs a command. It ends with one line and status 2 on a `UserError`, 130 on Ctrl-C.
 
     Args:
         main: function of the list of command-line arguments.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files and signs such as × must not end the work where they cannot be printed.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if os.name != "posix":
         print("error: wespe_tf runs on Linux and macOS; on Windows, in WSL 2", file=sys.stderr)
         sys.exit(2)
@@ -48,9 +54,11 @@ def run_command(main):
         main(sys.argv[1:])
         return
     except UserError as error:
-        message = str(error)
+        message, status = f"error: {error}", 2
+    except KeyboardInterrupt:
+        message, status = "interrupted", 130
     # The error held the frames of `main` and with them datasets that still read ahead; Python
     # cannot shut down while TensorFlow's threads wait to call it.
     gc.collect()
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    print(message, file=sys.stderr)
+    sys.exit(status)

@@ -73,7 +73,8 @@ def write_json(path, values):
         UserError: naming the file, if it cannot be written.
     """
     text = json.dumps(_finite(values), indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, f"{text}\n".encode())
+    # The names of files may be no text.
+    write_atomically(path, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def _finite(value):

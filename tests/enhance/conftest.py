@@ -99,6 +99,20 @@ def refused(monkeypatch, capsys):
 
 
 @pytest.fixture
+def refused_among_others(monkeypatch, capsys):
+    """Function that runs the command, in which a photo fails; what it says of it at the end."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["test_model.py", *PLAIN, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            module.command()
+        assert ended.value.code == 1
+        return capsys.readouterr().err
+
+    return call
+
+
+@pytest.fixture
 def loaded(generator, monkeypatch):
     """The model `mine` is there already: reading it takes a process each time."""
     monkeypatch.setattr(module, "load_generator", lambda path: generator)

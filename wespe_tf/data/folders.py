@@ -135,19 +135,17 @@ def find_pairs(
                 f"{key}: {folder} has no partner for {one[lonely[0]][0]} "
                 f"({len(lonely)} of {len(one)} lack one); pairs must have equal names"
             )
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for name, paths in names.items():
         if len(paths) == len(others[name]) == 1:
             pairs += zip(paths, others[name])
             continue
         # Of several with one name those of equal suffixes are pairs.
-        sides = [{_suffix(path): path for path in side} for side in (paths, others[name])]
-        if sides[0].keys() != sides[1].keys():
-            key, side = max(
-                (source_key, paths), (target_key, others[name]), key=lambda s: len(s[1])
-            )
+        here, there = (sorted(side, key=_suffix) for side in (paths, others[name]))
+        if [*map(_suffix, here)] != [*map(_suffix, there)]:
+            key, side = max((source_key, here), (target_key, there), key=lambda s: len(s[1]))
             raise UserError(f"{key}: {side[0]} and {side[1]} cannot both be in one pair")
-        pairs += [(path, sides[1][suffix]) for suffix, path in sides[0].items()]
+        pairs += zip(here, there)
     return pairs
 
 
@@ -157,7 +155,7 @@ def _suffix(path: str) -> str:
 
 def _by_name(folder: str | Path, key: str, skip: Callable[[str], bool]) -> dict[str, list[str]]:
     """Paths of a folder's pictures by what pairs must have in common."""
-    found = {}
+    found: dict[str, list[str]] = {}
     for path in find_pictures(folder, key, skip):
         found.setdefault(os.path.splitext(os.path.relpath(path, folder))[0], []).append(path)
     return found

@@ -8,6 +8,21 @@ from .dped import dped_folders
 from .folders import DataFolders
 from .sample import build_sample
 
+SAMPLE_DIR = Path("data") / "sample"
+
+
+def sample_folders() -> DataFolders:
+    """The sample's folders in `data/sample`, made on first use.
+
+    Raises:
+        UserError: if they cannot be made.
+    """
+    try:
+        return build_sample(SAMPLE_DIR)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{SAMPLE_DIR}: the sample cannot be made ({reason})") from error
+
 
 def data_folders(config: Folders) -> DataFolders:
     """The folders that the settings name; the sample's, built on first use, if they name none."""
@@ -25,7 +40,7 @@ def data_folders(config: Folders) -> DataFolders:
     elif config.model is not None:
         found = dped_folders(config.dped_dir, config.model)
     else:
-        found = build_sample(Path("data") / "sample")
+        found = sample_folders()
     if val["val_source_dir"] is None:
         return found
     return DataFolders(found.source, found.target, *(Path(folder) for folder in val.values()))

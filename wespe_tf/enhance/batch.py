@@ -45,11 +45,11 @@ class Record:
     """
 
     task: Task
-    size: tuple
+    size: tuple[int, int]
     plan: Plan
     runtime: Runtime
     seconds: float
-    score: tuple | None
+    score: tuple[float, float] | None
 
     def numbers(self):
         """Size, plan, runtime, seconds and scores as one line."""
@@ -70,7 +70,6 @@ class _Work:
         both: (H, 2W, 3) array: the pixels of `photo`, and beside them room for the result.
         origin: what tells the photo from others.
         held: gives the photo's share of the memory back when it is closed.
-        record: `Record` of the photo once it is enhanced.
     """
 
     task: Task
@@ -78,7 +77,6 @@ class _Work:
     both: np.ndarray
     origin: dict
     held: contextlib.ExitStack
-    record: Record | None = None
 
 
 class Batch:
@@ -100,7 +98,8 @@ class Batch:
         self.origins = origins
         self.limit = memory_limit(config.memory_limit)
         self.budget = Budget(room_of_photos(self.limit))
-        self.records, self.failures = [], []
+        self.records: list[Record] = []
+        self.failures: list[str] = []
 
     def run(self, tasks: list[Task]) -> None:
         """Enhances photos; a failure ends it only where there is one photo altogether."""
@@ -116,9 +115,9 @@ class Batch:
                 # Here and in `_one_ahead` nothing keeps a photo alive that has been given back.
                 del reading
                 self._guarded(None, _settle, writing)
-                writing = writer.submit(self._write, done) if done else None
+                writing = writer.submit(self._write, *done) if done else None
                 if done:
-                    bar.write(f"{task.path}: {done.record.numbers()}")
+                    bar.write(f"{task.path}: {done[1].numbers()}")
                 del done
                 bar.update()
             self._guarded(None, _settle, writing)
@@ -159,7 +158,7 @@ class Batch:
             photo = dataclasses.replace(photo, pixels=both[:, :width])
             return _Work(task, photo, both, origin, held.pop_all())
 
-    def _enhance(self, reading: Future) -> _Work:
+    def _enhance(self, reading: Future) -> tuple[_Work, Record]:
         """The photo with its result beside it, and a `Record`."""
         work = reading.result()
         task, pixels = work.task, work.photo.pixels
@@ -183,10 +182,9 @@ class Batch:
                 raise UserError(f"{task.path}: cannot be enhanced ({reason})") from error
             work.held = held.pop_all()
         runtime = self.enhancer.runtime
-        work.record = Record(task, (width, height), plan, runtime, seconds, score)
-        return work
+        return work, Record(task, (width, height), plan, runtime, seconds, score)
 
-    def _write(self, work: _Work) -> None:
+    def _write(self, work: _Work, record: Record) -> None:
         """Writes the results, and keeps the record of a photo of which they are there."""
         with work.held:
             path = result_path(work.task, self.config)
@@ -194,12 +192,12 @@ class Batch:
             make_folder(path.parent)
             if not (os.path.isfile(beside) and self.origins.is_kept(path, work.origin)):
                 write_photo(beside, Photo(work.both))
-            enhanced = work.both[:, work.record.size[0] :]
+            enhanced = work.both[:, record.size[0] :]
             # Last: a photo of which it is there is done.
             photo = dataclasses.replace(work.photo, pixels=enhanced)
             write_photo(path, photo, self.config.quality)
             self.origins.add(path, work.origin)
-            self.records.append(work.record)
+            self.records.append(record)
 
 
 def _one_ahead(pool, function, arguments):

@@ -4,14 +4,17 @@ Beside the results lies a hidden file with a line of JSON for each, the last one
 Lines are added when a result is there; one that was cut off is passed over.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..config.schema import TestConfig
 from ..errors import UserError
+from ..images.opening import UnreadablePicture
 from .tasks import Task, result_path
 
 INDEX = ".made_from.jsonl"
@@ -33,6 +36,15 @@ def digest(*paths: str | Path) -> str:
             while block := file.read(2**20):
                 found.update(block)
     return found.hexdigest()
+
+
+@contextlib.contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Around what reads a photo's file: tells by its name why that fails."""
+    try:
+        yield
+    except OSError as error:
+        raise UnreadablePicture(f"{path}: cannot be read ({error.strerror})") from error
 
 
 class Origins:
@@ -71,16 +83,19 @@ class Origins:
         does not tell, else `SAME`, `CHANGED` (photo or settings), or `ANOTHER_PHOTO`'s.
         """
         path = result_path(task, self.config)
-        if not path.is_file():
+        if not os.path.isfile(path):
             return NEW
         entry = self.entries.get(self._name(path))
         if entry is None:
             return UNKNOWN
-        before, stat = entry["photo"], os.stat(task.path)
+        before = entry["photo"]
         same_place = before.get("path") == os.path.realpath(task.path)
-        untouched = [before.get("size"), before.get("mtime_ns")] == [stat.st_size, stat.st_mtime_ns]
-        if not (same_place and untouched) and before.get("sha256") != digest(task.path):
-            return CHANGED if same_place else ANOTHER_PHOTO
+        with _readable(task.path):
+            stat = os.stat(task.path)
+            now = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+            untouched = now.items() <= before.items()
+            if not (same_place and untouched) and before.get("sha256") != digest(task.path):
+                return CHANGED if same_place else ANOTHER_PHOTO
         return SAME if entry["settings"] == self._settings(path) else CHANGED
 
     def is_kept(self, path: Path, photo: dict) -> bool:
@@ -95,9 +110,10 @@ class Origins:
 
     def photo(self, path: str) -> dict:
         """What tells a photo from others, as the index keeps it."""
-        stat = os.stat(path)
+        with _readable(path):
+            stat, content = os.stat(path), digest(path)
         known = {"path": os.path.realpath(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-        return known | {"sha256": digest(path)}
+        return known | {"sha256": content}
 
     def add(self, path: Path, photo: dict) -> None:
         """Notes a result that has been written.

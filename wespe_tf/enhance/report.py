@@ -93,7 +93,7 @@ def _parts(entries, count):
     head, tail = (string.Template(part) for part in page.split("$cards"))
     yield head.substitute(count=count).encode()
     for entry in entries:
-        yield _card(*entry).encode()
+        yield _card(*entry).encode(errors="backslashreplace")  # A name may be no text.
     yield tail.substitute().encode()
 
 

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import glob
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..config.schema import TestConfig
@@ -69,6 +70,7 @@ def find_tasks(source: str, target: str | None, output: str) -> list[Task]:
         mine = Path(path).stem.endswith((ENHANCED, BEFORE_AFTER))
         return mine and folder in Path(path).resolve().parents
 
+    pairs: Sequence[tuple[str, str | None]]
     if os.path.isdir(source):
         if target is None:
             pairs = [(path, None) for path in find_pictures(source, "input", is_result)]

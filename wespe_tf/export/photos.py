@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,10 @@ from PIL import Image, ImageOps
 
 from ..config.schema import ExportConfig
 from ..data.folders import find_pairs, find_pictures
-from ..data.sample import build_sample
+from ..data.sources import SAMPLE_DIR, sample_folders
 from ..errors import UserError
 from ..images.picture import read_picture
 from .portable import BYTE
-
-SAMPLE_DIR = Path("data") / "sample"
 
 # The calibration looks at whole photos shrunk to this side, pixels.
 CALIBRATION_SIDE = 384
@@ -33,24 +32,21 @@ def find_photos(config: ExportConfig, quantizes: bool) -> tuple[list[np.ndarray]
         calibrated; list of (photo, target) `Image`s, target None where there is none.
     """
     calibrates = quantizes or config.export_norm == "frozen"
-    val_source: Path | str | None = config.val_dir
-    val_target: Path | str | None = config.val_target_dir
-    source: Path | str | None = config.calibration_dir
-    if val_source is None and val_target is not None:
+    if config.val_dir is None and config.val_target_dir is not None:
         raise UserError("val_target_dir: goes with val_dir")
-    if val_source is None or (calibrates and source is None):
-        sample = build_sample(SAMPLE_DIR)
-        source = source or sample.source
-        if val_source is None:
-            val_source, val_target = sample.val_source, sample.val_target
-    if val_target is None:
-        pairs = [(path, None) for path in find_pictures(val_source, "val_dir")]
+    pairs: Sequence[tuple[str, str | None]]
+    if config.val_dir is None:
+        sample_folders()
+        pairs = find_pairs(SAMPLE_DIR / "val_source", SAMPLE_DIR / "val_target")
+    elif config.val_target_dir is None:
+        pairs = [(path, None) for path in find_pictures(config.val_dir, "val_dir")]
     else:
-        pairs = find_pairs(val_source, val_target, "val_dir", "val_target_dir")
+        pairs = find_pairs(config.val_dir, config.val_target_dir, "val_dir", "val_target_dir")
     pairs = _evenly(pairs, MOST_VAL_PHOTOS)
     calibration = []
     if calibrates:
-        paths = _evenly(find_pictures(source, "calibration_dir"), MOST_CALIBRATION_PHOTOS)
+        folder = config.calibration_dir or sample_folders().source
+        paths = _evenly(find_pictures(folder, "calibration_dir"), MOST_CALIBRATION_PHOTOS)
         _check_apart(paths, [path for path, _ in pairs])
         calibration = [_shrunk(path) for path in paths]
     return calibration, [(_image(photo), None if t is None else _image(t)) for photo, t in pairs]
