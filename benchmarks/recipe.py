@@ -3,14 +3,16 @@
     python benchmarks/recipe.py data=FOLDER [recipes=A,B] [seeds=0,1,2] [budget=short] [key=value …]
 
 FOLDER holds `source/` and `target/`, photos that are not pairs, and pairs that only score, in
-`val_phone/` and `val_enhanced/` or, as data/sample has them, `val_source/` and `val_target/`. Rows
-that the CSV file has already are not computed again.
+`val_phone/` and `val_enhanced/` or `val_dslr/` or, as data/sample has them, `val_source/` and
+`val_target/`. Rows that the CSV file has already are not computed again. `pip install ssimulacra2`
+first.
 `pairs_model` makes true pairs of the source photos for the row "supervised"; no other row sees
 them. Every run's photos and one page of all of them land in the output folder; the tables of the
 document, between its comment lines `<!-- tables -->`, are written anew from the CSV file.
 """
 
 import dataclasses
+import io
 import json
 import os
 import subprocess
@@ -21,6 +23,7 @@ from pathlib import Path
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import ssimulacra2
 from PIL import Image
 from scipy.stats import spearmanr
 
@@ -36,56 +39,53 @@ from wespe_tf.guide.color_transfer import luminance_histogram
 from wespe_tf.guide.guide import Guide
 from wespe_tf.guide.tone_curve import ToneCurve, histogram
 from wespe_tf.images.picture import read_picture, to_uint8, write_picture
-from wespe_tf.metrics import quality as metrics
+from wespe_tf.metrics import quality, texture
 from wespe_tf.tables import append_row, read_rows, replace_tables
 from wespe_tf.training.build import make_generator
 from wespe_tf.training.figures import to_png
 from wespe_tf.weights.generator import load_generator
 
+VALIDATION = (
+    ("val_phone", "val_enhanced"),
+    ("val_phone", "val_dslr"),
+    ("val_source", "val_target"),
+)
 HERE = Path(__file__).resolve().parent
 USAGE = "usage: python benchmarks/recipe.py data=FOLDER [key=value …]"
-NORMALISED = ["content_normalise=true", "w_content=1"]
 # Changes to preset=recommended, one ingredient at a time.
 RECIPES = {
     "recommended": [],
-    "no warm start": ["warm_start_iters=0"],
+    "no texture discriminator": ["w_texture=0"],
+    "half the texture weight": ["w_texture=0.5"],
+    "twice the texture weight": ["w_texture=2"],
+    "plain grayscale": ["texture_view=grayscale"],
+    "layers as in DPED": ["texture_layers=dped"],
     "no guide": ["w_guide=0"],
+    "guide behind the blur only": ["guide_detail=0"],
     "no noise filter": ["noise_filter=false"],
-    "plain identity start": ["warm_start_iters=0", "w_guide=0"],
-    "no views": ["view_share=0"],
+    "views only": ["view_share=1"],
     "half views": ["view_share=0.5"],
-    "no discriminators": ["w_color=0", "w_texture=0"],
-    "color only": ["w_texture=0"],
-    "texture only": ["w_color=0"],
-    "no content": ["w_content=0"],
-    "no tv": ["w_tv=0"],
-    "instance norm in discriminators": ["color_norm=instance", "texture_norm=instance"],
-    "no norm in discriminators": ["color_norm=none", "texture_norm=none"],
-    "generators' steps 6 times longer": ["learning_rate=3e-4"],
-    "dynamic balance": ["schedule=balance"],
-    "content in VGG-19": ["content_features=vgg19", "content_layer=relu3_4", *NORMALISED],
-    "discriminators 4 times heavier": ["w_color=0.008", "w_texture=0.04"],
-    "tv 4 times heavier": ["w_tv=2"],
+    "color discriminator": ["w_color=0.1"],
+    "content in pixels": ["w_content=0.5"],
+    "content in VGG-19": [
+        *("content_features=vgg19", "content_layer=relu3_4"),
+        *("content_normalise=true", "w_content=0.5"),
+    ],
+    "steps a third longer": ["learning_rate=4e-4"],
+    "warm start": ["warm_start_iters=100"],
+    "tv": ["w_tv=0.5"],
+    "instance norm in the discriminator": ["texture_norm=instance"],
+    "no norm in the generator": ["generator_norm=none"],
     "no moving average": ["ema=0"],
     "no border": ["border=0"],
-    "patch 100": ["patch_size=100", "batch_size=4"],
+    "patch 96": ["patch_size=96", "batch_size=2"],
     "random start": ["generator_init=truncated_normal"],
-    "plain random start": [
-        "generator_init=truncated_normal",
-        "warm_start_iters=0",
-        "w_guide=0",
-    ],
 }
-# Iterations of the warm start and of the training proper, and minutes on two cores.
+# Iterations.
 BUDGETS = {
-    "short": {"warm_start_iters": 60, "num_train_iters": 60, "eval_step": 60},  # 2 to 4
-    "long": {"warm_start_iters": 200, "num_train_iters": 150, "eval_step": 50},  # 4 to 8
-    "longer": {"warm_start_iters": 400, "num_train_iters": 250, "eval_step": 50},  # 8 to 15
-    # As the preset of that name, for the sample.
-    "quickstart": {
-        **{"warm_start_iters": 60, "num_train_iters": 150, "eval_step": 50},
-        "warm_start_learning_rate": 2e-4,
-    },
+    "short": {"num_train_iters": 400, "eval_step": 200},  # the preset's own
+    "long": {"num_train_iters": 1000, "eval_step": 250},
+    "quickstart": {"num_train_iters": 300, "eval_step": 100},  # as the preset of that name
 }
 COLUMNS = (
     "data",
@@ -95,6 +95,9 @@ COLUMNS = (
     "psnr",
     "ssim",
     "psnr_tone_corrected",
+    "ssimulacra2",
+    "detail",
+    "flat_noise",
     "psnr_of_each",
     "crops_psnr",
     "crops_psnr_best",
@@ -106,6 +109,29 @@ COLUMNS = (
     "seconds",
     "precision",
 )
+
+
+def perceptual(enhanced, target):
+    """SSIMULACRA 2 of two uint8 pictures, at most 512 pixels a side about their centre.
+
+    100 for equal ones, below 0 for bad ones. A whole photo would take minutes.
+    """
+    files = io.BytesIO(), io.BytesIO()
+    top, left = (max(0, side - 512) // 2 for side in target.shape[:2])
+    for file, picture in zip(files, (target, enhanced)):
+        Image.fromarray(picture[top : top + 512, left : left + 512]).save(file, "PNG")
+    return ssimulacra2.compute_ssimulacra2(*files)
+
+
+# Columns by what is computed of an enhanced photo and its target.
+SCORES = {
+    "psnr": quality.psnr,
+    "ssim": quality.ssim,
+    "psnr_tone_corrected": quality.tone_corrected_psnr,
+    "ssimulacra2": perceptual,
+    "detail": texture.detail_ratio,
+    "flat_noise": texture.flat_noise_ratio,
+}
 
 
 @dataclasses.dataclass
@@ -159,9 +185,7 @@ class Bench:
         self.data = Path(config.data).resolve()
         self.output = Path(config.output)
         self.table = Path(config.csv)
-        names = ("val_phone", "val_enhanced")
-        if not (self.data / names[0]).is_dir():
-            names = ("val_source", "val_target")
+        names = next((n for n in VALIDATION if (self.data / n[1]).is_dir()), VALIDATION[0])
         self.sides = [self.data / name for name in names]
         for folder in (self.data / "source", self.data / "target", *self.sides):
             if not folder.is_dir():
@@ -187,23 +211,14 @@ class Bench:
         for source, target in self.pairs:
             enhanced, target = function(read_picture(source)), read_picture(target)
             write_picture(folder / f"{Path(source).stem}.png", enhanced)
-            scores.append(
-                (
-                    metrics.psnr(enhanced, target),
-                    metrics.ssim(enhanced, target),
-                    metrics.tone_corrected_psnr(enhanced, target),
-                )
-            )
-        psnr, ssim, tone_corrected = np.mean(scores, axis=0)
+            scores.append({key: score(enhanced, target) for key, score in SCORES.items()})
         row = {
             "data": self.data.name,
             "recipe": recipe,
             "budget": budget,
             "seed": seed,
-            "psnr": f"{psnr:.3f}",
-            "ssim": f"{ssim:.4f}",
-            "psnr_tone_corrected": f"{tone_corrected:.3f}",
-            "psnr_of_each": " ".join(f"{score[0]:.2f}" for score in scores),
+            **{key: f"{np.mean([score[key] for score in scores]):.4f}" for key in SCORES},
+            "psnr_of_each": " ".join(f"{score['psnr']:.2f}" for score in scores),
             **more,
         }
         append_row(self.table, COLUMNS, row)
@@ -252,7 +267,7 @@ class Bench:
         summary = json.loads((folder / "summary.json").read_text())
         crops = summary["validation"]
         self.add(
-            Enhancer(load_generator(folder / "generator.keras"), choose_runtime("keras")),
+            Enhancer(load_generator(folder / "generator.keras"), choose_runtime("auto", "float32")),
             *(name, budget, seed),
             crops_psnr=f"{crops['psnr_enhanced']:.3f}",
             crops_psnr_best=f"{crops['psnr_best']:.3f}",
@@ -290,7 +305,7 @@ class Bench:
         ]
         numbers = np.arange(config.batch_size)
         start = time.monotonic()
-        for step in range(sum(BUDGETS[budget][k] for k in ("warm_start_iters", "num_train_iters"))):
+        for step in range(BUDGETS[budget]["num_train_iters"]):
             source, answer = (
                 np.stack([side[n] for n in step * config.batch_size + numbers]) for side in sides
             )
@@ -373,13 +388,16 @@ def _agreement(rows):
 
 def _markdown(rows):
     """Lines of a table: a recipe's mean over seeds, the lowest seed, the worst drop."""
-    yield "| recipe | seeds | PSNR, dB | lowest | SSIM | tone-corrected | drop | collapsed | s |"
-    yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|"
+    yield (
+        "| recipe | seeds | PSNR, dB | lowest | SSIM | tone-corrected | lowest | SSIMULACRA 2 "
+        "| detail | flat noise | drop | collapsed | s |"
+    )
+    yield "|---" + "|---:" * 12 + "|"
     for recipe in dict.fromkeys(row["recipe"] for row in rows):
         runs = [row for row in rows if row["recipe"] == recipe]
         numbers = {
             key: [float(run[key]) for run in runs if run[key]]
-            for key in ("psnr", "ssim", "psnr_tone_corrected", "drop", "seconds")
+            for key in (*SCORES, "drop", "seconds")
         }
         mean = {key: np.mean(values) if values else None for key, values in numbers.items()}
         collapsed = sum(run["collapsed"] == "True" for run in runs)
@@ -390,6 +408,10 @@ def _markdown(rows):
             f"{min(numbers['psnr']):.2f}",
             f"{mean['ssim']:.4f}",
             f"{mean['psnr_tone_corrected']:.2f}",
+            f"{min(numbers['psnr_tone_corrected']):.2f}",
+            f"{mean['ssimulacra2']:.1f}",
+            f"{mean['detail']:.2f}",
+            f"{mean['flat_noise']:.2f}",
             f"{max(numbers['drop']):.2f}" if numbers["drop"] else "",
             f"{collapsed}" if numbers["drop"] else "",
             f"{mean['seconds']:.0f}" if numbers["seconds"] else "",

@@ -133,7 +133,7 @@ class TestNoiseFilter:
         """Twice the amplitude at all frequencies is contrast, not noise."""
         sources, targets = domains(lambda picture, rng: 2 * picture - 0.5)
         kernel = NoiseFilter.fit(sources, targets, NO_TRANSFER).kernel
-        np.testing.assert_allclose(kernel[4, 4], 1.0, atol=0.05)
+        np.testing.assert_allclose(kernel[4, 4], 1.0, atol=0.1)
 
 
 class TestGuide:

@@ -9,8 +9,15 @@ import tensorflow as tf
 from keras.ops import convert_to_numpy as array
 
 from benchmarks import plain
+from wespe_tf.losses import adversarial_loss
 from wespe_tf.models.discriminator import Discriminator
-from wespe_tf.models.options import DISCRIMINATOR_NORMS, HEADS, KERNEL_STARTS, ORDERS
+from wespe_tf.models.options import (
+    DISCRIMINATOR_LAYERS,
+    DISCRIMINATOR_NORMS,
+    HEADS,
+    KERNEL_STARTS,
+    ORDERS,
+)
 
 
 def built(size=32, inputs=3, **options):
@@ -87,9 +94,11 @@ class TestParameters:
         # 64 pixels become 16, 8, 8, 8, 4.
         assert tuple(discriminator.denses[0].kernel.shape) == (4 * 4 * 32, 256)
 
-    def test_other_channels(self):
-        discriminator = built(32, 3, channels=(3, 4, 5, 6, 7), dense=9)
-        assert [conv.kernel.shape[-1] for conv in discriminator.convs] == [3, 4, 5, 6, 7]
+    def test_other_layers(self):
+        discriminator = built(32, 3, layers=((3, 5, 1), (4, 3, 2)), dense=9)
+        kernels = [tuple(conv.kernel.shape) for conv in discriminator.convs]
+        assert kernels == [(5, 5, 3, 3), (3, 3, 3, 4)]
+        assert tuple(discriminator.denses[0].kernel.shape) == (16 * 16 * 4, 9)
         assert discriminator.denses[1].kernel.shape == (9, 2)
 
     @pytest.mark.parametrize("norm", DISCRIMINATOR_NORMS)
@@ -201,13 +210,55 @@ class TestSpectralNorm:
             assert (kernel != rounded).mean() > 0.9
 
 
+class TestWithoutDenseLayers:
+    """Every place of the last feature map is judged by itself."""
+
+    def fine(self, **options):
+        return built(48, 2, layers=DISCRIMINATOR_LAYERS["fine"][0], dense=0, norm="none", **options)
+
+    def test_equals_the_network_written_plainly(self, policy, rng):
+        policy("float64")
+        discriminator = self.fine()
+        spread(discriminator, rng)
+        pictures = rng.random((2, 48, 48, 2))
+        x = tf.constant(pictures)
+        for layer, stride in zip(discriminator.convs, (1, 2, 2, 1)):
+            x = tf.nn.conv2d(x, array(layer.kernel), stride, "SAME") + array(layer.bias)
+            x = plain.leaky(x)
+        (last,) = discriminator.denses
+        expected = tf.nn.conv2d(x, array(last.kernel), 1, "SAME") + array(last.bias)
+        logits = discriminator(pictures)
+        assert logits.shape == (2, 12, 12, 2)
+        np.testing.assert_allclose(array(logits), array(expected), rtol=1e-9)
+
+    def test_a_judgement_sees_its_surroundings_only(self, rng):
+        """The first pixel reaches 2 places: 2, 1, 0, 1, 1 by the five convolutions' sizes."""
+        discriminator = self.fine(init="kaiming_uniform")
+        pictures = rng.random((1, 48, 48, 2)).astype(np.float32)
+        changed = pictures.copy()
+        changed[0, 0, 0] += 1
+        difference = array(discriminator(changed)) - array(discriminator(pictures))
+        rows, columns = np.nonzero(np.abs(difference[0]).max(axis=-1))
+        assert (rows.max(), columns.max()) == (2, 2)
+
+    def test_losses_are_means_over_places(self, rng):
+        logits = rng.normal(size=(2, 3, 4, 2))
+        for head in HEADS[:2]:
+            ours = adversarial_loss(tf.constant(logits), True, head)
+            flat = adversarial_loss(tf.constant(logits.reshape(-1, 2)), True, head)
+            assert float(ours) == pytest.approx(float(flat), rel=1e-12)
+
+
 class TestOptions:
+    @pytest.mark.parametrize("dense", [0, 9])
     @pytest.mark.parametrize(
         "norm, head, init",
         [*itertools.product(DISCRIMINATOR_NORMS, HEADS, ["kaiming_uniform"])]
         + [*itertools.product(["instance"], ["two_class_sigmoid"], KERNEL_STARTS)],
     )
-    def test_loads_from_keras_file_in_safe_mode(self, tmp_path, pictures, rng, norm, head, init):
+    def test_loads_from_keras_file_in_safe_mode(
+        self, tmp_path, pictures, rng, norm, head, init, dense
+    ):
         options = {
             "norm": norm,
             "head": head,
@@ -215,14 +266,16 @@ class TestOptions:
             "norm_epsilon": 1e-5,
             "order": "norm_activation",
         }
-        options |= {"channels": (4, 5, 6, 7, 8), "dense": 9, "width_multiplier": 1.5}
-        discriminator = built(**options)
+        layers = ((4, 5, 1), (5, 3, 2), (6, 3, 1))
+        options |= {"dense": dense, "width_multiplier": 1.5}
+        discriminator = built(layers=layers, **options)
         spread(discriminator, rng)
         discriminator(pictures, training=True)
         discriminator.save(tmp_path / "discriminator.keras")
         loaded = keras.saving.load_model(tmp_path / "discriminator.keras", safe_mode=True)
         assert type(loaded) is Discriminator
         assert {name: getattr(loaded, name) for name in options} == options
+        assert loaded.conv_layers == layers
         np.testing.assert_array_equal(array(loaded(pictures)), array(discriminator(pictures)))
         assert len(loaded.weights) == len(discriminator.weights)
 

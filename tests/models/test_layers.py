@@ -9,10 +9,12 @@ from keras.ops import convert_to_numpy as array
 
 from tests.shared import SHARED, needs_shared
 from wespe_tf.models.layers import (
+    Detail,
     GaussianBlur,
     Grayscale,
     InstanceNormalization,
     blur_profile,
+    few_outputs_conv,
     make_initializers,
     make_norm,
     statistics_dtype,
@@ -308,6 +310,7 @@ class TestBlur:
         GaussianBlur("paper"),
         GaussianBlur("unnormalised"),
         Grayscale(),
+        Detail(2, 5),
     ],
     ids=lambda layer: layer.name,
 )
@@ -318,3 +321,39 @@ def test_layers_load_from_keras_files(layer, tmp_path, rng):
     loaded = keras.saving.load_model(tmp_path / "layer.keras", safe_mode=True)
     np.testing.assert_array_equal(array(loaded(pictures)), array(model(pictures)))
     assert loaded.layers[-1].get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("size, outputs", [(9, 3), (3, 1), (1, 2)])
+def test_gradient_of_the_convolution_to_few_outputs(rng, size, outputs):
+    """Against the gradient of TensorFlow's own convolution."""
+    inputs = tf.constant(rng.normal(size=(2, 7, 11, 5)))
+    kernel = tf.constant(rng.normal(size=(size, size, 5, outputs)))
+    upstream = tf.constant(rng.normal(size=(2, 7, 11, outputs)))
+    found = []
+    for conv in (few_outputs_conv, lambda x, w: tf.nn.conv2d(x, w, 1, "SAME")):
+        with tf.GradientTape() as tape:
+            tape.watch([inputs, kernel])
+            result = conv(inputs, kernel)
+        found.append([result, *tape.gradient(result, [inputs, kernel], upstream)])
+    for ours, expected in zip(*found):
+        np.testing.assert_allclose(array(ours), array(expected), rtol=1e-9, atol=1e-12)
+
+
+class TestDetail:
+    @pytest.mark.parametrize("deviation, gain", [(3, 8), (1.5, 20)])
+    def test_equals_scipy(self, rng, deviation, gain):
+        pictures = rng.random((2, 25, 33, 3))
+        luminance = pictures @ [0.2989, 0.5870, 0.1140]
+        blurred = [
+            scipy.ndimage.gaussian_filter(
+                picture, deviation, mode="mirror", radius=int(np.ceil(3 * deviation))
+            )
+            for picture in luminance
+        ]
+        found = array(Detail(deviation, gain, dtype="float64")(pictures))
+        np.testing.assert_allclose(found[..., 0], gain * (luminance - blurred), atol=1e-12)
+
+    def test_tone_does_not_show(self, rng):
+        pictures = rng.random((1, 20, 20, 3)).astype(np.float32) / 2
+        seen = [array(Detail()(pictures + brightness)) for brightness in (0, 0.4)]
+        np.testing.assert_allclose(*seen, atol=1e-5)

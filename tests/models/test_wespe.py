@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import scipy.ndimage
 import tensorflow as tf
 
 from benchmarks import plain
@@ -14,6 +15,7 @@ from tests.models.tiny_wespe import (
     make_wespe,
     values_of,
 )
+from wespe_tf.models.layers import blur_profile
 from wespe_tf.models.wespe import BOTH, DISCRIMINATORS, GENERATORS
 from wespe_tf.weights.vgg import load_vgg
 
@@ -386,3 +388,49 @@ class TestSteps:
         expected, ours = full.test_step(batch), low.test_step(batch)
         for key in expected:
             assert float(ours[key]) == pytest.approx(float(expected[key]), rel=0.05, abs=0.01)
+
+
+class TestBeyondThePaper:
+    """What the recommended recipe adds: the detail view, the guide's own blur, fewer networks."""
+
+    def test_guide_behind_its_own_blur_and_without_one(self, float64, batch):
+        model = make_wespe(
+            weights={"guide": 2.0}, guide_blur="dped_code", guide_detail=0.3, border=3
+        )
+        source, guide = batch[0] / 255, batch[0][..., ::-1] / 255
+        losses = model.compute_losses(source, batch[1] / 255, guide, training=True)
+        difference = (array(model.generator(source)) - guide)[:, 3:-3, 3:-3]
+        profile = blur_profile("dped_code")
+        blurred = difference
+        for axis in (1, 2):
+            blurred = scipy.ndimage.correlate1d(blurred, profile, axis, mode="constant")
+        expected = np.abs(blurred).mean() + 0.3 * np.abs(difference).mean()
+        assert float(losses["guide"]) == pytest.approx(expected, rel=1e-9)
+
+    def test_the_texture_discriminator_sees_detail(self, batch):
+        model = make_wespe(texture_view="detail", head="one_class_sigmoid")
+        source, target = (p.astype(np.float32) / 255 for p in batch)
+        losses = model.compute_losses(source, target, training=True)
+        luminance = array(model.generator(source)) @ np.float32([0.2989, 0.5870, 0.1140])
+        blurred = scipy.ndimage.gaussian_filter(
+            luminance, (0, 3, 3), mode="mirror", radius=(0, 9, 9)
+        )
+        logits = array(model.texture_discriminator(8 * (luminance - blurred)[..., None]))
+        expected = np.log1p(np.exp(-logits)).mean()
+        assert float(losses["texture"]) == pytest.approx(expected, rel=1e-4)
+
+    @pytest.mark.parametrize("idle", [{"color"}, {"texture"}, {"color", "texture"}])
+    def test_a_discriminator_without_weight_is_not_trained(self, batch, idle):
+        model = make_wespe(weights=dict.fromkeys(idle, 0.0))
+        before = values_of(model)
+        losses = model.train_step(batch)
+        for name in ("color", "texture"):
+            assert (float(losses[name]) == 0) == (name in idle)
+            assert (float(losses[f"{name}_disc"]) == 0) == (name in idle)
+            network = f"{name}_discriminator"
+            same = [
+                np.array_equal(before[key], value)
+                for key, value in values_of(model).items()
+                if key[0] == network
+            ]
+            assert all(same) == (name in idle)

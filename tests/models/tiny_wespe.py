@@ -10,6 +10,7 @@ from wespe_tf.models.generator import Generator
 from wespe_tf.models.wespe import WESPE
 
 SIDE = 24
+LAYERS = ((4, 11, 4), (5, 5, 2), (6, 3, 1), (6, 3, 1), (5, 3, 2))
 WEIGHTS = {"content": 1.3, "color": 0.4, "texture": 0.7, "tv": 2.5, "guide": 0}
 NETWORKS = ("generator", "inverse_generator", "color_discriminator", "texture_discriminator")
 
@@ -25,7 +26,7 @@ def make_wespe(
     **options,
 ):
     """A tiny `WESPE`, built for patches of 24×24."""
-    discriminator = {"channels": (4, 5, 6, 6, 5), "dense": 7, "norm": norm, "head": head}
+    discriminator = {"layers": LAYERS, "dense": 7, "norm": norm, "head": head}
     discriminator["init"] = "kaiming_uniform"
     model = WESPE(
         Generator(width=5, norm=generator_norm, init="glorot", name="generator"),

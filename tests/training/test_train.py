@@ -40,6 +40,8 @@ COLUMNS = {
     "mean_red",
     "mean_green",
     "mean_blue",
+    "detail_ratio",
+    "flat_noise_ratio",
 }
 
 

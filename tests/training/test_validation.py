@@ -150,6 +150,8 @@ class TestUnpaired:
             "mean_red",
             "mean_green",
             "mean_blue",
+            "detail_ratio",
+            "flat_noise_ratio",
         }
         assert values["mean_red"] == pytest.approx(unpaired.source[..., 0].mean() / 255)
 

@@ -127,6 +127,12 @@ class Networks:
     texture_norm: str = setting(
         "instance", "norm in the texture discriminator", choices=options.DISCRIMINATOR_NORMS
     )
+    texture_layers: str = setting(
+        "dped",
+        "layers of the texture discriminator; fine: smaller kernels and strides, which see single "
+        "pixels, and a judgment for every place of the patch",
+        choices=tuple(options.DISCRIMINATOR_LAYERS),
+    )
 
 
 @dataclass
@@ -172,6 +178,21 @@ class Losses:
         "paper",
         "Gaussian that blurs what the color discriminator sees",
         choices=options.BLURS,
+    )
+    texture_view: str = setting(
+        "grayscale",
+        "what the texture discriminator sees; detail: luminance less its blur",
+        choices=options.TEXTURE_VIEWS,
+    )
+    guide_blur: str = setting(
+        "paper",
+        "Gaussian behind which the guide loss compares; a wide one leaves texture free",
+        choices=options.BLURS,
+    )
+    guide_detail: float = setting(
+        0.0,
+        "share of the guide loss that compares without that blur: against invented detail",
+        at_least=0,
     )
     border: int = setting(
         0, "edge of the patches that losses and discriminators do not see", "pixels", at_least=0
@@ -245,9 +266,9 @@ class Optimization:
     )
     precision: str = setting(
         "float32",
-        "numbers that the networks compute with; bfloat16 is faster where the processor has units "
-        "for it",
-        choices=("float32", "bfloat16", "float16"),
+        "numbers that the networks compute with; auto: bfloat16 where the processor has units for "
+        "it, which is faster, else float32",
+        choices=("float32", "bfloat16", "float16", "auto"),
         first=True,
     )
     distribute: str = setting(

@@ -19,10 +19,10 @@ from skimage.color import rgb2gray
 class PhoneCamera:
     """One phone camera with fixed settings; the defaults are the camera of the sample dataset.
 
-    They make a dim, yellowish, washed-out, soft and noisy picture. The same distortion for every
-    picture is what lets a network learn its inverse from unpaired ones; and no more than half of
-    the damage may be of the kind that one tone curve repairs, so most of it is lost saturation,
-    blur and noise.
+    They make a dim, yellowish, washed-out picture, a little soft and noisy, as an old phone does by
+    day. The same distortion for every picture is what lets a network learn its inverse from
+    unpaired ones; and no more than half of the damage may be of the kind that one tone curve
+    repairs, so most of it is lost saturation.
 
     Attributes:
         blur: standard deviation of the lens's Gaussian blur, pixels, >= 0.
@@ -37,15 +37,15 @@ class PhoneCamera:
         jpeg_quality: quality of the JPEG file on libjpeg's scale, 1 to 95.
     """
 
-    blur: float = 1.7
+    blur: float = 0.9
     vignetting: float = 0.25
     exposure: float = -0.5
-    shot_noise: float = 0.012
-    read_noise: float = 0.004
+    shot_noise: float = 0.0015
+    read_noise: float = 0.002
     white_balance: tuple[float, float, float] = (1.1, 1.0, 0.7)
     saturation: float = 0.27
     contrast: float = 0.82
-    jpeg_quality: int = 60
+    jpeg_quality: int = 90
 
     def develop(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Take a picture of `picture`, as the phone holds it before it writes a file.

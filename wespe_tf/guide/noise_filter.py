@@ -28,7 +28,7 @@ class NoiseFilter:
 
     The power spectra of photos fall alike, whatever they show, to where noise begins. Where the
     source domain has more of it than the target, measured by what both have at the lowest
-    frequencies, this linear filter takes its amplitude down to the target's; where it has less
+    frequencies, this linear filter, Wiener's, takes away the noise's share; where it has less
     nothing is done, since what is missing cannot be amplified without its noise. The kernel is
     short and smooth in frequency, so that edges do not ring.
 
@@ -138,9 +138,11 @@ def _spectra(paths: Paths, read: Read, display_of: Callable[[np.ndarray], Displa
 
 
 def _attenuation(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Logarithm of the gain, at most 0, that takes source amplitudes down to the target's.
+    """Logarithm of the gain, at most 0: the target's power over the source's.
 
-    In relation to the lowest frequencies, where there is no noise but contrast.
+    In relation to the lowest frequencies, where there is no noise but contrast. Where the excess is
+    noise, this is Wiener's filter; a gain that only took the amplitudes down
+    to the target's would leave a part of what remains noise.
     """
-    gain = (target.mean(axis=0) - source.mean(axis=0)) / 2
+    gain = target.mean(axis=0) - source.mean(axis=0)
     return np.minimum(gain - gain[LOWEST].mean(), 0.0)

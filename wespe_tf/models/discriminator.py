@@ -4,23 +4,25 @@ import keras
 from keras import ops
 
 from .layers import PACKAGE, make_initializers, make_norm, statistics_dtype
-from .options import DISCRIMINATOR_NORMS, HEADS, ORDERS
+from .options import DISCRIMINATOR_LAYERS, DISCRIMINATOR_NORMS, HEADS, ORDERS
 
-CHANNELS = (48, 128, 192, 192, 128)
-_SIZES_AND_STRIDES = ((11, 4), (5, 2), (3, 1), (3, 1), (3, 2))
+DPED_LAYERS, DPED_DENSE = DISCRIMINATOR_LAYERS["dped"]
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Discriminator(keras.Model):
-    """Five strided convolutions and two dense layers that judge a patch real or enhanced.
+    """Convolutions and two dense layers that judge a patch real or enhanced.
 
     Convolution → LeakyReLU 0.2 → norm, the first without norm; flatten; dense 1024 + LeakyReLU;
     dense to one or two outputs. Source: DPED code.
 
+    With `dense=0` a 3×3 convolution takes the place of the dense layers and judges every place of
+    the last feature map by itself, as in Isola et al.'s PatchGAN: one picture is many examples.
+
     Args:
-        channels: output channels of the five convolutions.
-        width_multiplier: factor on `channels` and `dense`, rounded.
-        dense: units of the hidden dense layer.
+        layers: output channels, kernel size and stride of each convolution.
+        width_multiplier: factor on the channels and on `dense`, rounded.
+        dense: units of the hidden dense layer, or 0.
         head: `"two_class_sigmoid"` (outputs for [real, fake], each a sigmoid: the report),
             `"two_class_softmax"` (DPED code) or `"one_class_sigmoid"` (real).
         norm: `"instance"`, `"batch"`, `"layer"`, `"spectral"` (every kernel divided by its
@@ -34,8 +36,8 @@ class Discriminator(keras.Model):
         inputs: (N, H, W, C) tensor; height and width are fixed at the first call.
 
     Returns:
-        (N, 2) or (N, 1) logits, float32 (float64 under a float64 policy); `probabilities`
-        turns them into what `head` names.
+        (N, 2) or (N, 1) logits, (N, h, w, 2) or (N, h, w, 1) with `dense=0`, float32 (float64
+        under a float64 policy); `probabilities` turns them into what `head` names.
 
     Raises:
         ValueError: on an option outside those listed.
@@ -43,9 +45,9 @@ class Discriminator(keras.Model):
 
     def __init__(
         self,
-        channels=CHANNELS,
+        layers=DPED_LAYERS,
         width_multiplier=1.0,
-        dense=1024,
+        dense=DPED_DENSE,
         head="two_class_sigmoid",
         norm="instance",
         norm_epsilon=1e-3,
@@ -62,7 +64,7 @@ class Discriminator(keras.Model):
             )
         if order not in ORDERS:
             raise ValueError(f"order: expected one of {', '.join(ORDERS)}, got {order!r}")
-        self.channels = tuple(channels)
+        self.conv_layers = tuple(tuple(layer) for layer in layers)
         self.width_multiplier = width_multiplier
         self.dense = dense
         self.head = head
@@ -87,7 +89,7 @@ class Discriminator(keras.Model):
 
         shape = tuple(input_shape)
         self.convs, self.norms = [], []
-        for k, (outputs, (size, stride)) in enumerate(zip(self.channels, _SIZES_AND_STRIDES)):
+        for k, (outputs, size, stride) in enumerate(self.conv_layers):
             kernel_init, bias_init = self.initializers(size * size * shape[-1])
             conv = wrap(
                 keras.layers.Conv2D(
@@ -115,11 +117,27 @@ class Discriminator(keras.Model):
             self.convs.append(conv)
             self.norms.append(norm)
 
+        outputs = 1 if self.head == "one_class_sigmoid" else 2
+        if not self.dense:
+            kernel_init, bias_init = self.initializers(9 * shape[-1])
+            logits = keras.layers.Conv2D(
+                outputs,
+                3,
+                padding="same",
+                kernel_initializer=kernel_init,
+                bias_initializer=bias_init,
+                name="logits",
+                dtype=self.dtype_policy,
+            )
+            self.denses = [wrap(logits)]
+            self.denses[0].build(shape)
+            self.built = True
+            return
         features = shape[1] * shape[2] * shape[3]
         self.denses = []
         for name, units in (
             ("dense", round(self.dense * self.width_multiplier)),
-            ("logits", 1 if self.head == "one_class_sigmoid" else 2),
+            ("logits", outputs),
         ):
             kernel_init, bias_init = self.initializers(features)
             layer = wrap(
@@ -146,16 +164,18 @@ class Discriminator(keras.Model):
                 x = _apply(norm, x, training)
             if self.order == "norm_activation":
                 x = _leaky_relu(x)
-        x = ops.reshape(x, (-1, x.shape[1] * x.shape[2] * x.shape[3]))
-        hidden, logits = self.denses
-        x = _leaky_relu(_apply(hidden, x, training))
+        *hidden, logits = self.denses
+        if hidden:
+            x = ops.reshape(x, (-1, x.shape[1] * x.shape[2] * x.shape[3]))
+        for layer in hidden:
+            x = _leaky_relu(_apply(layer, x, training))
         return ops.cast(_apply(logits, x, training), statistics_dtype(self.compute_dtype))
 
     def probabilities(self, logits):
         """What `head` makes of logits: softmax over two classes, or independent sigmoids.
 
         Args:
-            logits: (N, 2) or (N, 1) tensor, as `call` returns.
+            logits: (..., 2) or (..., 1) tensor, as `call` returns.
 
         Returns:
             Tensor of the same shape in [0, 1]; column 0 is the probability of being real.
@@ -165,7 +185,7 @@ class Discriminator(keras.Model):
     def get_config(self):
         return {
             **super().get_config(),
-            "channels": self.channels,
+            "layers": self.conv_layers,
             "width_multiplier": self.width_multiplier,
             "dense": self.dense,
             "head": self.head,

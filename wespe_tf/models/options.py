@@ -12,6 +12,14 @@ GENERATOR_STARTS = ("identity", *KERNEL_STARTS)
 HEADS = ("two_class_sigmoid", "two_class_softmax", "one_class_sigmoid")
 ORDERS = ("activation_norm", "norm_activation")
 BLURS = ("dped_code", "paper", "unnormalised")
+TEXTURE_VIEWS = ("grayscale", "detail")
+# Convolutions of a discriminator as (output channels, kernel size, stride), and the units of the
+# dense layer behind them, 0 for none. The fine ones see the texture of single pixels, which the
+# first stride of 4 jumps over.
+DISCRIMINATOR_LAYERS = {
+    "dped": (((48, 11, 4), (128, 5, 2), (192, 3, 1), (192, 3, 1), (128, 3, 2)), 1024),
+    "fine": (((32, 5, 1), (64, 5, 2), (128, 3, 2), (128, 3, 1)), 0),
+}
 CONTENT_PAIRS = ("source", "enhanced")
 VGG_CONVOLUTIONS = (2, 2, 4, 4, 4)
 VGG_LAYERS = tuple(
@@ -39,8 +47,8 @@ class Loss(NamedTuple):
 # of `WESPE` that computes it is <name>_loss.
 LOSSES = {
     "content": Loss(1.0, "F maps G(x) back to x"),
-    "color": Loss(5e-3, "the color discriminator takes G(x) for a target picture", always=True),
-    "texture": Loss(5e-3, "the texture discriminator takes G(x) for a target picture", always=True),
+    "color": Loss(5e-3, "the color discriminator takes G(x) for a target picture"),
+    "texture": Loss(5e-3, "the texture discriminator takes G(x) for a target picture"),
     "tv": Loss(10.0, "G(x) is smooth (total variation)", always=True),
     "guide": Loss(0.0, "G(x) stays near a color transfer between the two folders"),
 }

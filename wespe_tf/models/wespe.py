@@ -8,11 +8,12 @@ import tensorflow as tf
 from keras import ops
 
 from .. import losses
-from .layers import GaussianBlur, Grayscale, statistics_dtype
+from .layers import Detail, GaussianBlur, Grayscale, statistics_dtype
 from .options import LOSSES, Loss
 
 # Who trains in an iteration.
 BOTH, GENERATORS, DISCRIMINATORS = TURNS = ("both", "generators", "discriminators")
+TEXTURE_LAYER = {"grayscale": Grayscale, "detail": Detail}
 
 
 class Step(NamedTuple):
@@ -51,7 +52,10 @@ class WESPE(keras.Model):
     An extra beyond the paper keeps tone and color from drifting: with a weight for `guide`, a
     fifth loss compares ŷ with the guide, a closed-form guess (`wespe_tf.guide.guide.Guide`):
 
-        guide     blur(ŷ) resembles blur(guide)
+        guide     blur(ŷ) resembles blur(guide), and a little ŷ the guide itself
+
+    A discriminator whose loss has no weight is neither run nor trained. D_t may see detail instead
+    of gray, another extra.
 
     `terms` declares these losses. Another one is an entry there (for all, in `options.LOSSES`; or
     in a subclass) and a method `<name>_loss` of a `Step`; the log, the figures and the settings
@@ -69,6 +73,11 @@ class WESPE(keras.Model):
         weights: weights of the losses by name; those of `terms` for losses that it leaves out.
             Batches need a guide where the weight of `guide` is not 0.
         blur: kernel of the color discriminator's view, see `layers.blur_profile`.
+        texture_view: what D_t sees: `"grayscale"`, or `"detail"`, see `layers.Detail`.
+        guide_blur: kernel behind which the guide loss compares: wide enough, it leaves texture to
+            D_t.
+        guide_detail: weight of the difference without that blur, within the guide loss: it keeps
+            D_t from inventing detail.
         border: pixels along each edge of the patches that no loss and no discriminator sees:
             what zero padding spoils there would tell enhanced pictures from target ones.
         content_normalise: see `losses.content_vgg`.
@@ -99,6 +108,9 @@ class WESPE(keras.Model):
         weights: Mapping[str, float] | None = None,
         *,
         blur: str = "paper",
+        texture_view: str = "grayscale",
+        guide_blur: str = "paper",
+        guide_detail: float = 0.0,
         border: int = 0,
         content_normalise: bool = False,
         content_pair: str = "source",
@@ -120,6 +132,7 @@ class WESPE(keras.Model):
         self.weight_of = {name: term.weight for name, term in self.terms.items()} | dict(
             weights or {}
         )
+        self.guide_detail = guide_detail
         self.border = border
         self.content_normalise = content_normalise
         self.content_pair = content_pair
@@ -129,7 +142,8 @@ class WESPE(keras.Model):
         self.unfreeze_discriminators = unfreeze_discriminators
         self.loss_dtype = statistics_dtype(self.compute_dtype)
         self.blur = GaussianBlur(blur, dtype=self.loss_dtype)
-        self.grayscale = Grayscale(dtype=self.loss_dtype)
+        self.guide_blur = GaussianBlur(guide_blur, dtype=self.loss_dtype)
+        self.texture_view = TEXTURE_LAYER[texture_view](dtype=self.loss_dtype)
         self.smoothing_seed = keras.random.SeedGenerator()
 
     def compile(self, generator_optimizer, discriminator_optimizer):
@@ -146,7 +160,7 @@ class WESPE(keras.Model):
         self.generator.build(input_shape)
         self.inverse_generator.build(input_shape)
         self.color_discriminator.build((*seen, 3))
-        self.texture_discriminator.build((*seen, 1))
+        self.texture_discriminator.build(self.texture_view.compute_output_shape((*seen, 3)))
         self.generator_optimizer.build(self.generator_variables)
         self.discriminator_optimizer.build(self.discriminator_variables)
         self.built = True
@@ -165,11 +179,8 @@ class WESPE(keras.Model):
 
     @property
     def discriminator_variables(self):
-        """Trainable variables of D_c and D_t."""
-        return (
-            self.color_discriminator.trainable_variables
-            + self.texture_discriminator.trainable_variables
-        )
+        """Trainable variables of D_c and D_t, of those whose loss has a weight."""
+        return sum((network.trainable_variables for network in self.discriminators.values()), [])
 
     def call(self, inputs):
         """Enhances pictures: G."""
@@ -201,8 +212,8 @@ class WESPE(keras.Model):
 
         Returns:
             Dictionary of scalars by `loss_names`: those of the generators are their `terms` and
-            `generator`, the weighted sum; those of the discriminators end in `_disc`. A term
-            without weight is 0, but for those that are computed `always`.
+            `generator`, the weighted sum; those of the discriminators end in `_disc`. What has no
+            weight is 0, but for terms that are computed `always`.
         """
         enhanced = self.generator(source, training=training)
         fake, real = self.views(self.inner(enhanced)), self.views(self.inner(target))
@@ -216,6 +227,8 @@ class WESPE(keras.Model):
             values |= {name: self.term(name, step) for name in self.terms}
             values["generator"] = sum(self.weight_of[name] * values[name] for name in self.terms)
         if turn != GENERATORS:
+            nothing = ops.zeros((), dtype=self.loss_dtype)
+            values |= {f"{name}_disc": nothing for name in self.adversaries}
             for name, discriminator in self.discriminators.items():
                 logits = discriminator(real[name], training=training), judged[name]
                 values[f"{name}_disc"] = losses.discriminator_loss(
@@ -251,7 +264,7 @@ class WESPE(keras.Model):
         return self.adversarial_loss("color", step)
 
     def texture_loss(self, step: Step) -> tf.Tensor:
-        """D_t(gray(ŷ)) says "real"."""
+        """D_t says "real" of what it sees of ŷ."""
         return self.adversarial_loss("texture", step)
 
     def adversarial_loss(self, name: str, step: Step) -> tf.Tensor:
@@ -265,18 +278,23 @@ class WESPE(keras.Model):
         return losses.total_variation(self.inner(step.enhanced))
 
     def guide_loss(self, step: Step) -> tf.Tensor:
-        """Blurred, ŷ resembles the guide."""
-        wanted = self.blur(self.inner(step.guide))
-        return losses.mean_absolute_difference(step.fake["color"], wanted)
+        """Blurred, ŷ resembles the guide; with `guide_detail` a little without the blur, too."""
+        pair = self.inner(step.enhanced), self.inner(step.guide)
+        loss = losses.mean_absolute_difference(*map(self.guide_blur, pair))
+        if self.guide_detail == 0:
+            return loss
+        return loss + self.guide_detail * losses.mean_absolute_difference(*pair)
 
     @property
     def discriminators(self):
-        """D_c and D_t, by the names in `adversaries`."""
-        return {name: getattr(self, f"{name}_discriminator") for name in self.adversaries}
+        """D_c and D_t by the names in `adversaries`, those whose loss has a weight."""
+        heard = (name for name in self.adversaries if self.weight_of[name])
+        return {name: getattr(self, f"{name}_discriminator") for name in heard}
 
     def views(self, pictures):
         """What each discriminator sees of pictures."""
-        return {"color": self.blur(pictures), "texture": self.grayscale(pictures)}
+        views = {"color": self.blur, "texture": self.texture_view}
+        return {name: views[name](pictures) for name in self.discriminators}
 
     def draw_confidence(self):
         """What stands for 1 in the discriminators' targets of this batch."""
@@ -305,7 +323,7 @@ class WESPE(keras.Model):
                 optimizer = self.generator_optimizer
                 loss = optimizer.scale_loss(values["generator"] / devices())
                 scaled.append((loss, self.generator_variables, optimizer))
-            if self.turn != GENERATORS:
+            if self.turn != GENERATORS and self.discriminators:
                 optimizer = self.discriminator_optimizer
                 loss = sum(values[f"{name}_disc"] for name in self.adversaries)
                 loss = optimizer.scale_loss(loss / devices())

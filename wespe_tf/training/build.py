@@ -10,6 +10,7 @@ from ..config.schema import TrainConfig
 from ..errors import UserError
 from ..models.discriminator import Discriminator
 from ..models.generator import Generator
+from ..models.options import DISCRIMINATOR_LAYERS
 from ..models.wespe import WESPE
 from ..weights.vgg import load_vgg
 
@@ -30,11 +31,18 @@ def make_generator(config: TrainConfig, name: str) -> Generator:
     return Generator(**options_of(config, Generator, "generator_"), name=name)
 
 
-def make_discriminator(config: TrainConfig, name: str, norm: str) -> Discriminator:
-    """A `Discriminator` with the options of the settings, and the norm of its kind."""
-    options = options_of(config, Discriminator, "discriminator_")
+def make_discriminator(
+    config: TrainConfig, name: str, norm: str, layers: str = "dped"
+) -> Discriminator:
+    """A `Discriminator` with the options of the settings, and norm and layers of its kind."""
+    convolutions, dense = DISCRIMINATOR_LAYERS[layers]
     return Discriminator(
-        width_multiplier=config.discriminator_width, norm=norm, name=name, **options
+        layers=convolutions,
+        dense=dense,
+        width_multiplier=config.discriminator_width,
+        norm=norm,
+        name=name,
+        **options_of(config, Discriminator, "discriminator_"),
     )
 
 
@@ -60,7 +68,9 @@ def build_model(config: TrainConfig) -> WESPE:
         make_generator(config, "generator"),
         make_generator(config, "inverse_generator"),
         make_discriminator(config, "color_discriminator", config.color_norm),
-        make_discriminator(config, "texture_discriminator", config.texture_norm),
+        make_discriminator(
+            config, "texture_discriminator", config.texture_norm, config.texture_layers
+        ),
         vgg,
         **options_of(config, WESPE),
     )

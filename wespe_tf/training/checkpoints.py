@@ -46,7 +46,10 @@ class Log(tf.train.experimental.PythonState):
         with self._written():
             # Unbuffered: what could not be written would fail again at the end.
             self.file = open(self.path, "ab", buffering=0)
-        if not self.restored:
+        if self.restored:
+            # An older version may have known fewer.
+            self.columns = self.restored.decode().splitlines()[0].split(",")
+        else:
             self.write({name: name for name in self.columns})
 
     def write(self, row):
@@ -59,7 +62,7 @@ class Log(tf.train.experimental.PythonState):
             UserError: if it cannot be written.
         """
         text = io.StringIO()
-        csv.DictWriter(text, self.columns).writerow(row)
+        csv.DictWriter(text, self.columns, extrasaction="ignore").writerow(row)
         left = text.getvalue().encode()
         with self._written():
             while left:

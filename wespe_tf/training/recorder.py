@@ -28,6 +28,8 @@ EVALUATION = (
     "mean_red",
     "mean_green",
     "mean_blue",
+    "detail_ratio",
+    "flat_noise_ratio",
 )
 
 
@@ -116,7 +118,7 @@ class Recorder(keras.callbacks.Callback):
         self.start -= float(rows[-1]["seconds"])
         for row in rows:
             if row["collapse_score"]:
-                scores = {name: float(row[name]) for name in EVALUATION if row[name]}
+                scores = {name: float(row[name]) for name in EVALUATION if row.get(name)}
                 self.evaluations.append({"iteration": int(row["iteration"]), **scores})
         for row in rows[1:]:
             values = {name: float(row[name]) for name in self.losses if row[name]}

@@ -22,6 +22,16 @@ def processor():
     return platform.processor() or platform.machine()
 
 
+def has_bfloat16_units(info=Path("/proc/cpuinfo")):
+    """Whether the processor multiplies bfloat16 numbers; False where Linux does not say.
+
+    Without such units TensorFlow's convolutions take many times as long as in float32.
+    """
+    lines = info.read_text().splitlines() if info.exists() else []
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+
+
 def gpus():
     """Names of the GPUs that TensorFlow uses."""
     return [
@@ -68,6 +78,8 @@ def summarise(config, recorder, photos, seconds, data):
         "iteration_of_least_distance": min(evaluations, key=lambda e: e["distance"])["iteration"],
         "collapse_score": last["collapse_score"],
         "correlation": last["correlation"],
+        "detail_ratio": last.get("detail_ratio"),
+        "flat_noise_ratio": last.get("flat_noise_ratio"),
         "mean_color": [last["mean_red"], last["mean_green"], last["mean_blue"]],
         "validation": scored,
         "versions": {

@@ -22,7 +22,7 @@ from .loop import fit
 from .recorder import Recorder, StopOnSignal, log_columns
 from .run_folder import RunFolder
 from .schedule import make_schedule
-from .summary import print_summary, summarise
+from .summary import has_bfloat16_units, print_summary, summarise
 from .validation import Validation
 from .warm_start import fit_guide, warm_start
 
@@ -42,6 +42,7 @@ def train(config):
         UserError: if data, weights or the run folder cannot be had; nothing is written then. If
             another worker has gone.
     """
+    config = dataclasses.replace(config, precision=chosen_precision(config.precision))
     with gone_workers():
         strategy = make_strategy(config.distribute)
         check_distribution(config, strategy.num_replicas_in_sync)
@@ -144,9 +145,10 @@ def train_in(run, config, strategy, photos, model):
         return training_data(source, target, config.batch_size, photos.guide, first, strategy)
 
     stopped = False
+    if done is None and photos.guide is not None:
+        fit_guide(model, photos.guide, source)
     if done is None and config.warm_start_iters:
         print(f"warm start: {config.warm_start_iters} iterations on the guide")
-        fit_guide(model, photos.guide, source)
         stopped = warm_start(model, batches(0), strategy, config, stop)
     iterations = config.num_train_iters
     if stopped:
@@ -210,6 +212,16 @@ def set_seed_and_precision(config):
     keras.config.set_dtype_policy(
         config.precision if config.precision == "float32" else f"mixed_{config.precision}"
     )
+
+
+def chosen_precision(precision):
+    """What `auto` stands for on this machine; another setting as it is."""
+    if precision != "auto":
+        return precision
+    able = has_bfloat16_units()
+    chosen = "bfloat16" if able else "float32"
+    print(f"precision: {chosen}, as the processor has {'' if able else 'no '}units for bfloat16")
+    return chosen
 
 
 def check_data(run, photos):

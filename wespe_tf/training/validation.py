@@ -8,7 +8,7 @@ from ..enhance.runtimes import choose_runtime
 from ..enhance.tiles import Enhancer, enhance
 from ..guide.tone_curve import ToneCurve, histogram
 from ..images.picture import to_uint8
-from ..metrics import collapse, distance, quality
+from ..metrics import collapse, distance, quality, texture
 
 CROPS = 64
 CROP_SIZE = 100
@@ -48,6 +48,7 @@ class Validation:
         else:
             self.source = _crops_of(source_stream)
             self.target = self.wanted
+        self.wanted_texture = texture.detail_energy(self.wanted), texture.flat_noise(self.wanted)
         self.wanted_statistics = [statistics(self.wanted) for statistics in STATISTICS]
         self.idle = self._distances(self.source)
         self.curve = ToneCurve.match(
@@ -78,7 +79,9 @@ class Validation:
 
         Returns:
             Dictionary of `distance` (see `distance`), `collapse_score`, `correlation`,
-            `mean_red`, `mean_green`, `mean_blue` ([0, 1]), and with pairs `psnr` (dB) and `ssim`.
+            `mean_red`, `mean_green`, `mean_blue` ([0, 1]), `detail_ratio` and `flat_noise_ratio`
+            (`texture.detail_energy` and `texture.flat_noise` over those of `wanted`), and with
+            pairs `psnr` (dB) and `ssim`.
         """
         pictures, source = enhanced / 255.0, self.source / 255.0
         red, green, blue = pictures.mean(axis=(0, 1, 2))
@@ -89,6 +92,8 @@ class Validation:
             "mean_red": float(red),
             "mean_green": float(green),
             "mean_blue": float(blue),
+            "detail_ratio": texture.ratio(texture.detail_energy(enhanced), self.wanted_texture[0]),
+            "flat_noise_ratio": texture.ratio(texture.flat_noise(enhanced), self.wanted_texture[1]),
         }
         if self.paired:
             values["psnr"], values["ssim"] = quality.mean_psnr_ssim(enhanced, self.target)
