@@ -50,10 +50,17 @@ class TestSettingsReachTheModel:
         assert (generator_start != model.inverse_generator.head.kernel.numpy()).any()
 
     def test_content_layer(self):
-        config = tiny("content_features=vgg19", "vgg_weights=random", "content_layer=relu1_2")
+        config = tiny(
+            "w_content=1", "content_features=vgg19", "vgg_weights=random", "content_layer=relu1_2"
+        )
         model = build_model(config)
         assert len(model.vgg.conv_layers()) == 2 and model.vgg.style == "keras"
-        settings = ["content_features=vgg19", "vgg_weights=random", "vgg_preprocessing=report"]
+        settings = [
+            "w_content=1",
+            "content_features=vgg19",
+            "vgg_weights=random",
+            "vgg_preprocessing=report",
+        ]
         assert build_model(tiny(*settings)).vgg.style == "report"
         # Nothing to download for a loss without weight.
         assert build_model(tiny("content_features=vgg19", "w_content=0")).vgg is None
