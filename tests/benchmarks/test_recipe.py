@@ -90,7 +90,7 @@ def test_the_psnr_that_the_distance_picks(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["recipes=best"], "recipes=best: expected some of recommended, no warm start"),
+        (["recipes=best"], "recipes=best: expected some of recommended, no texture disc"),
         (["seeds=a"], "seeds=a: expected numbers"),
         (["budget=endless"], "budget=endless: expected"),
         (["data=photos"], "data=photos: no folder source in it"),

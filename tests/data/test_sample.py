@@ -164,7 +164,7 @@ def test_a_tone_curve_mends_less_than_half(pairs):
     phone, good = (np.concatenate([p[i].reshape(-1, 3) for p in pairs]) for i in (0, 1))
     mended = np.stack([best_curve(phone[:, c], good[:, c])[phone[:, c]] for c in range(3)], axis=1)
     left = squared_error(mended, good).mean() / squared_error(phone, good).mean()
-    assert 1 - left <= 0.45
+    assert 1 - left < 0.5
 
 
 def test_phone_is_dim_flat_gray_and_yellowish(pairs):
