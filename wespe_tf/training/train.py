@@ -42,7 +42,6 @@ def train(config):
         UserError: if data, weights or the run folder cannot be had; nothing is written then. If
             another worker has gone.
     """
-    config = dataclasses.replace(config, precision=chosen_precision(config.precision))
     with gone_workers():
         strategy = make_strategy(config.distribute)
         check_distribution(config, strategy.num_replicas_in_sync)
@@ -209,9 +208,8 @@ def set_seed_and_precision(config):
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(
-        config.precision if config.precision == "float32" else f"mixed_{config.precision}"
-    )
+    precision = chosen_precision(config.precision)
+    keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
 
 
 def chosen_precision(precision):
