@@ -206,7 +206,8 @@ class TestRuns:
 
         own, _ = data
         monkeypatch.setattr(build, "WESPE", Brighter)
-        self.run(*own, "run=mine", "w_content=0", "w_color=0", "w_guide=0", "num_train_iters=2")
+        weights = ["w_content=0", "w_color=0", "w_guide=0", "w_texture=0.01", "w_tv=0.5"]
+        self.run(*own, "run=mine", *weights, "num_train_iters=2")
         for row in read_log(Path("models/mine"))[1:]:
             assert 0 < float(row["darkness"]) < 1
             weighted = 0.01 * float(row["texture"]) + 0.5 * float(row["tv"])
