@@ -28,7 +28,7 @@ from tests.training.runs import (
 )
 from wespe_tf.data.patches import PatchStream
 from wespe_tf.errors import UserError
-from wespe_tf.images import picture as images
+from wespe_tf.images.decoding import Source
 from wespe_tf.images.picture import write_picture
 from wespe_tf.models.wespe import BOTH
 from wespe_tf.training import cli
@@ -192,10 +192,10 @@ class TestData:
         """Of all photos of a folder: named one by one, then the folder's setting."""
         source = streams().source
 
-        def fail(path, *_, **__):
-            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        def fail(source):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(source.path))
 
-        monkeypatch.setattr(images.iio, "imopen", fail)
+        monkeypatch.setattr(Source, "decoded", fail)
         with pytest.raises(UserError) as caught:
             source[0]
         assert str(caught.value) == f"source_dir: no picture in {tmp_path / 'source'} can be read"

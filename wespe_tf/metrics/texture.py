@@ -1,5 +1,7 @@
 """How much fine detail pictures have, and how much noise where there is nothing to see."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy.ndimage import gaussian_filter, laplace, uniform_filter
 
@@ -9,7 +11,7 @@ WINDOW = 9
 FLAT_SHARE = 0.1
 
 
-def detail_energy(pictures):
+def detail_energy(pictures: Iterable[np.ndarray]) -> float:
     """Standard deviation of the Laplacian of luminance, mean over pictures.
 
     Args:
@@ -21,7 +23,7 @@ def detail_energy(pictures):
     return float(np.mean([laplace(picture @ LUMA).std() for picture in pictures]))
 
 
-def flat_noise(pictures):
+def flat_noise(pictures: Iterable[np.ndarray]) -> float:
     """Deviation of detail in each picture's own flattest tenth, mean over pictures.
 
     Detail is luminance less its Gaussian blur of deviation 3; a pixel is as flat as the 9×9 pixels
@@ -37,7 +39,7 @@ def flat_noise(pictures):
     return float(np.mean([detail[_flat(detail)].std() for detail in details]))
 
 
-def detail_ratio(enhanced, reference):
+def detail_ratio(enhanced: np.ndarray, reference: np.ndarray) -> float:
     """`detail_energy` of a picture over that of its reference: 1 is right, less is soft.
 
     Args:
@@ -50,7 +52,7 @@ def detail_ratio(enhanced, reference):
     return ratio(detail_energy([enhanced]), detail_energy([reference]))
 
 
-def flat_noise_ratio(enhanced, reference):
+def flat_noise_ratio(enhanced: np.ndarray, reference: np.ndarray) -> float:
     """Deviation of detail over that of the reference, where the reference is flattest.
 
     Unlike the ratio of two `flat_noise`, both are taken at the same places.
@@ -67,17 +69,17 @@ def flat_noise_ratio(enhanced, reference):
     return ratio(_detail(enhanced)[flat].std(), wanted[flat].std())
 
 
-def ratio(value, reference):
+def ratio(value: float, reference: float) -> float:
     """One number over another; infinite where that is 0."""
     return float(value / reference) if reference > 0 else float("inf")
 
 
-def _detail(picture):
+def _detail(picture: np.ndarray) -> np.ndarray:
     luminance = picture @ LUMA
     return luminance - gaussian_filter(luminance, BLUR, mode="mirror")
 
 
-def _flat(detail):
+def _flat(detail: np.ndarray) -> np.ndarray:
     """Mask of the tenth of the pixels around which there is least detail."""
     power = uniform_filter(np.square(detail), WINDOW)
     return power <= np.quantile(power, FLAT_SHARE)
