@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import plain
-from wespe_tf.models.layers import blur_profile
+from wespe_tf.models.views import blur_profile
 
 v1 = tf.compat.v1
 

@@ -159,12 +159,12 @@ def test_random_crops_are_15_to_18_db_from_good(pairs):
     assert 15 < np.mean(scores) < 18
 
 
-def test_a_tone_curve_mends_less_than_half(pairs):
+def test_a_tone_curve_leaves_more_than_two_fifths(pairs):
     """One curve for each channel, the best there is for these very pairs."""
     phone, good = (np.concatenate([p[i].reshape(-1, 3) for p in pairs]) for i in (0, 1))
     mended = np.stack([best_curve(phone[:, c], good[:, c])[phone[:, c]] for c in range(3)], axis=1)
     left = squared_error(mended, good).mean() / squared_error(phone, good).mean()
-    assert 1 - left < 0.5
+    assert left > 0.4
 
 
 def test_phone_is_dim_flat_gray_and_yellowish(pairs):

@@ -9,17 +9,14 @@ from keras.ops import convert_to_numpy as array
 
 from tests.shared import SHARED, needs_shared
 from wespe_tf.models.layers import (
-    Detail,
-    GaussianBlur,
-    Grayscale,
     InstanceNormalization,
-    blur_profile,
     few_outputs_conv,
     make_initializers,
     make_norm,
     statistics_dtype,
 )
 from wespe_tf.models.options import BLURS, KERNEL_STARTS
+from wespe_tf.models.views import Detail, GaussianBlur, Grayscale, blur_profile
 
 
 def kernel_2d(name):

@@ -15,7 +15,7 @@ from tests.models.tiny_wespe import (
     make_wespe,
     values_of,
 )
-from wespe_tf.models.layers import blur_profile
+from wespe_tf.models.views import blur_profile
 from wespe_tf.models.wespe import BOTH, DISCRIMINATORS, GENERATORS
 from wespe_tf.weights.vgg import load_vgg
 

@@ -49,11 +49,11 @@ BAD_SETTINGS = {
     ),
     "border": (["border=8"], "border=8: leaves less than 17 pixels of patch_size=32"),
     "no weights": (
-        ["content_features=vgg19", "vgg_weights=gone.npz"],
+        ["w_content=1", "content_features=vgg19", "vgg_weights=gone.npz"],
         "vgg_weights=gone.npz: no such file",
     ),
     "bad weights": (
-        ["content_features=vgg19", "vgg_weights={photos}/texts/notes.txt"],
+        ["w_content=1", "content_features=vgg19", "vgg_weights={photos}/texts/notes.txt"],
         "vgg_weights=.*notes.txt: expected an .h5",
     ),
     "run name": (["run=../up"], r"run=\.\./up: expected letters"),

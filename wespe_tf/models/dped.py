@@ -10,7 +10,8 @@ import tensorflow as tf
 from keras import ops
 
 from .. import losses
-from .layers import GaussianBlur, Grayscale, statistics_dtype
+from .layers import statistics_dtype
+from .views import GaussianBlur, Grayscale
 
 # What `DPED.test_step` averages over batches: the columns of the authors' log line.
 TEST_VALUES = ("generator", "content", "color", "texture", "tv", "psnr", "accuracy")

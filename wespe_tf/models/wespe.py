@@ -8,8 +8,9 @@ import tensorflow as tf
 from keras import ops
 
 from .. import losses
-from .layers import Detail, GaussianBlur, Grayscale, statistics_dtype
+from .layers import statistics_dtype
 from .options import LOSSES, Loss
+from .views import Detail, GaussianBlur, Grayscale
 
 # Who trains in an iteration.
 BOTH, GENERATORS, DISCRIMINATORS = TURNS = ("both", "generators", "discriminators")

@@ -1,0 +1,71 @@
+"""How a command ends: one line, a status, and no traceback."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.shared import ROOT
+from wespe_tf.errors import UserError, first_line, run_command
+
+
+@pytest.mark.parametrize(
+    "message, line", [("", "ValueError"), ("\n  a\nb", "a"), ("x" * 200, "x" * 160)]
+)
+def test_first_line(message, line):
+    assert first_line(ValueError(message)) == line
+
+
+@pytest.mark.parametrize(
+    "error, status, line",
+    [(UserError("key: wrong"), 2, "error: key: wrong"), (KeyboardInterrupt(), 130, "interrupted")],
+)
+def test_errors_and_interrupts_are_one_line(error, status, line, capsys):
+    def fail(arguments):
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(fail)
+    assert ended.value.code == status
+    assert capsys.readouterr().err == f"{line}\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8:strict", "latin-1"])
+def test_what_cannot_be_printed_does_not_end_the_work(encoding):
+    """The × of sizes, and names of files that are no text."""
+    code = (
+        "from wespe_tf.errors import run_command\n"
+        "name = b'latin\\xe9.jpg'.decode('utf-8', 'surrogateescape')\n"
+        "run_command(lambda _: print('3×4', '名', name))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"latin\\udce9.jpg" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "variables", [{"KERAS_BACKEND": "jax"}, {"TF_USE_LEGACY_KERAS": "1"}, {"KERAS_HOME": "."}]
+)
+def test_keras_environment_of_other_projects(variables, tmp_path):
+    (tmp_path / "keras.json").write_text(
+        '{"floatx": "float16", "epsilon": 1e-3, "backend": "jax", '
+        '"image_data_format": "channels_first"}'
+    )
+    code = (
+        "import wespe_tf, keras; g = wespe_tf.Generator(width=4, blocks=1);"
+        "shape = g(keras.ops.zeros((1, 9, 8, 3))).shape;"
+        "print(keras.config.backend(), shape, keras.config.floatx())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "tensorflow (1, 9, 8, 3) float32\n"
