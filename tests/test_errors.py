@@ -44,7 +44,7 @@ def test_what_cannot_be_printed_does_not_end_the_work(encoding):
         env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)},
         capture_output=True,
     )
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.returncode == 0 and b"Traceback" not in done.stderr
     assert b"latin\\udce9.jpg" in done.stdout
 
 

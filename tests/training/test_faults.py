@@ -233,7 +233,7 @@ def test_a_weight_that_is_none(run, monkeypatch):
     recorder = Recorder(run, log, None, None, Simultaneous(), "")
     recorder.set_model(model)
     recorder.iteration = 20
-    weight = model.color_discriminator.trainable_variables[-1]
+    weight = model.texture_discriminator.trainable_variables[-1]
     weight.assign(np.full(weight.shape, np.nan))
     files = sorted(run.path.iterdir())
     with pytest.raises(UserError) as caught:
