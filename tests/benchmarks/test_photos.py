@@ -60,7 +60,8 @@ class TestMemory:
         photo = Image.fromarray(make_photo(90, 120))
         row = photo_memory.measure(photo, SHIPPED_MODEL, 3, 0.01)
         assert (row["photos"], row["done"], row["status"]) == (3, 2, 1)
-        assert 0.3 < float(row["late"]) <= float(row["peak_memory"]) < 1.5
+        # The peak is rounded to hundredths.
+        assert 0.3 < float(row["late"]) <= float(row["peak_memory"]) + 0.005 < 1.5
 
     def test_the_latest_row_of_a_size_is_shown(self):
         row = {key: key for key in photo_memory.COLUMNS}
