@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..files import write_atomically
 
 # What a checkpoint holds of a `WESPE`.
@@ -152,7 +152,7 @@ class Checkpoints:
                 for path in sorted(self.folder.glob(f"ckpt-{number}.*")):
                     path.unlink()
         except (tf.errors.OpError, OSError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise UserError(f"{self.folder}: cannot be written ({reason})") from error
 
     def restore(self):
@@ -169,7 +169,7 @@ class Checkpoints:
             try:
                 self.state.restore(path).assert_consumed()
             except (tf.errors.OpError, ValueError, AssertionError) as error:
-                print(f"warning: {path} is damaged and passed over ({str(error).splitlines()[0]})")
+                print(f"warning: {path} is damaged and passed over ({first_line(error)})")
                 continue
             return iteration
         if self.iterations():
