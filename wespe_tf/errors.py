@@ -4,6 +4,7 @@ import contextlib
 import gc
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 
@@ -13,8 +14,12 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, in at most a line; its kind where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    """What an error of a library says, in at most a line; its kind where it says nothing.
+
+    TensorFlow puts the name of its operation first, in double braces; users have no use for it.
+    """
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return re.sub(r"^\{\{.*?\}\} ", "", line)[:240]
 
 
 @contextlib.contextmanager
