@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 from PIL import Image
@@ -143,6 +144,27 @@ class TestFiles:
         psnr = -10 * np.log10(np.mean((found - expected) ** 2))
         assert psnr >= verification.BOUNDS[form]
 
+    def test_says_what_takes_the_graph_whole(self, printed):
+        files = json.loads(Path("all/mine_export.json").read_text())["files"]
+        assert {entry["format"]: entry["in_browser"] for entry in files} == {
+            **{"float32": True, "float16": False, "dynamic": True, "int8": True}
+        }
+        assert all(entry["delegated"] for entry in files)
+        assert printed.count("takes every operator, in LiteRT.js too") == 3
+        assert printed.count("takes every operator, but in LiteRT.js not") == 1
+
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_weights_lie_where_the_format_wants_them(self, printed, form):
+        """At multiples of 16 bytes; the ends of 8-bit files are in float32."""
+        content = np.fromfile(f"all/mine_{form}.tflite", np.uint8)
+        model = schema.Model.GetRootAs(content)
+        held = [model.Buffers(k).DataAsNumpy() for k in range(model.BuffersLength())]
+        held = [values for values in held if isinstance(values, np.ndarray)]
+        assert all((values.ctypes.data - content.ctypes.data) % 16 == 0 for values in held)
+        ends = [values.size for values in held if values.size >= 81 * 3 * 8]
+        if form != "float32":  # whose other kernels are as large
+            assert ends == [81 * 3 * 8 * (2 if form == "float16" else 4)] * 2
+
     def test_int8_computes_in_8_bits(self, printed):
         interpreter = Interpreter("all/mine_int8.tflite")
         kinds = [tensor["dtype"] for tensor in interpreter.get_tensor_details()]
@@ -211,6 +233,9 @@ class TestAdaptive:
         assert report[0]["norm"] == "adaptive"
         for entry in report[0]["files"]:
             assert entry["whole"] >= verification.WHOLE_BOUNDS[entry["format"]]
+            assert entry["multiply_adds"] == 1e6 * (2 * 81 * 3 * 8 + 4 * 9 * 8 * 8)
+            # XNNPACK has no conversions from and to bytes.
+            assert not entry["delegated"] and not entry["in_browser"]
             assert entry["rounded"] >= 0.999
 
     def test_weights_are_there_once(self, report):
@@ -372,10 +397,10 @@ class TestVerification:
     def test_numbers_that_are_none_fail(self):
         bad = np.full((2, 2, 3), np.nan)
         result = verification.Verification(
-            "float32", 1, float("nan"), 30.0, 0, None, False, 1, 1, 1, {}, "", []
+            "float32", 1, float("nan"), 30.0, 0, None, False, False, 1, 1, 1, {}, "", []
         )
         assert np.isnan(verification.reference_psnr([bad], [bad]))
-        graph = Graph({}, 5, ["SHAPE"], 1)
+        graph = Graph({}, 5, ["SHAPE"], 1, False)
         assert verification._failures(result, graph, fixed=True) == [
             "PSNR nan dB, expected at least 90",
             "whole photos 30.0 dB, expected at least 38",

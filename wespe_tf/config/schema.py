@@ -384,7 +384,7 @@ class ExportConfig:
     formats: str = setting(
         "float32,float16,dynamic,int8",
         "what to write: weights of 32 or 16 bits; 8-bit weights (dynamic); 8-bit weights and "
-        "activations (int8); the first and the last layer keep 16 bits",
+        "activations (int8); the first and the last layer stay in float32",
     )
     height: int = setting(
         0, "of the photos or tiles that the graph takes, 0 for any", "pixels", at_least=0

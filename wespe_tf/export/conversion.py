@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 
+import flatbuffers
 import keras
 import numpy as np
 import tensorflow as tf
@@ -51,15 +52,16 @@ class Converter:
 
         Args:
             form: one of `FORMATS`. float16 has kernels of 16 bits. dynamic and int8 have kernels
-                of 8 bits, a scale for each output channel; the first and the last have 16 bits,
-                and compute in float32. All else stays in float32, where the converter's own
-                float16 would round the norms' parameters and the scale of bytes too.
+                of 8 bits, a scale for each output channel, but for the first and the last one.
+                All else stays in float32, where the converter's own float16 would round the norms'
+                parameters and the scale of bytes too.
             io: dtype of what goes in and out, see `Portable`.
         """
         content = self._converted(self.shape, io)
-        if form == "float32":
-            return content
-        return _quantized(content, self.generator, form, self._ranges if form == "int8" else None)
+        if form != "float32":
+            ranges = self._ranges if form == "int8" else None
+            content = _quantized(content, self.generator, form, ranges)
+        return _compact(content)
 
     @functools.cached_property
     def _ranges(self):
@@ -146,24 +148,61 @@ def _calibrated(content, shown):
 
 def _quantized(content, generator, form, ranges):
     """A float32 model by LiteRT's quantizer, told how many bits each layer may have."""
-    ends = "|".join(re.escape(conv.name) for conv in (generator.head, generator.to_rgb))
-    halves = ".*" if form == "float16" else rf"(^|[/;])({ends})(_\d+)?/"
     found = quantizer.Quantizer(content)
     conv = qtyping.TFLOperationName.CONV_2D
-    if form == "int8":
+    if form == "float16":
+        half = qtyping.OpQuantizationConfig(
+            weight_tensor_config=qtyping.TensorQuantizationConfig(
+                num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+            ),
+            compute_precision=qtyping.ComputePrecision.FLOAT,
+            explicit_dequantize=True,
+        )
+        found.update_quantization_recipe(".*", conv, half, AlgorithmName.FLOAT_CASTING)
+    elif form == "int8":
         found.add_static_config(".*", conv, activation_num_bits=8, weight_num_bits=8)
-    elif form == "dynamic":
+    else:
         found.add_dynamic_config(".*", conv, num_bits=8)
-    half = qtyping.OpQuantizationConfig(
-        weight_tensor_config=qtyping.TensorQuantizationConfig(
-            num_bits=16, dtype=qtyping.TensorDataType.FLOAT
-        ),
-        compute_precision=qtyping.ComputePrecision.FLOAT,
-        explicit_dequantize=True,
-    )
-    found.update_quantization_recipe(halves, conv, half, AlgorithmName.FLOAT_CASTING)
+    if form != "float16":
+        # In 16 bits these two would cost a browser its fast kernels; 60 kB buy them back.
+        ends = "|".join(re.escape(layer.name) for layer in (generator.head, generator.to_rgb))
+        found.update_quantization_recipe(
+            rf"(^|[/;])({ends})(_\d+)?/", conv, algorithm_key=AlgorithmName.NO_QUANTIZE
+        )
     with _silence():
         return bytes(found.quantize(ranges).quantized_model)
+
+
+class _Sharing(flatbuffers.Builder):
+    """Writes lists of equal values once, however many tables point to them.
+
+    What a buffer holds begins at a multiple of 16 bytes, as the format's schema asks for.
+    """
+
+    def __init__(self):
+        super().__init__(2**20)
+        self.written = {}
+
+    def StartVector(self, size, count, alignment):
+        return super().StartVector(size, count, 16 if size == 1 else alignment)
+
+    def CreateNumpyVector(self, values):
+        key = values.dtype, values.tobytes()
+        if key not in self.written:
+            self.written[key] = super().CreateNumpyVector(values)
+        return self.written[key]
+
+
+def _compact(content):
+    """The same model in a tenth less of an 8-bit file: shapes, scales and zero points once."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
+        tensor.shape = np.array(tensor.shape, np.int32)
+        if tensor.quantization is not None and tensor.quantization.scale is None:
+            tensor.quantization = None
+    builder = _Sharing()
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
 
 
 def _listed(known, new):

@@ -30,13 +30,15 @@ class Graph:
         operators: operator's name → how often it is there.
         largest_rank: of all its tensors.
         dynamic: what is known only when it runs: operators, and tensors of a free shape.
-        multiply_adds: of the convolutions, for each pixel of the photo.
+        multiply_adds: of the convolutions of `enhance`, for each pixel of the photo.
+        halves: whether it holds values of 16 bits.
     """
 
     operators: dict
     largest_rank: int
     dynamic: list
     multiply_adds: int
+    halves: bool
 
 
 def read_graph(content: bytes) -> Graph:
@@ -46,10 +48,11 @@ def read_graph(content: bytes) -> Graph:
         code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
     }
     operators: collections.Counter[str] = collections.Counter()
-    dynamic, rank, products = [], 0, 0
-    for graph in model.subgraphs:
+    dynamic, rank, products, halves = [], 0, 0, False
+    for index, graph in enumerate(model.subgraphs):
         for tensor in graph.tensors:
             rank = max(rank, 0 if tensor.shape is None else len(tensor.shape))
+            halves |= tensor.type == schema.TensorType.FLOAT16
             if tensor.shapeSignature is not None and -1 in tensor.shapeSignature:
                 dynamic.append(tensor.name.decode())
         for operator in graph.operators:
@@ -58,9 +61,9 @@ def read_graph(content: bytes) -> Graph:
             operators[name] += 1
             if name in DYNAMIC_OPERATORS:
                 dynamic.append(name)
-            if name == "CONV_2D":
+            if name == "CONV_2D" and index == 0:
                 products += int(np.prod(graph.tensors[operator.inputs[1]].shape))
-    return Graph(dict(sorted(operators.items())), rank, dynamic, products)
+    return Graph(dict(sorted(operators.items())), rank, dynamic, products, halves)
 
 
 def measure(path: str | Path, height: int, width: int) -> dict:
@@ -73,7 +76,7 @@ def measure(path: str | Path, height: int, width: int) -> dict:
 
     Returns:
         `seconds`; `bytes`, peak memory, None where the system does not tell; `delegated`, whether
-        XNNPACK takes the graph whole.
+        XNNPACK takes all its operators.
 
     Raises:
         UserError: if the file cannot be run at this size.

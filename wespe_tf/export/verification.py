@@ -36,7 +36,8 @@ class Verification:
         difference: largest of one value, of [0, 1].
         rounded: lowest share of a photo's values that are the float32 twin's, rounded; None for a
             float32 file.
-        delegated: whether the fast kernels for CPUs (XNNPACK) took the graph whole.
+        delegated: whether the fast kernels for CPUs (XNNPACK) took every operator.
+        in_browser: whether those of LiteRT.js do.
         seconds: for a megapixel on this machine.
         memory: peak for a megapixel on this machine, bytes; None where the system does not tell.
         multiply_adds: for a megapixel.
@@ -52,6 +53,7 @@ class Verification:
     difference: float
     rounded: float | None
     delegated: bool
+    in_browser: bool
     seconds: float
     memory: float | None
     multiply_adds: float
@@ -121,6 +123,8 @@ def verify(
         difference=float(np.max(differences)),
         rounded=min(shares) if shares else None,
         delegated=measured["delegated"],
+        # Its XNNPACK is the same but for kernels of 16 bits: tests/web/test_page.py.
+        in_browser=measured["delegated"] and not graph.halves,
         seconds=measured["seconds"] / megapixels,
         memory=None if measured["bytes"] is None else measured["bytes"] / megapixels,
         multiply_adds=graph.multiply_adds * 1e6,
@@ -235,5 +239,9 @@ def _operators(result):
 
 
 def _delegated(result):
-    whole = "whole" if result.delegated else "not whole"
-    return f"XNNPACK, the fast kernels for CPUs, takes the graph {whole}."
+    said = {
+        (True, True): "takes every operator, in LiteRT.js too",
+        (True, False): "takes every operator, but in LiteRT.js not",
+        (False, False): "does not take every operator",
+    }[result.delegated, result.in_browser]
+    return f"XNNPACK, the fast kernels for CPUs, {said}."
