@@ -47,6 +47,12 @@ class TestAdversarial:
         ours = value(losses.adversarial_loss(tf.constant(logits), judged_real, head))
         assert ours == pytest.approx(expected_adversarial(logits, judged_real, head), rel=1e-12)
 
+    def test_labels_smoothed_on_both_sides(self, logits, head):
+        """A target between the two is their mixture."""
+        ours = losses.adversarial_loss(tf.constant(logits), True, head, 0.9, 0.1)
+        parts = [expected_adversarial(logits, real, head) for real in (True, False)]
+        assert value(ours) == pytest.approx(0.9 * parts[0] + 0.1 * parts[1], rel=1e-12)
+
     def test_discriminator_adds_real_and_fake(self, head, logits, rng):
         fake = rng.normal(0, 3, logits.shape)
         ours = value(losses.discriminator_loss(tf.constant(logits), tf.constant(fake), head))
@@ -112,6 +118,12 @@ class TestTotalVariation:
         x = rng.random((2, 5, 9, 3))
         expected = np.mean(np.diff(x, axis=1) ** 2) + np.mean(np.diff(x, axis=2) ** 2)
         assert value(losses.total_variation(tf.constant(x))) == pytest.approx(expected, rel=1e-12)
+
+    def test_by_values_divides_by_what_there_is_more_of(self, rng):
+        x = rng.random((2, 5, 9, 3))
+        squares = np.sum(np.diff(x, axis=1) ** 2) + np.sum(np.diff(x, axis=2) ** 2)
+        ours = losses.total_variation(tf.constant(x), "by_values")
+        assert value(ours) == pytest.approx(squares / x.size, rel=1e-12)
 
     def test_of_stripes(self):
         """Vertical stripes 0, 1, 0, 1: every horizontal difference is 1, every vertical one 0."""

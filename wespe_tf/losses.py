@@ -7,7 +7,7 @@ meant to be fed float32 or float64. Definitions and divisors: REPRODUCTION.md, "
 from keras import ops
 
 
-def adversarial_loss(logits, judged_real, head, confidence=1.0):
+def adversarial_loss(logits, judged_real, head, confidence=1.0, doubt=0.0):
     """Cross-entropy of a discriminator's logits against "real" or "fake", mean over the batch.
 
     BCE(D(·), real) of the paper's equations: the target is [1, 0] for real and [0, 1] for fake,
@@ -19,19 +19,21 @@ def adversarial_loss(logits, judged_real, head, confidence=1.0):
         head: `"two_class_sigmoid"` or `"one_class_sigmoid"` (binary cross-entropy, mean over
             batch and outputs), or `"two_class_softmax"` (categorical cross-entropy).
         confidence: what stands for 1 in the target; below 1 labels are smoothed.
+        doubt: what stands for 0; above 0 labels are smoothed on both sides.
 
     Returns:
         Scalar, 0 at best with full confidence; ln 2 for a random guess.
     """
     target = [1.0, 0.0] if judged_real else [0.0, 1.0]
-    target = ops.convert_to_tensor(target[: logits.shape[-1]], dtype=logits.dtype) * confidence
+    target = ops.convert_to_tensor(target[: logits.shape[-1]], dtype=logits.dtype)
+    target = doubt + (confidence - doubt) * target
     if head == "two_class_softmax":
         return -ops.mean(ops.sum(target * ops.log_softmax(logits), axis=-1))
     # max(z, 0) − z·t + log(1 + exp(−|z|)): binary cross-entropy that never overflows.
     return ops.mean(ops.relu(logits) - logits * target + ops.softplus(-ops.abs(logits)))
 
 
-def discriminator_loss(real_logits, fake_logits, head, confidence=1.0):
+def discriminator_loss(real_logits, fake_logits, head, confidence=1.0, doubt=0.0):
     """BCE(D(real), real) + BCE(D(fake), fake): what D_c and D_t each minimise.
 
     Args:
@@ -39,12 +41,13 @@ def discriminator_loss(real_logits, fake_logits, head, confidence=1.0):
         fake_logits: logits for enhanced pictures.
         head: see `adversarial_loss`.
         confidence: see `adversarial_loss`.
+        doubt: see `adversarial_loss`.
 
     Returns:
         Scalar; 2·ln 2 for a random guess.
     """
-    real = adversarial_loss(real_logits, True, head, confidence)
-    return real + adversarial_loss(fake_logits, False, head, confidence)
+    real = adversarial_loss(real_logits, True, head, confidence, doubt)
+    return real + adversarial_loss(fake_logits, False, head, confidence, doubt)
 
 
 def content_vgg(reconstructed_features, source_features, normalise, mean=ops.mean):
@@ -81,15 +84,20 @@ def mean_absolute_difference(pictures, reference):
     return ops.mean(ops.abs(pictures - reference))
 
 
-def total_variation(pictures):
+def total_variation(pictures, form="mean"):
     """Mean squared horizontal difference plus mean squared vertical difference.
 
     Args:
         pictures: (N, H, W, C) tensor.
+        form: `"mean"`; or `"by_values"`: both sums are divided by the number of the pictures'
+            values, of which there are more than differences: report-code.
 
     Returns:
         Scalar.
     """
     horizontal = pictures[:, :, 1:] - pictures[:, :, :-1]
     vertical = pictures[:, 1:] - pictures[:, :-1]
+    if form == "by_values":
+        squares = ops.sum(ops.square(horizontal)) + ops.sum(ops.square(vertical))
+        return squares / ops.cast(ops.size(pictures), pictures.dtype)
     return ops.mean(ops.square(horizontal)) + ops.mean(ops.square(vertical))

@@ -249,6 +249,40 @@ class TestWithoutDenseLayers:
             assert float(ours) == pytest.approx(float(flat), rel=1e-12)
 
 
+class TestReportLayers:
+    """Its arithmetic is in test_report_code.py."""
+
+    def test_count_at_full_size(self):
+        layers = DISCRIMINATOR_LAYERS["report"]._asdict()
+        discriminator = built(100, 3, **layers, head="one_class_sigmoid")
+        convs = ((11, 3, 32), (5, 32, 64), (3, 64, 128), (3, 128, 128), (3, 128, 128))
+        expected = sum(s * s * i * o + 3 * o for s, i, o in convs)
+        expected += 128 * 128 + 2 * 128 + 128 + 1
+        assert discriminator.count_params() == expected < 450_000
+
+    def test_loads_from_keras_file(self, tmp_path, pictures, rng):
+        layers = DISCRIMINATOR_LAYERS["report"]._asdict()
+        discriminator = built(32, 3, **layers, order="norm_activation")
+        spread(discriminator, rng)
+        expected = array(discriminator(pictures))
+        assert np.std(expected, axis=0).min() > 1e-3
+        discriminator.save(tmp_path / "discriminator.keras")
+        loaded = keras.saving.load_model(tmp_path / "discriminator.keras", safe_mode=True)
+        np.testing.assert_array_equal(array(loaded(pictures)), expected)
+
+    def test_is_blind_to_brightness(self, pictures, rng):
+        """With a norm behind the first convolution; without one it is not."""
+        found = {}
+        for first_norm in (True, False):
+            layers = DISCRIMINATOR_LAYERS["report"]._replace(first_norm=first_norm)._asdict()
+            options = {"norm_epsilon": 1e-5, "order": "norm_activation"}
+            discriminator = built(32, 3, **layers, **options)
+            spread(discriminator, rng)
+            bright, dark = array(discriminator(pictures)), array(discriminator(pictures / 8))
+            found[first_norm] = np.abs(bright - dark).max() / np.abs(bright).max()
+        assert found[True] < 0.01 < found[False]
+
+
 class TestOptions:
     @pytest.mark.parametrize("dense", [0, 9])
     @pytest.mark.parametrize(

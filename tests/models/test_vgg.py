@@ -208,6 +208,26 @@ class TestMatConvNetStyle:
         np.testing.assert_allclose(array(vgg(picture))[0, 1, 1, :3], expected, rtol=1e-5)
         assert load_vgg("relu1_1", "random", as_report=True).style == "report"
 
+    def test_batch_norm_counts_the_batch_at_hand(self, rng):
+        vgg = VGGFeatures("relu1_1", "report", "batch")
+        vgg.build(None)
+        kernel, bias = rng.normal(size=(3, 3, 3, 64)), rng.normal(size=64)
+        scale, shift = rng.normal(size=(2, 64))
+        vgg.conv_layers()[0].set_weights([kernel, bias])
+        vgg.norms["block1_conv1"].set_weights([scale, shift])
+        pictures = rng.random((2, 6, 5, 3)).astype(np.float32)
+        x = pictures * 255 - np.array([103.939, 116.779, 123.68])
+        x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        z = bias + sum(
+            x[:, i : i + 6, j : j + 5] @ kernel[i, j] for i in range(3) for j in range(3)
+        )
+        z = (z - z.mean((0, 1, 2))) / np.sqrt(z.var((0, 1, 2)) + 1e-5)
+        expected = np.maximum(z * scale + shift, 0)
+        for training in (False, True):
+            found = array(vgg(pictures, training=training))
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+        assert not vgg.trainable_weights
+
     def test_float64_reaches_every_layer(self, pictures):
         vgg = VGGFeatures("relu2_1", "matconvnet", dtype="float64")
         vgg.build(None)
@@ -310,6 +330,42 @@ class TestBadFiles:
         assert refused("relu1_2", path) == "no block1_conv2, which content_layer=relu1_2 needs"
         np.savez(path, **{**arrays, "block1_conv1.kernel": other})
         assert refused("relu1_1", path).startswith("block1_conv1 has kernel (3, 3, 64, 64) and")
+
+    @pytest.mark.parametrize("norm", ["none", "batch"])
+    def test_names_of_torchvision(self, tmp_path, rng, norm):
+        """Of convolutions 0 and 2, or 0 and 3 with norms; kernels are (out, in, height, width)."""
+        step = {"none": 2, "batch": 3}[norm]
+        arrays, layers = {}, {}
+        for number, (inputs, outputs) in enumerate(((3, 64), (64, 64))):
+            layers[number] = rng.normal(size=(outputs, inputs, 3, 3)), rng.normal(size=outputs)
+            arrays[f"features.{step * number}.weight"] = layers[number][0]
+            arrays[f"features.{step * number}.bias"] = layers[number][1]
+            if norm == "batch":
+                for part in ("weight", "bias", "running_mean", "running_var"):
+                    arrays[f"features.{step * number + 1}.{part}"] = rng.normal(size=outputs)
+        path = tmp_path / "vgg.npz"
+        np.savez(path, **arrays)
+        vgg = load_vgg("relu1_2", str(path), norm=norm)
+        assert vgg.style == "torchvision"
+        for number, conv in enumerate(vgg.conv_layers()):
+            kernel, bias = layers[number]
+            np.testing.assert_allclose(array(conv.kernel), kernel.transpose(2, 3, 1, 0), rtol=1e-6)
+            np.testing.assert_allclose(array(conv.bias), bias, rtol=1e-6)
+        if norm == "batch":
+            found = vgg.norms["block1_conv2"]
+            np.testing.assert_allclose(array(found.scale), arrays["features.4.weight"], rtol=1e-6)
+            np.testing.assert_allclose(array(found.shift), arrays["features.4.bias"], rtol=1e-6)
+            assert refused("relu1_2", path) == "has batch norms; expected vgg_norm=batch"
+
+    def test_torchvision_style_scales_as_its_weights_expect(self):
+        vgg = VGGFeatures("relu1_1", "torchvision")
+        vgg.build(None)
+        kernel = np.zeros((3, 3, 3, 64), np.float32)
+        kernel[1, 1, range(3), range(3)] = 1
+        vgg.conv_layers()[0].set_weights([kernel, np.zeros(64)])
+        picture = np.full((1, 4, 4, 3), (0.6, 0.7, 0.8), np.float32)
+        expected = (np.array([0.6, 0.7, 0.8]) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+        np.testing.assert_allclose(array(vgg(picture))[0, 1, 1, :3], expected, rtol=1e-5)
 
     def test_download_that_fails_names_the_ways_out(self, monkeypatch):
         def fail(**options):

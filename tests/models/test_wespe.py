@@ -252,11 +252,13 @@ class TestAsInTheReport:
 
     def test_smoothing_draws_once_a_batch(self, batch):
         model = make_wespe(label_smoothing=0.5)
-        draws = [float(model.draw_confidence()) for _ in range(200)]
+        draws = [float(model.draw_labels()[0]) for _ in range(200)]
         assert 0.5 <= min(draws) < 0.53 and 0.97 < max(draws) <= 1 and len(set(draws)) > 190
         first, second = (self.losses(model, batch)["color"] for _ in range(2))
         assert first != second
-        assert make_wespe().draw_confidence() == 1
+        assert make_wespe().draw_labels() == (1, 0)
+        one, zero = make_wespe(label_smoothing=0.5, smoothed_labels="both").draw_labels()
+        assert float(one + zero) == 1 and 0 < zero < 0.5
 
 
 @pytest.mark.parametrize("head", ["two_class_softmax", "one_class_sigmoid"])

@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 
 from tests.training.runs import tiny
+from wespe_tf.config.loading import load
+from wespe_tf.config.schema import TrainConfig
 from wespe_tf.errors import UserError
+from wespe_tf.models.adam import PyTorchAdam
+from wespe_tf.models.views import Luma
 from wespe_tf.training.build import adam, build_model
 
 
@@ -46,8 +50,27 @@ class TestSettingsReachTheModel:
         assert (model.label_smoothing, model.flip_labels) == (0.2, True)
         assert model.unfreeze_discriminators
         assert model.vgg is None
+        assert model.generator.norm_epsilon == 1e-3 and model.tv_form == "mean"
         generator_start = model.generator.head.kernel.numpy()
         assert (generator_start != model.inverse_generator.head.kernel.numpy()).any()
+
+    def test_as_the_report_code_has_them(self):
+        small = ["generator_width=8", "generator_blocks=1", "patch_size=32", "batch_size=2"]
+        settings = ["preset=report_code", "vgg_weights=random", "content_layer=relu1_2"]
+        model = build_model(load(TrainConfig, [*settings, *small]))
+        judges = model.color_discriminator, model.texture_discriminator
+        for network in (model.generator, model.inverse_generator, *judges):
+            assert network.norm_epsilon == 1e-5
+        for judge in judges:
+            assert judge.pooled and judge.first_norm and judge.dense_norm and judge.dense == 128
+        assert model.vgg.style == "report" and len(model.vgg.norms) == 2
+        assert (model.tv_form, model.smoothed_labels) == ("by_values", "both")
+        assert (type(model.texture_view), model.discriminator_weight) == (Luma, 0.5)
+        with pytest.raises(UserError, match="expected norm_activation with layers report"):
+            other = "discriminator_order=activation_norm"
+            build_model(load(TrainConfig, [*settings, *small, other]))
+        for optimizer in (model.generator_optimizer, model.discriminator_optimizer):
+            assert type(optimizer) is PyTorchAdam
 
     def test_content_layer(self):
         config = tiny(

@@ -104,6 +104,9 @@ class Networks:
         "how the generators' weights start; identity passes pictures through",
         choices=options.GENERATOR_STARTS,
     )
+    norm_epsilon: float = setting(
+        1e-3, "added to the variance in all norms: 1e-3 in the authors' code", at_least=0
+    )
     tanh_scale: float = setting(0.58, "results lie in 0.5 ± tanh_scale", at_least=0.5)
     discriminator_width: float = setting(
         1.0, "channels of the discriminators, as a multiple of the paper's", at_least=0.02
@@ -127,10 +130,16 @@ class Networks:
     texture_norm: str = setting(
         "instance", "norm in the texture discriminator", choices=options.DISCRIMINATOR_NORMS
     )
+    color_layers: str = setting(
+        "dped",
+        "layers of the color discriminator: the authors'; fine: smaller kernels and strides, which "
+        "see single pixels, and a judgment for every place of the patch; report: the report's "
+        "code's, with a norm behind the first convolution, too, and a mean over the patch",
+        choices=tuple(options.DISCRIMINATOR_LAYERS),
+    )
     texture_layers: str = setting(
         "dped",
-        "layers of the texture discriminator; fine: smaller kernels and strides, which see single "
-        "pixels, and a judgment for every place of the patch",
+        "layers of the texture discriminator, as color_layers",
         choices=tuple(options.DISCRIMINATOR_LAYERS),
     )
 
@@ -174,6 +183,12 @@ class Losses:
         "means of BGR",
         choices=("weights", "report"),
     )
+    vgg_norm: str = setting(
+        "none",
+        "batch: VGG-19 with batch norm, on the statistics of each batch, as in the report's code; "
+        "weights for it: torchvision's, as an .npz file",
+        choices=options.VGG_NORMS,
+    )
     blur: str = setting(
         "paper",
         "Gaussian that blurs what the color discriminator sees",
@@ -181,7 +196,8 @@ class Losses:
     )
     texture_view: str = setting(
         "grayscale",
-        "what the texture discriminator sees; detail: luminance less its blur",
+        "what the texture discriminator sees; luma: with the standard's weight of red, .299, not "
+        "TensorFlow's; detail: luminance less its blur",
         choices=options.TEXTURE_VIEWS,
     )
     guide_blur: str = setting(
@@ -200,11 +216,25 @@ class Losses:
     noise_filter: bool = setting(
         True, "whether the color transfer also takes away noise that good photos lack"
     )
+    tv_form: str = setting(
+        "mean",
+        "what the squares are divided by: the number of differences, or that of values, which is "
+        "1 % larger",
+        choices=options.TV_FORMS,
+    )
     label_smoothing: float = setting(
         0.0, "s: discriminators are to answer 1 - s·U(0, 1) instead of 1", at_least=0, below=1
     )
+    smoothed_labels: str = setting(
+        "ones",
+        "both: they are also to answer s·U(0, 1) instead of 0",
+        choices=options.SMOOTHED_LABELS,
+    )
     flip_labels: bool = setting(
         False, "true: discriminators are to answer 1 for enhanced pictures, 0 for good ones"
+    )
+    discriminator_weight: float = setting(
+        1.0, "factor on the sum of the discriminators' losses; only Adam's ε feels it", at_least=0
     )
 
     @property
@@ -229,6 +259,11 @@ class Optimization:
     )
     discriminator_beta_1: float = setting(
         0.9, "Adam's β1 for the discriminators", at_least=0, below=1
+    )
+    adam: str = setting(
+        "tensorflow",
+        "whose Adam: PyTorch's adds ε 1e-8 after the second moment's bias is corrected",
+        choices=options.ADAMS,
     )
     ema: float = setting(
         0.0,
@@ -260,6 +295,12 @@ class Optimization:
         "schedule=balance: it begins anew after so many; the report's epoch, 30 000 pairs by 22",
         "iterations",
         at_least=1,
+    )
+    balance_turns: str = setting(
+        "anew",
+        "schedule=balance: whether a new ratio begins with its first turn, or goes by the number "
+        "of the iteration",
+        choices=("anew", "by_iteration"),
     )
     unfreeze_discriminators: bool = setting(
         False, "true computes gradients that nothing uses, as the report's code does"

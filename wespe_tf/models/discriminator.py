@@ -6,7 +6,7 @@ from keras import ops
 from .layers import PACKAGE, make_initializers, make_norm, statistics_dtype
 from .options import DISCRIMINATOR_LAYERS, DISCRIMINATOR_NORMS, HEADS, ORDERS
 
-DPED_LAYERS, DPED_DENSE = DISCRIMINATOR_LAYERS["dped"]
+DPED = DISCRIMINATOR_LAYERS["dped"]
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -14,15 +14,19 @@ class Discriminator(keras.Model):
     """Convolutions and two dense layers that judge a patch real or enhanced.
 
     Convolution → LeakyReLU 0.2 → norm, the first without norm; flatten; dense 1024 + LeakyReLU;
-    dense to one or two outputs. Source: DPED code.
+    dense to one or two outputs. Source: DPED code. `DISCRIMINATOR_LAYERS` has other ones.
 
     With `dense=0` a 3×3 convolution takes the place of the dense layers and judges every place of
     the last feature map by itself, as in Isola et al.'s PatchGAN: one picture is many examples.
 
     Args:
-        layers: output channels, kernel size and stride of each convolution.
+        layers: output channels, kernel size and stride of each convolution, SAME padding; or a
+            fourth number, the zeros on each side.
         width_multiplier: factor on the channels and on `dense`, rounded.
         dense: units of the hidden dense layer, or 0.
+        first_norm: whether the first convolution has a norm, too: report-code.
+        pooled: whether the mean over the last feature map takes the place of `flatten`.
+        dense_norm: whether the hidden dense layer has, in place of its bias, a layer norm.
         head: `"two_class_sigmoid"` (outputs for [real, fake], each a sigmoid: the report),
             `"two_class_softmax"` (DPED code) or `"one_class_sigmoid"` (real).
         norm: `"instance"`, `"batch"`, `"layer"`, `"spectral"` (every kernel divided by its
@@ -45,9 +49,12 @@ class Discriminator(keras.Model):
 
     def __init__(
         self,
-        layers=DPED_LAYERS,
+        layers=DPED.layers,
         width_multiplier=1.0,
-        dense=DPED_DENSE,
+        dense=DPED.dense,
+        first_norm=False,
+        pooled=False,
+        dense_norm=False,
         head="two_class_sigmoid",
         norm="instance",
         norm_epsilon=1e-3,
@@ -67,6 +74,9 @@ class Discriminator(keras.Model):
         self.conv_layers = tuple(tuple(layer) for layer in layers)
         self.width_multiplier = width_multiplier
         self.dense = dense
+        self.first_norm = first_norm
+        self.pooled = pooled
+        self.dense_norm = dense_norm
         self.head = head
         self.norm = norm
         self.norm_epsilon = norm_epsilon
@@ -89,14 +99,14 @@ class Discriminator(keras.Model):
 
         shape = tuple(input_shape)
         self.convs, self.norms = [], []
-        for k, (outputs, size, stride) in enumerate(self.conv_layers):
+        for k, (outputs, size, stride, *zeros) in enumerate(self.conv_layers):
             kernel_init, bias_init = self.initializers(size * size * shape[-1])
             conv = wrap(
                 keras.layers.Conv2D(
                     round(outputs * self.width_multiplier),
                     size,
                     strides=stride,
-                    padding="same",
+                    padding="valid" if zeros else "same",
                     kernel_initializer=kernel_init,
                     bias_initializer=bias_init,
                     name=f"conv{k + 1}",
@@ -104,8 +114,10 @@ class Discriminator(keras.Model):
                 )
             )
             conv.build(shape)
+            around = 2 * sum(zeros)
+            shape = (shape[0], shape[1] + around, shape[2] + around, shape[3])
             shape = conv.compute_output_shape(shape)
-            no_norm = k == 0 or self.norm == "spectral"
+            no_norm = (k == 0 and not self.first_norm) or self.norm == "spectral"
             norm = make_norm(
                 "none" if no_norm else self.norm,
                 f"norm{k + 1}",
@@ -133,8 +145,8 @@ class Discriminator(keras.Model):
             self.denses[0].build(shape)
             self.built = True
             return
-        features = shape[1] * shape[2] * shape[3]
-        self.denses = []
+        features = shape[3] if self.pooled else shape[1] * shape[2] * shape[3]
+        self.denses, self.norm_of_dense = [], None
         for name, units in (
             ("dense", round(self.dense * self.width_multiplier)),
             ("logits", outputs),
@@ -143,6 +155,7 @@ class Discriminator(keras.Model):
             layer = wrap(
                 keras.layers.Dense(
                     units,
+                    use_bias=name == "logits" or not self.dense_norm,
                     kernel_initializer=kernel_init,
                     bias_initializer=bias_init,
                     name=name,
@@ -152,11 +165,18 @@ class Discriminator(keras.Model):
             layer.build((None, features))
             self.denses.append(layer)
             features = units
+        if self.dense_norm:
+            self.norm_of_dense = keras.layers.LayerNormalization(
+                epsilon=self.norm_epsilon, name="norm_of_dense", dtype=self.dtype_policy
+            )
+            self.norm_of_dense.build((None, self.denses[0].units))
         self.built = True
 
     def call(self, inputs, training=False):
         x = inputs
-        for conv, norm in zip(self.convs, self.norms):
+        for (_, _, _, *zeros), conv, norm in zip(self.conv_layers, self.convs, self.norms):
+            if zeros:
+                x = ops.pad(x, ((0, 0), (zeros[0], zeros[0]), (zeros[0], zeros[0]), (0, 0)))
             x = _apply(conv, x, training)
             if self.order == "activation_norm":
                 x = _leaky_relu(x)
@@ -165,10 +185,15 @@ class Discriminator(keras.Model):
             if self.order == "norm_activation":
                 x = _leaky_relu(x)
         *hidden, logits = self.denses
-        if hidden:
+        if hidden and self.pooled:
+            x = ops.mean(x, axis=(1, 2))
+        elif hidden:
             x = ops.reshape(x, (-1, x.shape[1] * x.shape[2] * x.shape[3]))
         for layer in hidden:
-            x = _leaky_relu(_apply(layer, x, training))
+            x = _apply(layer, x, training)
+            if self.norm_of_dense is not None:
+                x = self.norm_of_dense(x)
+            x = _leaky_relu(x)
         return ops.cast(_apply(logits, x, training), statistics_dtype(self.compute_dtype))
 
     def probabilities(self, logits):
@@ -188,6 +213,9 @@ class Discriminator(keras.Model):
             "layers": self.conv_layers,
             "width_multiplier": self.width_multiplier,
             "dense": self.dense,
+            "first_norm": self.first_norm,
+            "pooled": self.pooled,
+            "dense_norm": self.dense_norm,
             "head": self.head,
             "norm": self.norm,
             "norm_epsilon": self.norm_epsilon,

@@ -133,6 +133,19 @@ class InstanceNormalization(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+class BatchStatistics(InstanceNormalization):
+    """Batch norm that never learns running statistics: those of the batch at hand always count.
+
+    What PyTorch's batch norm computes in a network left in training mode, as the VGG-19 of
+    report-code is. On several devices each has its own statistics.
+    """
+
+    @staticmethod
+    def picture_mean(x: Tensor) -> Tensor:
+        return ops.mean(x, axis=(0, 1, 2), keepdims=True)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
 class LayerNormalization(keras.layers.GroupNormalization):
     """Normalizes each picture by its mean and variance over height, width and channels.
 

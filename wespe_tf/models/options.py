@@ -12,13 +12,46 @@ GENERATOR_STARTS = ("identity", *KERNEL_STARTS)
 HEADS = ("two_class_sigmoid", "two_class_softmax", "one_class_sigmoid")
 ORDERS = ("activation_norm", "norm_activation")
 BLURS = ("dped_code", "paper", "unnormalised")
-TEXTURE_VIEWS = ("grayscale", "detail")
-# Convolutions of a discriminator as (output channels, kernel size, stride), and the units of the
-# dense layer behind them, 0 for none. The fine ones see the texture of single pixels, which the
-# first stride of 4 jumps over.
+TEXTURE_VIEWS = ("grayscale", "luma", "detail")
+TV_FORMS = ("mean", "by_values")
+SMOOTHED_LABELS = ("ones", "both")
+ADAMS = ("tensorflow", "pytorch")
+VGG_NORMS = ("none", "batch")
+
+
+class DiscriminatorLayers(NamedTuple):
+    """What a discriminator is made of; each is an option of `Discriminator`.
+
+    Attributes:
+        layers: output channels, kernel size and stride of each convolution; and, in place of SAME
+            padding, the zeros on each side where a fourth number gives them.
+        dense: units of the hidden dense layer, 0 for none.
+        first_norm: whether the first convolution has a norm, as the others have.
+        pooled: whether the dense layer sees the mean of each channel, not all places.
+        dense_norm: whether the dense layer has a layer norm in place of a bias.
+    """
+
+    layers: tuple[tuple[int, ...], ...]
+    dense: int
+    first_norm: bool = False
+    pooled: bool = False
+    dense_norm: bool = False
+
+
+# The fine ones see the texture of single pixels, which the first stride of 4 jumps over; those of
+# report-code have PyTorch's padding.
 DISCRIMINATOR_LAYERS = {
-    "dped": (((48, 11, 4), (128, 5, 2), (192, 3, 1), (192, 3, 1), (128, 3, 2)), 1024),
-    "fine": (((32, 5, 1), (64, 5, 2), (128, 3, 2), (128, 3, 1)), 0),
+    "dped": DiscriminatorLayers(
+        ((48, 11, 4), (128, 5, 2), (192, 3, 1), (192, 3, 1), (128, 3, 2)), 1024
+    ),
+    "fine": DiscriminatorLayers(((32, 5, 1), (64, 5, 2), (128, 3, 2), (128, 3, 1)), 0),
+    "report": DiscriminatorLayers(
+        ((32, 11, 4, 5), (64, 5, 2, 2), (128, 3, 1, 1), (128, 3, 1, 1), (128, 3, 2, 1)),
+        dense=128,
+        first_norm=True,
+        pooled=True,
+        dense_norm=True,
+    ),
 }
 CONTENT_PAIRS = ("source", "enhanced")
 VGG_CONVOLUTIONS = (2, 2, 4, 4, 4)

@@ -3,12 +3,14 @@
 import keras
 from keras import ops
 
-from .layers import statistics_dtype
-from .options import VGG_CONVOLUTIONS, VGG_LAYERS
+from .layers import BatchStatistics, statistics_dtype
+from .options import VGG_CONVOLUTIONS, VGG_LAYERS, VGG_NORMS
 
 CHANNELS = (64, 128, 256, 512, 512)
-STYLES = ("keras", "matconvnet", "report")
+STYLES = ("keras", "matconvnet", "torchvision", "report")
 MEAN_RGB = (123.68, 116.779, 103.939)
+# Of torchvision: of pictures in [0, 1].
+TORCHVISION_MEAN, TORCHVISION_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class VGGFeatures(keras.Model):
@@ -19,12 +21,15 @@ class VGGFeatures(keras.Model):
 
         keras        channels in BGR; max pooling 2×2 drops an odd row or column (VALID)
         matconvnet   channels in RGB; pooling keeps it (SAME): 100 → 50 → 25 → 13 → 7, DPED code
-        report       as report-code feeds it: Keras's weights, but channels in RGB, from which the
-                     means of BGR are subtracted
+        torchvision  in place of that, channels in RGB, from [0, 1], divided by their deviations
+        report       as report-code feeds it: 0–255, channels in RGB, from which the means of BGR
+                     are subtracted; pooling as in Keras
 
     Args:
         layer: `"relu1_1"` … `"relu5_4"`; nothing above it is built.
-        style: `"keras"`, `"matconvnet"` or `"report"`.
+        style: `"keras"`, `"matconvnet"`, `"torchvision"` or `"report"`.
+        norm: `"none"`; or `"batch"`: VGG-19 with batch norm, between convolution and ReLU, on the
+            statistics of what each call is given: report-code.
 
     Call arguments:
         inputs: (N, H, W, 3) RGB tensor in [0, 1].
@@ -36,12 +41,14 @@ class VGGFeatures(keras.Model):
         ValueError: on an option outside those listed.
     """
 
-    def __init__(self, layer, style="keras", **kwargs):
+    def __init__(self, layer, style="keras", norm="none", **kwargs):
         super().__init__(**kwargs)
         if layer not in VGG_LAYERS:
             raise ValueError(f"layer: expected one of {', '.join(VGG_LAYERS)}, got {layer!r}")
         if style not in STYLES:
             raise ValueError(f"style: expected one of {', '.join(STYLES)}, got {style!r}")
+        if norm not in VGG_NORMS:
+            raise ValueError(f"norm: expected one of {', '.join(VGG_NORMS)}, got {norm!r}")
         self.style = style
         last_block, last_conv = int(layer[4]), int(layer[6])
         self.convs = [
@@ -50,7 +57,7 @@ class VGGFeatures(keras.Model):
                     CHANNELS[block - 1],
                     3,
                     padding="same",
-                    activation="relu",
+                    activation="relu" if norm == "none" else None,
                     kernel_initializer="he_normal",
                     dtype=self.dtype_policy,
                     name=f"block{block}_conv{k}",
@@ -59,6 +66,11 @@ class VGGFeatures(keras.Model):
             ]
             for block, count in enumerate(VGG_CONVOLUTIONS[:last_block], 1)
         ]
+        self.norms = {}
+        if norm == "batch":
+            for conv in self.conv_layers():
+                name = conv.name.replace("conv", "norm")
+                self.norms[conv.name] = BatchStatistics(1e-5, name=name, dtype=self.dtype_policy)
         self.trainable = False
 
     def build(self, input_shape):
@@ -66,14 +78,20 @@ class VGGFeatures(keras.Model):
         for conv in self.conv_layers():
             conv.build((None, None, None, channels))
             channels = conv.filters
+            if self.norms:
+                self.norms[conv.name].build((None, None, None, channels))
 
     def conv_layers(self):
         """The convolutions in order, as a flat list."""
         return [conv for block in self.convs for conv in block]
 
     def call(self, inputs):
-        mean = MEAN_RGB[::-1] if self.style == "report" else MEAN_RGB
-        x = inputs * 255.0 - ops.convert_to_tensor(mean, dtype=inputs.dtype)
+        if self.style == "torchvision":
+            x = inputs - ops.convert_to_tensor(TORCHVISION_MEAN, dtype=inputs.dtype)
+            x = x / ops.convert_to_tensor(TORCHVISION_DEVIATION, dtype=inputs.dtype)
+        else:
+            mean = MEAN_RGB[::-1] if self.style == "report" else MEAN_RGB
+            x = inputs * 255.0 - ops.convert_to_tensor(mean, dtype=inputs.dtype)
         if self.style == "keras":
             x = x[..., ::-1]
         padding = "same" if self.style == "matconvnet" else "valid"
@@ -83,4 +101,6 @@ class VGGFeatures(keras.Model):
                 x = ops.max_pool(x, 2, 2, padding)
             for conv in convs:
                 x = conv(x)
+                if self.norms:
+                    x = self.norms[conv.name](x, relu=True)
         return ops.cast(x, statistics_dtype(self.compute_dtype))

@@ -12,17 +12,18 @@ from .layers import PACKAGE, Shape, Tensor
 from .options import BLURS
 
 
-def gray(pictures: Tensor) -> Tensor:
+def gray(pictures: Tensor, weight_of_red: float = 0.2989) -> Tensor:
     """Luminance 0.2989 R + 0.5870 G + 0.1140 B, TensorFlow's weights.
 
     Args:
         pictures: (N, H, W, 3) tensor.
+        weight_of_red: 0.299 in the standard, BT.601.
 
     Returns:
         (N, H, W, 1) tensor of the same dtype.
     """
     red, green, blue = ops.split(pictures, 3, axis=-1)
-    return 0.2989 * red + 0.5870 * green + 0.1140 * blue
+    return weight_of_red * red + 0.5870 * green + 0.1140 * blue
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -34,6 +35,14 @@ class Grayscale(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], 1)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Luma(Grayscale):
+    """`gray` with the standard's weights, which sum to 1: what report-code's D_t sees."""
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return gray(inputs, 0.299)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

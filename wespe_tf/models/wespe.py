@@ -10,11 +10,11 @@ from keras import ops
 from .. import losses
 from .layers import statistics_dtype
 from .options import LOSSES, Loss
-from .views import Detail, GaussianBlur, Grayscale
+from .views import Detail, GaussianBlur, Grayscale, Luma
 
 # Who trains in an iteration.
 BOTH, GENERATORS, DISCRIMINATORS = TURNS = ("both", "generators", "discriminators")
-TEXTURE_LAYER = {"grayscale": Grayscale, "detail": Detail}
+TEXTURE_LAYER = {"grayscale": Grayscale, "luma": Luma, "detail": Detail}
 
 
 class Step(NamedTuple):
@@ -26,7 +26,7 @@ class Step(NamedTuple):
         enhanced: (N, H, W, 3) tensor, G(x).
         fake: what each discriminator sees of G(x), by name.
         judged: its logits for that, by name.
-        confidence: what stands for 1 in the discriminators' targets.
+        labels: what stands for 1 and for 0 in the discriminators' targets.
         training: whether running statistics are updated.
     """
 
@@ -35,7 +35,7 @@ class Step(NamedTuple):
     enhanced: tf.Tensor
     fake: dict[str, tf.Tensor]
     judged: dict[str, tf.Tensor]
-    confidence: tf.Tensor | float
+    labels: tuple[tf.Tensor | float, tf.Tensor | float]
     training: bool
 
 
@@ -74,7 +74,7 @@ class WESPE(keras.Model):
         weights: weights of the losses by name; those of `terms` for losses that it leaves out.
             Batches need a guide where the weight of `guide` is not 0.
         blur: kernel of the color discriminator's view, see `layers.blur_profile`.
-        texture_view: what D_t sees: `"grayscale"`, or `"detail"`, see `layers.Detail`.
+        texture_view: what D_t sees: `"grayscale"`, `"luma"` or `"detail"`, see `views`.
         guide_blur: kernel behind which the guide loss compares: wide enough, it leaves texture to
             D_t.
         guide_detail: weight of the difference without that blur, within the guide loss: it keeps
@@ -86,9 +86,13 @@ class WESPE(keras.Model):
             report-code, where nothing ties ŷ to x.
         content_extra_division: whether to divide the content loss, a mean already, by the number
             of the batch's values, as report-code does.
+        tv_form: see `losses.total_variation`.
         label_smoothing: s: "1" in the discriminators' targets becomes 1 − s·U(0, 1), drawn once a
             batch.
+        smoothed_labels: `"ones"`; or `"both"`: "0" becomes s·U(0, 1), too.
         flip_labels: whether the discriminators answer [1, 0] for fake.
+        discriminator_weight: factor on the sum of the discriminators' losses in their step; of its
+            size Adam's ε alone takes note.
         unfreeze_discriminators: whether the generators' step computes the discriminators'
             gradients too, as in the report; they are dropped before the discriminators' own step.
 
@@ -116,8 +120,11 @@ class WESPE(keras.Model):
         content_normalise: bool = False,
         content_pair: str = "source",
         content_extra_division: bool = False,
+        tv_form: str = "mean",
         label_smoothing: float = 0.0,
+        smoothed_labels: str = "ones",
         flip_labels: bool = False,
+        discriminator_weight: float = 1.0,
         unfreeze_discriminators: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -138,8 +145,11 @@ class WESPE(keras.Model):
         self.content_normalise = content_normalise
         self.content_pair = content_pair
         self.content_extra_division = content_extra_division
+        self.tv_form = tv_form
         self.label_smoothing = label_smoothing
+        self.smoothed_labels = smoothed_labels
         self.flip_labels = flip_labels
+        self.discriminator_weight = discriminator_weight
         self.unfreeze_discriminators = unfreeze_discriminators
         self.loss_dtype = statistics_dtype(self.compute_dtype)
         self.blur = GaussianBlur(blur, dtype=self.loss_dtype)
@@ -222,7 +232,7 @@ class WESPE(keras.Model):
             name: discriminator(fake[name], training=training)
             for name, discriminator in self.discriminators.items()
         }
-        step = Step(source, guide, enhanced, fake, judged, self.draw_confidence(), training)
+        step = Step(source, guide, enhanced, fake, judged, self.draw_labels(), training)
         values = {}
         if turn != DISCRIMINATORS:
             values |= {name: self.term(name, step) for name in self.terms}
@@ -235,7 +245,7 @@ class WESPE(keras.Model):
                 values[f"{name}_disc"] = losses.discriminator_loss(
                     *(reversed(logits) if self.flip_labels else logits),
                     discriminator.head,
-                    step.confidence,
+                    *step.labels,
                 )
         return values
 
@@ -272,11 +282,11 @@ class WESPE(keras.Model):
         """The discriminator of this name says "real" of ŷ."""
         head = self.discriminators[name].head
         real = not self.flip_labels
-        return losses.adversarial_loss(step.judged[name], real, head, step.confidence)
+        return losses.adversarial_loss(step.judged[name], real, head, *step.labels)
 
     def tv_loss(self, step: Step) -> tf.Tensor:
         """ŷ is smooth."""
-        return losses.total_variation(self.inner(step.enhanced))
+        return losses.total_variation(self.inner(step.enhanced), self.tv_form)
 
     def guide_loss(self, step: Step) -> tf.Tensor:
         """Blurred, ŷ resembles the guide; with `guide_detail` a little without the blur, too."""
@@ -297,12 +307,13 @@ class WESPE(keras.Model):
         views = {"color": self.blur, "texture": self.texture_view}
         return {name: views[name](pictures) for name in self.discriminators}
 
-    def draw_confidence(self):
-        """What stands for 1 in the discriminators' targets of this batch."""
+    def draw_labels(self):
+        """What stands for 1 and for 0 in the discriminators' targets of this batch."""
         if self.label_smoothing == 0:
-            return 1.0
+            return 1.0, 0.0
         draw = keras.random.uniform((), dtype=self.loss_dtype, seed=self.smoothing_seed)
-        return 1.0 - self.label_smoothing * draw
+        smoothed = self.label_smoothing * draw
+        return 1.0 - smoothed, smoothed if self.smoothed_labels == "both" else 0.0
 
     def inner(self, pictures):
         """Pictures without the `border` pixels along each edge."""
@@ -327,6 +338,7 @@ class WESPE(keras.Model):
             if self.turn != GENERATORS and self.discriminators:
                 optimizer = self.discriminator_optimizer
                 loss = sum(values[f"{name}_disc"] for name in self.adversaries)
+                loss = self.discriminator_weight * loss
                 loss = optimizer.scale_loss(loss / devices())
                 scaled.append((loss, self.discriminator_variables, optimizer))
         if self.unfreeze_discriminators and self.turn != DISCRIMINATORS:

@@ -8,6 +8,7 @@ import keras
 
 from ..config.schema import TrainConfig
 from ..errors import UserError
+from ..models.adam import PyTorchAdam
 from ..models.discriminator import Discriminator
 from ..models.generator import Generator
 from ..models.options import DISCRIMINATOR_LAYERS
@@ -31,14 +32,20 @@ def make_generator(config: TrainConfig, name: str) -> Generator:
     return Generator(**options_of(config, Generator, "generator_"), name=name)
 
 
-def make_discriminator(
-    config: TrainConfig, name: str, norm: str, layers: str = "dped"
-) -> Discriminator:
-    """A `Discriminator` with the options of the settings, and norm and layers of its kind."""
-    convolutions, dense = DISCRIMINATOR_LAYERS[layers]
+def make_discriminator(config: TrainConfig, name: str, norm: str, layers: str) -> Discriminator:
+    """A `Discriminator` with the options of the settings, and norm and layers of its kind.
+
+    Raises:
+        UserError: where the mean over places that a norm has just set would be all it sees.
+    """
+    found = DISCRIMINATOR_LAYERS[layers]
+    if found.pooled and config.discriminator_order == "activation_norm":
+        raise UserError(
+            f"discriminator_order=activation_norm: expected norm_activation with layers {layers}, "
+            "which judge a mean that the norm makes the same for all patches"
+        )
     return Discriminator(
-        layers=convolutions,
-        dense=dense,
+        **found._asdict(),
         width_multiplier=config.discriminator_width,
         norm=norm,
         name=name,
@@ -63,11 +70,11 @@ def build_model(config: TrainConfig) -> WESPE:
     vgg = None
     if config.content_features == "vgg19" and config.weights["content"] > 0:
         is_reports = config.vgg_preprocessing == "report"
-        vgg = load_vgg(config.content_layer, config.vgg_weights, is_reports)
+        vgg = load_vgg(config.content_layer, config.vgg_weights, is_reports, config.vgg_norm)
     model = WESPE(
         make_generator(config, "generator"),
         make_generator(config, "inverse_generator"),
-        make_discriminator(config, "color_discriminator", config.color_norm),
+        make_discriminator(config, "color_discriminator", config.color_norm, config.color_layers),
         make_discriminator(
             config, "texture_discriminator", config.texture_norm, config.texture_layers
         ),
@@ -89,7 +96,8 @@ def adam(
     decays = config.learning_rate_decay == "cosine"
     step = rising_cosine(learning_rate, config.num_train_iters) if decays else learning_rate
     average = {"use_ema": True, "ema_momentum": ema} if ema else {}
-    optimizer = keras.optimizers.Adam(step, beta_1=beta_1, epsilon=1e-8, **average)
+    kind = PyTorchAdam if config.adam == "pytorch" else keras.optimizers.Adam
+    optimizer = kind(step, beta_1=beta_1, epsilon=1e-8, **average)
     if config.precision == "float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer

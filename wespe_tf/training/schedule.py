@@ -75,8 +75,9 @@ class DynamicBalance:
         "discriminators ahead"   otherwise, if the discriminators' loss is below its threshold
         "discriminators behind"   otherwise
 
-    Every state alternates in its own ratio, which begins anew when the state changes. Without a
-    loss of both sides so far, the state stays.
+    Every state alternates in its own ratio, which begins anew when the state changes, or follows
+    the number of the iteration: its turn is the generators' if i mod (g + d) < g. Without a loss
+    of both sides so far, the state stays.
 
     Args:
         ratios: dictionary from state to (generator steps, discriminator steps).
@@ -85,6 +86,7 @@ class DynamicBalance:
         generator_threshold: see above.
         discriminator_threshold: see above; of the mean of the two discriminators.
         epoch: iterations of an epoch, or None for a single one.
+        by_iteration: whether turns follow the number of the iteration in the epoch: report-code.
     """
 
     needs_losses = True
@@ -103,12 +105,14 @@ class DynamicBalance:
         generator_threshold=0.015,
         discriminator_threshold=0.55,
         epoch=None,
+        by_iteration=False,
     ):
         self.ratios = {**self.RATIOS, **(ratios or {})}
         self.begin = begin
         self.generator_threshold = generator_threshold
         self.discriminator_threshold = discriminator_threshold
         self.epoch = epoch
+        self.by_iteration = by_iteration
         self.losses = {
             side: collections.deque(maxlen=window) for side in (GENERATORS, DISCRIMINATORS)
         }
@@ -122,6 +126,8 @@ class DynamicBalance:
             state = self._decide()
             if state != self.current:
                 self._enter(state)
+        if self.by_iteration:
+            self.ratio.position = self.iteration % self.ratio.period
         self.iteration += 1
         return self.ratio.turn()
 
@@ -185,7 +191,11 @@ def make_schedule(config: TrainConfig) -> Simultaneous | Alternating | DynamicBa
         return Simultaneous()
     if config.schedule == "alternating":
         return Alternating(*_ratio(config.ratio))
-    return DynamicBalance(begin=config.balance_begin, epoch=config.balance_epoch)
+    return DynamicBalance(
+        begin=config.balance_begin,
+        epoch=config.balance_epoch,
+        by_iteration=config.balance_turns == "by_iteration",
+    )
 
 
 def _ratio(text: str) -> tuple[int, int]:

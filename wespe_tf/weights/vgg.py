@@ -1,4 +1,4 @@
-"""VGG-19 weights, read from Keras's, MatConvNet's and NumPy's files."""
+"""VGG-19 weights, read from Keras's, MatConvNet's, torchvision's and NumPy's files."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from .untrusted import ChildFailed, read_arrays
 LARGEST = 2**24
 
 
-def load_vgg(layer: str, weights: str, as_report: bool = False) -> VGGFeatures:
+def load_vgg(layer: str, weights: str, as_report: bool = False, norm: str = "none") -> VGGFeatures:
     """A `VGGFeatures` with weights from Keras, from a file, or drawn at random.
 
     Args:
@@ -24,25 +24,30 @@ def load_vgg(layer: str, weights: str, as_report: bool = False) -> VGGFeatures:
             `.h5` as Keras publishes it, `.npz` with `block1_conv1.kernel`,
             `block1_conv1.bias`, …, or the `.mat` of MatConvNet that DPED code uses,
             `imagenet-vgg-verydeep-19.mat`, in any of the layouts it has had. The `.mat` gives
-            a model of style `"matconvnet"`, everything else one of style `"keras"`.
+            a model of style `"matconvnet"`, an `.npz` with torchvision's `features.0.weight`,
+            `features.0.bias`, … one of style `"torchvision"`, everything else one of style
+            `"keras"`.
         as_report: whether pictures are prepared as in report-code: style `"report"`.
+        norm: of `VGGFeatures`. Norms that the weights lack have scale 1 and shift 0.
 
     Returns:
         The built model.
 
     Raises:
         UserError: where the weights cannot be had, with the ways there are; on a file that lacks
-            a layer or has one of another shape.
+            a layer or has one of another shape, or norms for which there is no use.
     """
     is_matconvnet = weights.lower().endswith(".mat")
     if as_report and is_matconvnet:
         raise UserError(f"vgg_weights={weights}: vgg_preprocessing=report needs Keras's weights")
-    style = "report" if as_report else "matconvnet" if is_matconvnet else "keras"
-    vgg = VGGFeatures(layer, style, name="vgg")
+    if weights in ("random", "imagenet"):
+        style, find = "keras", _imagenet_weights() if weights == "imagenet" else None
+    else:
+        style, find = _weights_in_file(weights)
+    vgg = VGGFeatures(layer, "report" if as_report else style, norm, name="vgg")
     vgg.build(None)
-    if weights == "random":
+    if find is None:
         return vgg
-    find = _imagenet_weights() if weights == "imagenet" else _weights_in_file(weights)
     values = []
     for conv in vgg.conv_layers():
         name = _matconvnet_name(conv.name) if is_matconvnet else conv.name
@@ -50,14 +55,18 @@ def load_vgg(layer: str, weights: str, as_report: bool = False) -> VGGFeatures:
         if found is None:
             raise UserError(f"vgg_weights={weights}: no {name}, which content_layer={layer} needs")
         expected = tuple(conv.kernel.shape)
-        if found[0].shape != expected or found[1].shape != expected[-1:]:
+        if found[0].shape != expected or any(a.shape != expected[-1:] for a in found[1:]):
             raise UserError(
                 f"vgg_weights={weights}: {name} has kernel {found[0].shape} and bias "
                 f"{found[1].shape}, expected {expected} and {expected[-1:]}"
             )
+        if len(found) > 2 and norm == "none":
+            raise UserError(f"vgg_weights={weights}: has batch norms; expected vgg_norm=batch")
         values.append(found)
     for conv, found in zip(vgg.conv_layers(), values):
-        conv.set_weights(found)
+        conv.set_weights(found[:2])
+        if found[2:]:
+            vgg.norms[conv.name].set_weights(found[2:])
     return vgg
 
 
@@ -75,7 +84,10 @@ def _imagenet_weights():
 
 
 def _weights_in_file(path):
-    """A function from a layer's name to its [kernel, bias], or None."""
+    """The style of a file, and a function from a layer's name to its [kernel, bias], or None.
+
+    Behind them are the scale and the shift of the layer's norm, where it has one.
+    """
     if not os.path.isfile(path):
         raise UserError(
             f"vgg_weights={path}: no such file; expected imagenet, random, or the path of an "
@@ -91,7 +103,29 @@ def _weights_in_file(path):
         raise UserError(f"vgg_weights={path}: not a readable {suffix} file ({error})") from error
     if kind == "mat" and not arrays:
         raise UserError(f"vgg_weights={path}: not a MatConvNet network: no variable `layers`")
-    return find_in(arrays)
+    if "features.0.weight" in arrays:
+        return "torchvision", _torchvision_layers(arrays)
+    return "matconvnet" if kind == "mat" else "keras", find_in(arrays)
+
+
+def _torchvision_layers(arrays):
+    """Finds `features.0.weight` (out, in, height, width) and `features.0.bias` of block1_conv1.
+
+    torchvision numbers all layers: convolution, norm if there are any, ReLU; and the poolings.
+    """
+    has_norms = arrays["features.1.weight"].ndim == 1 if "features.1.weight" in arrays else False
+    names = [name.replace("relu", "block").replace("_", "_conv") for name in VGG_LAYERS]
+    numbers = {name: k * (3 if has_norms else 2) + int(name[5]) - 1 for k, name in enumerate(names)}
+    parts = [(0, "weight"), (0, "bias"), *([(1, "weight"), (1, "bias")] if has_norms else [])]
+
+    def find(name):
+        wanted = [f"features.{numbers[name] + layer}.{part}" for layer, part in parts]
+        if not all(key in arrays for key in wanted) or arrays[wanted[0]].ndim != 4:
+            return None
+        kernel, *vectors = (arrays[key] for key in wanted)
+        return [kernel.transpose(2, 3, 1, 0), *vectors]
+
+    return find
 
 
 def _named_arrays(arrays):
