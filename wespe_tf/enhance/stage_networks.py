@@ -1,6 +1,7 @@
 """What computes a stage of a generator on strips of a photo: by OpenVINO, or by Keras."""
 
 import dataclasses
+import threading
 from typing import Any, Protocol
 
 import keras
@@ -11,6 +12,9 @@ from keras import ops
 from ..models.generator import Generator
 from ..models.staged import Stage
 from .fused import SplitHead, split
+
+# Orders of axes.
+CHANNELS_FIRST, CHANNELS_LAST = np.array([0, 3, 1, 2]), np.array([0, 2, 3, 1])
 
 
 @dataclasses.dataclass
@@ -53,11 +57,18 @@ class Work:
 
 
 class StageNetwork(Protocol):
-    """A stage made ready; call it with a `Work`.
+    """A stage made ready; call it with a `Work`, from several threads at once if it says so.
 
     It returns sums over each row of what it gives and of its squares, (2, rows, width) float64, if
     it measures; None if not. The last stage's result is (1, rows, columns, 3) float32.
+
+    Attributes:
+        at_once: strips that are best worked on at the same time.
+        needs_pilot: whether what is measured would lose digits far from zero.
     """
+
+    at_once: int
+    needs_pilot: bool
 
     def __call__(self, work: Work) -> np.ndarray | None: ...
 
@@ -65,7 +76,9 @@ class StageNetwork(Protocol):
 
 
 class OpenVINOStage:
-    """A stage as an OpenVINO graph of strips (1, channels, rows, columns).
+    """A stage as an OpenVINO graph of strips (1, rows, columns, channels).
+
+    Its convolutions take pixels channel by channel as well, so nothing is put into another order.
 
     Args:
         stage: of what `fused.prepare` returns.
@@ -75,72 +88,80 @@ class OpenVINOStage:
         half: whether strips are bfloat16, kept as uint16; else float32.
     """
 
-    axis = 2
+    # Two strips side by side, each on half of the cores, which then wait for each other less.
+    at_once = 2
 
     def __init__(
         self, stage: Stage, generator: Generator, core: Any, options: dict[str, Any], half: bool
     ):
         self.stage, self.generator = stage, generator
-        self.core, self.options, self.half = core, options, half
+        self.core, self.half = core, half
+        self.options = {**options, "NUM_STREAMS": str(self.at_once)}
+        # bfloat16 has lost more digits far from zero than float32 sums then lose.
+        self.needs_pilot = not half
         self.shape: tuple[int, ...] | None = None
-        self.request: Any = None
-
-    @staticmethod
-    def strip_shape(rows: int, columns: int, width: int) -> tuple[int, ...]:
-        """Shape of a strip's array."""
-        return 1, width, rows, columns
+        self.compiled: Any = None
+        self.idle: list[Any] = []
+        self.lock = threading.Lock()
 
     def __call__(self, work: Work) -> np.ndarray | None:
-        rows = len(work.inside) - 2 * self.stage.margin
-        columns = work.x.strip.shape[3] if isinstance(work.x, Rows) else work.x.shape[2]
-        if self.shape != (rows, columns):
-            self.compiled = self.core.compile_model(self._graph(rows, columns), "CPU", self.options)
-            self.request, self.shape = self.compiled.create_infer_request(), (rows, columns)
+        with self.lock:
+            request = self._request(work)
         inputs = self._inputs(work)  # kept until the end: tensors share their memory
         for number, array in enumerate(inputs):
-            self.request.set_input_tensor(number, self._tensor(array))
-        results = [] if self.stage.last else [work.result]
-        results += [] if work.keep is None else [work.keep]
+            request.set_input_tensor(number, self._tensor(array))
+        results = [work.result] if work.keep is None else [work.result, work.keep]
         for number, array in enumerate(results):
-            self.request.set_output_tensor(number, self._tensor(array))
-        self.request.infer()
-        if self.stage.last:
-            picture = self.request.get_output_tensor(0).data
-            work.result[:] = np.moveaxis(picture, 1, 3)
-        if not self.stage.measures:
-            return None
-        sums, norms = (
-            self.request.get_output_tensor(len(results) + k).data[0].T.astype(np.float64)
-            for k in (0, 1)
-        )
-        return np.stack([sums, norms**2])
+            request.set_output_tensor(number, self._tensor(array))
+        request.infer()
+        found = None
+        if self.stage.measures:
+            sums, norms = (
+                request.get_output_tensor(len(results) + k).data[0].T.astype(np.float64)
+                for k in (0, 1)
+            )
+            found = np.stack([sums, norms**2])
+        self.idle.append(request)
+        return found
 
     def release(self) -> None:
         """Frees what is kept between calls, but the compiled graph."""
-        if self.request is not None:
+        self.idle.clear()
+        if self.compiled is not None:
             self.compiled.release_memory()
 
+    def _request(self, work: Work) -> Any:
+        """An idle request of the graph for strips of this size."""
+        shape = work.result.shape[1:3]
+        if self.shape != shape:
+            self.idle.clear()
+            self.compiled = self.core.compile_model(self._graph(*shape), "CPU", self.options)
+            self.shape = shape
+        return self.idle.pop() if self.idle else self.compiled.create_infer_request()
+
     def _inputs(self, work: Work) -> list[np.ndarray]:
-        if isinstance(work.x, Rows):
-            found = [work.x.above, work.x.strip, work.x.below]
-        else:
+        found = []
+        for rows in (work.x, work.waiting):
+            if isinstance(rows, Rows):
+                found += [rows.above, rows.strip, rows.below]
+        if not found:
             found = [self._photo(work.x)]
-        if work.waiting is not None:
-            found += [work.waiting.above, work.waiting.strip, work.waiting.below]
+        else:
+            margin = self.stage.margin
+            edges = work.inside[:margin], work.inside[-margin:]
+            found += [edge.reshape(1, -1, 1, 1) for edge in edges]
         if self.stage.before is not None:
-            found += [row.reshape(1, -1, 1, 1) for row in work.affine]
-        if isinstance(work.x, Rows):
-            found.append(work.inside.reshape(1, 1, -1, 1))
-        if self.stage.measures:
+            found += list(work.affine)
+        if self.stage.measures and self.needs_pilot:
             found.append(work.pilot.reshape(1, -1, 1, 1))
         return found
 
     def _photo(self, photo: np.ndarray) -> np.ndarray:
-        """The first convolution's input, planar."""
-        if isinstance(self.stage.step.conv, SplitHead):
-            both = split(photo)
-            photo = np.concatenate([both[..., ::2], both], axis=3)
-        return np.ascontiguousarray(np.moveaxis(photo, 3, 1))
+        """The first convolution's input."""
+        if not isinstance(self.stage.step.conv, SplitHead):
+            return np.ascontiguousarray(photo)
+        both = split(photo)
+        return np.concatenate([both[..., ::2], both], axis=3)
 
     def _tensor(self, array: np.ndarray) -> Any:
         from openvino import Tensor, Type
@@ -156,49 +177,51 @@ class OpenVINOStage:
 
         stage, width, margin = self.stage, self.generator.width, self.stage.margin
         strip_type = openvino.Type.bf16 if self.half else openvino.Type.f32
+        heights = (margin, rows, margin)
         inputs: list[Any] = []
 
         def given(shape: list[int], kind: Any = openvino.Type.f32) -> Any:
             inputs.append(op.parameter(shape, kind))
             return inputs[-1]
 
-        def given_rows() -> Any:
-            parts = [given([1, width, n, columns], strip_type) for n in (margin, rows, margin)]
-            return op.convert(op.concat(parts, 2), "f32")
+        def given_rows() -> list[Any]:
+            parts = [given([1, height, columns, width], strip_type) for height in heights]
+            return [op.convert(part, "f32") for part in parts]
 
-        kernel, bias = stage.step.conv.get_weights()
+        kernel, bias = (np.asarray(array, np.float32) for array in stage.step.conv.get_weights())
         if stage.first:
-            x = given([1, kernel.shape[2], rows + 2 * margin, columns])
+            entered = []
+            x = given([1, rows + 2 * margin, columns, kernel.shape[2]])
         else:
-            x = given_rows()
-            waiting = given_rows() if stage.joins else None
-            gain, offset = (
-                (given([1, width, 1, 1]), given([1, width, 1, 1])) if stage.before else (None, None)
-            )
-            x = stage.enter(x, waiting, gain, offset, op.relu)
-        entered = x
-        if not stage.first:
-            x = op.multiply(x, given([1, 1, rows + 2 * margin, 1]))
+            # Each part by itself, so that they are joined where they are written.
+            parts = given_rows()
+            waiting = given_rows() if stage.joins else [None] * 3
+            inside = [given([1, margin, 1, 1]), None, given([1, margin, 1, 1])]
+            gain, offset = (given([width]), given([width])) if stage.before else (None, None)
+            entered = [stage.enter(*pair, gain, offset, op.relu) for pair in zip(parts, waiting)]
+            masked = [
+                part if mask is None else op.multiply(part, mask)
+                for part, mask in zip(entered, inside)
+            ]
+            x = op.concat(masked, 1)
         x = op.convolution(
-            x,
-            op.constant(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1), np.float32)),
+            op.transpose(x, op.constant(CHANNELS_FIRST)),
+            op.constant(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))),
             [1, 1],
             [0, margin],
             [0, margin],
             [1, 1],
         )
-        x = op.add(x, op.constant(np.asarray(bias, np.float32).reshape(1, -1, 1, 1)))
+        x = op.add(x, op.constant(bias.reshape(1, -1, 1, 1)))
+        if stage.measures and self.needs_pilot:
+            x = op.subtract(x, given([1, width, 1, 1]))
+        result = op.transpose(x, op.constant(CHANNELS_LAST))
         if stage.last:
             scale, middle = (op.constant(np.float32(v)) for v in (self.generator.tanh_scale, 0.5))
-            outputs = [op.add(op.multiply(op.tanh(x), scale), middle)]
-        elif stage.measures:
-            x = op.subtract(x, given([1, width, 1, 1]))
-            outputs = [op.convert(x, strip_type)]
-        else:
-            outputs = [op.convert(op.relu(x), strip_type)]
+            return openvino.Model([op.add(op.multiply(op.tanh(result), scale), middle)], inputs)
+        outputs = [op.convert(result if stage.measures else op.relu(result), strip_type)]
         if stage.keeps:
-            inner = op.slice(entered, [margin], [margin + rows], [1], [2])
-            outputs.append(op.convert(inner, strip_type))
+            outputs.append(op.convert(entered[1], strip_type))
         if stage.measures:
             outputs += [op.reduce_sum(x, [3], False), op.reduce_l2(x, [3], False)]
         return openvino.Model(outputs, inputs)
@@ -212,16 +235,11 @@ class KerasStage:
         generator: a built `Generator` in float32.
     """
 
-    axis = 1
+    at_once, needs_pilot = 1, True
 
     def __init__(self, stage: Stage, generator: Generator):
         self.stage, self.generator = stage, generator
         self.graph = tf.function(self._run, reduce_retracing=True, autograph=False)
-
-    @staticmethod
-    def strip_shape(rows: int, columns: int, width: int) -> tuple[int, ...]:
-        """Shape of a strip's array."""
-        return 1, rows, columns, width
 
     def __call__(self, work: Work) -> np.ndarray | None:
         x = _joined(work.x)

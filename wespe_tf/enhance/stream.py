@@ -5,7 +5,10 @@ worked off over the whole photo in strips, what it gives is kept, and its moment
 next one begins with the norm. No strip needs more of its neighbors than one convolution sees.
 """
 
-from collections.abc import Iterator, Sequence
+import collections
+import dataclasses
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import keras
@@ -31,7 +34,7 @@ def streamed(
     store: Store,
     rows: int,
     starts: list[int],
-) -> Iterator[tuple[int, np.ndarray]]:
+) -> Generator[tuple[int, np.ndarray], None, None]:
     """Enhances a photo.
 
     Args:
@@ -46,13 +49,35 @@ def streamed(
         First row of a strip, and the strip enhanced, (1, rows, width, 3) float32; as the last stage
         comes to them.
     """
-    run = _Run(picture, networks[0].axis, store, rows, starts)
-    for stage, network in zip(stages, networks):
-        if stage.last:
-            yield from run.pictures(stage, network)
-        else:
-            run.work(stage, network)
-        network.release()
+    with ThreadPoolExecutor(networks[0].at_once) as pool:
+        run = _Run(picture, pool, store, rows, starts)
+        for stage, network in zip(stages, networks):
+            if stage.last:
+                yield from run.pictures(stage, network)
+            else:
+                run.work(stage, network)
+            network.release()
+
+
+@dataclasses.dataclass
+class _Job:
+    """A strip being worked on.
+
+    Attributes:
+        number: of the strip.
+        taken: strips that are read meanwhile.
+        work: what is computed.
+        result: strip of what the stage gives; None for the last stage.
+        keep: strip of what will wait, or None.
+        sums: of the network.
+    """
+
+    number: int
+    taken: list[Strip]
+    work: Work
+    result: Strip | None
+    keep: Strip | None
+    sums: Future[np.ndarray | None]
 
 
 class _Run:
@@ -65,33 +90,33 @@ class _Run:
     """
 
     def __init__(
-        self, picture: Picture, axis: int, store: Store, rows: int, starts: list[int]
+        self,
+        picture: Picture,
+        pool: ThreadPoolExecutor,
+        store: Store,
+        rows: int,
+        starts: list[int],
     ) -> None:
-        self.picture, self.axis, self.store = picture, axis, store
+        self.picture, self.pool, self.store = picture, pool, store
         self.rows, self.starts = rows, starts
         self.current: list[Strip] = []
         self.waiting: list[Strip] = []
-        channels = store.shape[1 if axis == 2 else 3]
-        self.affine = np.zeros((2, channels), np.float32)
+        self.affine = np.zeros((2, store.shape[3]), np.float32)
 
     def work(self, stage: Stage, network: StageNetwork) -> None:
         """A stage over the whole photo."""
         pilot = np.zeros_like(self.affine[0])
-        if stage.measures:
+        if stage.measures and network.needs_pilot:
             pilot = self._pilot(stage, network)
         moments = Moments()
-        given, kept = [], []
-        for k, x, waiting in self._strips(stage):
-            result = self.store.take()
-            keep = self.store.take() if stage.keeps else None
-            sums = network(self._work(stage, k, x, waiting, pilot, result, keep))
-            self.store.put(result)
-            given.append(result)
-            if keep is not None:
-                self.store.put(keep)
-                kept.append(keep)
+        given: list[Any] = []
+        kept: list[Any] = []
+        for job in self._jobs(stage, network, pilot):
+            given.append(job.result)
+            kept.append(job.keep)
+            sums = job.sums.result()
             if sums is not None:
-                moments.add(sums[:, : self._own_rows(k)], self.picture.shape[1])
+                moments.add(sums[:, : self._own_rows(job.number)], self.picture.shape[1])
         if stage.step.part == "branch":
             self.waiting = kept if stage.keeps else self.current
         self.current = given
@@ -100,25 +125,67 @@ class _Run:
 
     def pictures(self, stage: Stage, network: StageNetwork) -> Iterator[tuple[int, np.ndarray]]:
         """The last stage over the whole photo."""
-        result = np.empty((1, self.rows, self.picture.shape[1], 3), np.float32)
-        for k, x, waiting in self._strips(stage):
-            network(self._work(stage, k, x, waiting, self.affine[0], result, None))
-            yield self.starts[k], result
+        for job in self._jobs(stage, network, self.affine[0]):
+            yield self.starts[job.number], job.work.result
+
+    def _jobs(self, stage: Stage, network: StageNetwork, pilot: np.ndarray) -> Iterator[_Job]:
+        """Every strip, worked off, in order; old ones are given up, but those that will wait."""
+        keeps_current = stage.step.part == "branch" and not stage.keeps
+        lanes = [_Lane(self.store, self.current, stage.margin)] if not stage.first else []
+        lanes += [_Lane(self.store, self.waiting, stage.margin)] if stage.joins else []
+        running: collections.deque[_Job] = collections.deque()
+
+        def done() -> _Job:
+            job = running.popleft()
+            job.sums.result()
+            for strip in (job.result, job.keep):
+                if strip is not None:
+                    self.store.put(strip)
+            for strip in job.taken:
+                self.store.close(strip) if keeps_current else self.store.free(strip)
+            return job
+
+        for k in range(len(self.starts)):
+            own = self._own_rows(k)
+            inputs: list[Any] = [lane.open(k, own, self.rows) for lane in lanes]
+            inputs = inputs or [self._photo(stage.margin, k)]
+            running.append(self._begin(stage, network, k, inputs, pilot, lanes))
+            if len(running) == network.at_once:
+                yield done()
+        while running:
+            yield done()
+
+    def _begin(
+        self,
+        stage: Stage,
+        network: StageNetwork,
+        k: int,
+        inputs: list[Any],
+        pilot: np.ndarray,
+        lanes: "list[_Lane]",
+    ) -> _Job:
+        result = None if stage.last else self.store.take()
+        keep = self.store.take() if stage.keeps else None
+        work = self._work(stage, k, inputs, pilot, result, keep)
+        taken = [lane.strips[k] for lane in lanes]
+        return _Job(k, taken, work, result, keep, self.pool.submit(network, work))
 
     def _work(
         self,
         stage: Stage,
         k: int,
-        x: Any,
-        waiting: Rows | None,
+        inputs: list[Any],
         pilot: np.ndarray,
-        result: Any,
+        result: Strip | None,
         keep: Strip | None,
     ) -> Work:
         first = self.starts[k] - stage.margin
         rows = np.arange(first, first + self.rows + 2 * stage.margin)
         inside = ((rows >= 0) & (rows < self.picture.shape[0])).astype(np.float32)
-        target: Any = result.array if isinstance(result, Strip) else result
+        x, waiting = inputs if len(inputs) == 2 else (inputs[0], None)
+        target = None if result is None else result.array
+        if target is None:
+            target = np.empty((1, self.rows, self.picture.shape[1], 3), np.float32)
         kept = None if keep is None else keep.array
         return Work(x, waiting, self.affine, inside, pilot, target, kept)
 
@@ -127,39 +194,24 @@ class _Run:
         return self.starts[k + 1] - self.starts[k] if k + 1 < len(self.starts) else self.rows
 
     def _pilot(self, stage: Stage, network: StageNetwork) -> np.ndarray:
-        """Means of what a stage gives of the strip in the middle, (width,) float32.
+        """About the means of what a stage gives of the strip in the middle, (width,) float32.
 
         Sums of squares of what is left when they are taken away lose no digits.
         """
         k = len(self.starts) // 2
-        x = self._window(self.current, stage.margin, k)
-        waiting = self._window(self.waiting, stage.margin, k) if stage.joins else None
-        strip = self.store.take()
-        keep = self.store.take() if stage.keeps else None
+        taken = [self.current[k], self.waiting[k]] if stage.joins else [self.current[k]]
+        around = _no_rows(self.store, stage.margin)
+        inputs = [Rows(around, self.store.get(strip), around) for strip in taken]
+        result, keep = self.store.take(), self.store.take() if stage.keeps else None
         nothing = np.zeros_like(self.affine[0])
-        sums = network(self._work(stage, k, x, waiting, nothing, strip, keep))
-        for used in (strip, keep):
-            if used is not None:
-                self.store.free(used)
+        sums = network(self._work(stage, k, inputs, nothing, result, keep))
+        for strip in (result, keep):
+            if strip is not None:
+                self.store.free(strip)
+        for strip in taken:
+            self.store.close(strip)
         assert sums is not None
         return (sums[0].mean(axis=0) / self.picture.shape[1]).astype(np.float32)
-
-    def _strips(self, stage: Stage) -> Iterator[tuple[int, Any, Rows | None]]:
-        """Number, what the stage takes and what waits, of every strip; old ones are given up."""
-        if stage.first:
-            for k in range(len(self.starts)):
-                yield k, self._photo(stage.margin, k), None
-            return
-        keep_current = stage.step.part == "branch" and not stage.keeps
-        currents = self._rows(self.current, stage.margin, keep_current)
-        if stage.joins:
-            waitings = self._rows(self.waiting, stage.margin, False)
-            # Strict: both are to come to their ends, where the last strips are given up.
-            for k, (x, waiting) in enumerate(zip(currents, waitings, strict=True)):
-                yield k, x, waiting
-        else:
-            for k, x in enumerate(currents):
-                yield k, x, None
 
     def _photo(self, margin: int, k: int) -> np.ndarray:
         """Rows of the photo with margin, zeros beyond it."""
@@ -169,49 +221,42 @@ class _Run:
         part = self.picture.cut((top, 0), (bottom - top, width))
         return np.pad(part, ((0, 0), (top - first, end - bottom), (0, 0), (0, 0)))
 
-    def _rows(self, strips: list[Strip], margin: int, keep: bool) -> Iterator[Rows]:
-        """Every strip with its margin, in order; behind it they are closed or given up."""
-        above = self._part(None, 0, margin)
-        for k, strip in enumerate(strips):
-            for soon in strips[k + 1 : k + 3]:
-                self.store.fetch(soon)
-            array = self.store.get(strip)
-            yield Rows(above, array, self._below(strips, margin, k))
-            if k + 1 < len(strips):
-                above = self._part(array, self._own_rows(k) - margin, margin)
-            if keep:
-                self.store.close(strip)
-            else:
-                self.store.free(strip)
 
-    def _window(self, strips: list[Strip], margin: int, k: int) -> Rows:
-        """Copies of one strip and its margin."""
-        above = self._part(None, 0, margin)
-        if k > 0:
-            array = self.store.get(strips[k - 1])
-            above = self._part(array, self._own_rows(k - 1) - margin, margin)
-            self.store.close(strips[k - 1])
-        array = self._part(self.store.get(strips[k]), 0, self.rows)
-        self.store.close(strips[k])
-        below = self._below(strips, margin, k)
-        if k + 1 < len(strips):
-            self.store.close(strips[k + 1])
+class _Lane:
+    """Strips that are opened one after another, each with rows of its neighbors.
+
+    Args:
+        store: of the strips.
+        strips: of an array as large as the photo.
+        margin: rows of neighbors.
+    """
+
+    def __init__(self, store: Store, strips: list[Strip], margin: int):
+        self.store, self.strips, self.margin = store, strips, margin
+        self.above = _no_rows(store, margin)
+
+    def open(self, k: int, own: int, rows: int) -> Rows:
+        """A strip, which is to be closed or given up.
+
+        Args:
+            k: its number.
+            own: rows of it that are not the next one's too.
+            rows: of each strip.
+        """
+        for soon in self.strips[k + 1 : k + 3]:
+            self.store.fetch(soon)
+        array, above = self.store.get(self.strips[k]), self.above
+        self.above = array[:, own - self.margin : own].copy()
+        if k + 1 == len(self.strips):
+            return Rows(above, array, _no_rows(self.store, self.margin))
+        first = rows - own
+        below = self.store.get(self.strips[k + 1])[:, first : first + self.margin].copy()
         return Rows(above, array, below)
 
-    def _below(self, strips: list[Strip], margin: int, k: int) -> np.ndarray:
-        if k + 1 == len(strips):
-            return self._part(None, 0, margin)
-        return self._part(self.store.get(strips[k + 1]), self.rows - self._own_rows(k), margin)
 
-    def _part(self, array: np.ndarray | None, first: int, count: int) -> np.ndarray:
-        """A copy of some rows of a strip, or zeros."""
-        if array is None:
-            shape = list(self.store.shape)
-            shape[self.axis] = count
-            return np.zeros(shape, self.store.dtype)
-        where = [slice(None)] * 4
-        where[self.axis] = slice(first, first + count)
-        return array[tuple(where)].copy()
+def _no_rows(store: Store, count: int) -> np.ndarray:
+    """Rows beyond the photo."""
+    return np.zeros((1, count, *store.shape[2:]), store.dtype)
 
 
 class Moments:

@@ -13,8 +13,9 @@ import numpy as np
 
 from ..errors import UserError, first_line
 
-# Strips that are worked on at once: of two arrays one and the next, one being read and one written.
-BUFFERS = 12
+# Strips that are in use: two worked on at once, each with one of the other array and two results,
+# of both arrays the next two, which are being read, and four being written.
+BUFFERS = 16
 # Least rows of a strip: more than the largest margin, so that a strip needs only its neighbors.
 LEAST_ROWS = 5
 

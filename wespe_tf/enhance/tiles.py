@@ -1,6 +1,7 @@
 """A photo through a generator, whole or in parts that give the same, within a bound on memory."""
 
 import abc
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -214,12 +215,14 @@ class Enhancer(PhotoEnhancer):
             self.stage_networks = [self.runtime.stage(each, self.generator) for each in self.stages]
         height, width = picture.shape
         rows, starts = strip_starts(height, plan.rows)
-        shape = self.stage_networks[0].strip_shape(rows, width, self.generator.width)
+        shape = 1, rows, width, self.generator.width
         dtype = np.dtype(np.uint16 if self.runtime.value_bytes == 2 else np.float32)
         with Store(shape, dtype, plan.in_memory, plan.in_file) as store:
             networks = self.stage_networks
-            for top, part in streamed(picture, self.stages, networks, store, rows, starts):
-                yield (top, top + rows, 0, width), part[0]
+            parts = streamed(picture, self.stages, networks, store, rows, starts)
+            with contextlib.closing(parts):  # before the store, which its threads use
+                for top, part in parts:
+                    yield (top, top + rows, 0, width), part[0]
 
     def release(self) -> None:
         if self.network is not None:
