@@ -12,6 +12,7 @@ from PIL import Image
 from tests.shared import SHARED, needs_shared
 from wespe_tf import Generator
 from wespe_tf.enhance.cli import main as enhance
+from wespe_tf.errors import UserError
 from wespe_tf.images import read_picture
 from wespe_tf.images.photo import read_photo
 from wespe_tf.training.cli import main as train
@@ -112,10 +113,13 @@ def test_a_stale_interoperability_mark(call):
         np.testing.assert_array_equal(read_picture(path), np.asarray(picture.convert("RGB")))
 
 
-def test_a_raw_file(call, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["x"])
-    with pytest.raises(Exception, match="raw"):
-        call(INPUTS / "11_raw_file" / "raw.dng")
+def test_a_raw_file(call, monkeypatch):
+    pytest.importorskip("rawpy")
+    (path,) = call(INPUTS / "11_raw_file" / "raw.dng").values()
+    assert read_picture(path).shape == (150, 200, 3)
+    monkeypatch.setitem(sys.modules, "rawpy", None)
+    with pytest.raises(UserError, match=r"a camera's raw file needs .*wespe_tf\[raw\]"):
+        call(INPUTS / "11_raw_file" / "raw.dng", "output=other")
 
 
 def test_claims_of_what_is_gone(call):

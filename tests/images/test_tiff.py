@@ -1,6 +1,7 @@
 """TIFF files of any depth and order, made by hand: pixels, pages, texts."""
 
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -216,8 +217,9 @@ def test_other_tags_go_from_tiff_to_tiff(tmp_path, rng):
 
 
 @pytest.mark.parametrize("tag, content", [(50706, bytes([1, 4, 0, 0])), (262, None)])
-def test_raw_files_are_refused_as_such(tmp_path, rng, tag, content):
+def test_raw_files_are_refused_as_such(tmp_path, rng, monkeypatch, tag, content):
     """A camera's raw file shows a thumbnail to who reads it as TIFF."""
+    monkeypatch.setitem(sys.modules, "rawpy", None)
     more = {tag: (1, content)} if content else {}
     colors = None if content else 32803
     values = rng.integers(0, 256, (6, 8, 3 if content else 1))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..images.opening import is_picture
 from .dped import PHONES, dped_folders
 from .folders import find_pictures
 from .inspection import Inspected
@@ -18,7 +19,7 @@ from .pages import count
 ALIKE = 40
 # Fewest photos of a domain that the recipe was measured with.
 FEW = 10
-# Photos that cannot be read: they must be converted first.
+# Photos, some of which cannot be read: those must be converted first.
 OTHER_PHOTOS = (
     *(".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".raf"),
     *(".orf", ".rw2", ".pef", ".srw", ".gif"),
@@ -58,7 +59,10 @@ def find_in_folder(
     others = sorted(
         str(path)
         for path in Path(folder).rglob("*")
-        if path.suffix.lower() in OTHER_PHOTOS and not path.name.startswith(".")
+        if path.suffix.lower() in OTHER_PHOTOS
+        and not path.name.startswith(".")
+        and path.is_file()
+        and not is_picture(str(path))
     )
     exact = _groups(whole, 0)
     near = [group for group in _groups(whole, ALIKE) if len({one.digest for one in group}) > 1]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from ..images import raw
 from ..images.opening import SUFFIXES, is_picture
 
 log = logging.getLogger("wespe_tf")
@@ -77,7 +78,11 @@ def only_pictures(paths: list[str], where: str) -> list[str]:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
         count = len(paths) - len(found)
         left_out = f"{count} file{'' if count == 1 else 's'} left out, not readable as pictures"
-        log.warning("warning: %s: %s (%s)", where, left_out, kinds)
+        lacks_raw = not raw.can_be_read() and any(
+            path.lower().endswith(raw.SUFFIXES) for path in set(paths) - set(found)
+        )
+        hint = '; raw files need pip install "wespe_tf[raw]"' if lacks_raw else ""
+        log.warning("warning: %s: %s (%s)%s", where, left_out, kinds, hint)
     return found
 
 

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from PIL import Image, ImageCms
 
+from ..images.decoding import opened
 from ..images.directories import DETAILS
-from ..images.opening import DAMAGE, unreadable
 
 MAKE, MODEL, SOFTWARE, CHANGED = 271, 272, 305, 306
 TAKEN, COMMENT = 0x9003, 0x9286  # in DETAILS
@@ -38,23 +38,20 @@ def read_shot(path: str) -> Shot:
     Raises:
         UnreadablePicture: naming the file, if it is no picture.
     """
-    try:
-        with Image.open(path) as picture:
-            exif = picture.getexif()
-            details = exif.get_ifd(DETAILS)
-            profile = picture.info.get("icc_profile")
-            xmp = picture.info.get("xmp", b"")
-    except DAMAGE as error:
-        raise unreadable(path, error) from error
+    with opened(path) as source:
+        found = source.metadata
+    exif = Image.Exif()
+    exif.load(found.exif)
+    details = exif.get_ifd(DETAILS)
     make, model = _text(exif.get(MAKE)), _text(exif.get(MODEL))
     # Many models begin with their maker.
     camera = model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
     return Shot(
         camera=camera or make,
         taken=_time(details.get(TAKEN)) or _time(exif.get(CHANGED)),
-        program=_text(exif.get(SOFTWARE)) or _creator(xmp),
+        program=_text(exif.get(SOFTWARE)) or _creator(found.xmp),
         comment=_text(details.get(COMMENT)),
-        profile=_profile(profile),
+        profile=_profile(found.icc),
     )
 
 
@@ -73,14 +70,13 @@ def _time(value: object) -> datetime | None:
         return None
 
 
-def _creator(xmp: bytes | str) -> str:
+def _creator(xmp: bytes) -> str:
     """The program that an XMP packet names, as an attribute or an element."""
-    text = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)
-    rest = text.partition("CreatorTool")[2].lstrip("=>\"' ")
+    rest = xmp.decode("utf-8", "replace").partition("CreatorTool")[2].lstrip("=>\"' ")
     return rest[: min(rest.find(end) for end in "\"'<" if end in rest)] if rest else ""
 
 
-def _profile(icc: bytes | None) -> str:
+def _profile(icc: bytes) -> str:
     if not icc:
         return ""
     try:

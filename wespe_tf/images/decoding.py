@@ -13,7 +13,10 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from . import exif, jpeg, metadata, png
+from ..errors import UserError
+from . import exif, jpeg, png, raw
+from .directories import Directories
+from .metadata import Metadata, of_pillow
 from .opening import DAMAGE, UnreadablePicture, check_claim, formats, naming
 from .profiles import ADOBE_RGB, SRGB, converted
 from .tiff import ICC, IPTC, XMP, Page
@@ -24,7 +27,6 @@ SEVERAL_PICTURES_ARE_ONE = ("MPO",)
 BACK = {6: 8, 8: 6}
 # Bands of grey pictures.
 GREY = ("1", "L", "I", "F")
-OF_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 class Source:
@@ -47,7 +49,7 @@ class Source:
 
     def __init__(self, path: str | os.PathLike, file: BinaryIO):
         self.path, self.file = path, file
-        self.metadata = None
+        self.of_bare: Metadata | None = None
         self.picture = self._opened()
         self.size = self.picture.size
         frames = getattr(self.picture, "n_frames", 1)
@@ -62,7 +64,7 @@ class Source:
             self.by_libpng = bits == 16 or colors == 0 and self.has_alpha
             if png.has_metadata_behind(file):
                 self._load()
-        self.metadata = metadata.of_pillow(self.picture) if self.metadata is None else self.metadata
+        self.metadata = self.of_bare or of_pillow(self.picture)
         self.orientation = exif.orientation(self.metadata.exif)
 
     def _opened(self) -> Image.Image:
@@ -92,7 +94,7 @@ class Source:
         if bare == content:
             raise error
         picture = Image.open(io.BytesIO(bare))
-        self.metadata = metadata.Metadata(broken=["metadata"])
+        self.of_bare = Metadata(broken=["metadata"])
         return picture
 
     @property
@@ -155,14 +157,12 @@ class TiffSource(Source):
     def __init__(self, path: str | os.PathLike, file: BinaryIO):
         self.path, self.file = path, file
         self.page = page = Page(path, file)
-        if page.is_raw:
-            raise UnreadablePicture(f"{path}: a camera's raw file; expected the photo made of it")
         self.size, self.picture = page.size, None
         if not page.by_tifffile:
             self.picture = self._opened()
         self.has_16_bits = page.by_tifffile and page.bits > 8
         self.has_alpha = _has_alpha(self.picture) if self.picture else page.has_alpha
-        self.metadata = found = metadata.Metadata()
+        self.metadata = found = Metadata()
         found.take("exif", lambda: exif.of_tiff(page.directories, page.directory))
         found.take("xmp", lambda: page.raw(XMP))
         found.take("icc", lambda: page.raw(ICC))
@@ -193,6 +193,37 @@ class TiffSource(Source):
         return turned(pixels, BACK.get(self.turned, self.turned)), icc, is_grey
 
 
+class RawSource(Source):
+    """An opened raw file of a camera; see `Source`."""
+
+    has_16_bits, has_alpha = True, False
+
+    def __init__(self, path: str | os.PathLike, file: BinaryIO):
+        self.path, self.metadata = path, Metadata()
+        with self._opened() as found:
+            self.size, self.orientation = raw.size_and_orientation(found)
+            preview = raw.exif_of_preview(found)
+        try:
+            directories = Directories(file)
+        except ValueError:
+            self.metadata.take("exif", lambda: preview)
+            return
+        main = directories.chain[0]
+        self.metadata.take("exif", lambda: exif.of_tiff(directories, main))
+        self.metadata.take("xmp", lambda: directories.bytes_of(main, XMP))
+        self.metadata.take("iptc", lambda: directories.bytes_of(main, IPTC))
+
+    def _opened(self) -> "raw.rawpy.RawPy":
+        try:
+            return raw.opened(self.path)
+        except UserError as error:
+            raise UnreadablePicture(f"{self.path}: {error}") from error
+
+    def _stored(self) -> tuple[np.ndarray, bytes, bool]:
+        with self._opened() as found:
+            return raw.developed(found), b"", False
+
+
 @contextlib.contextmanager
 def opened(path: str | os.PathLike) -> Iterator[Source]:
     """A picture file as a `Source`, of no more pixels than are allowed.
@@ -202,7 +233,11 @@ def opened(path: str | os.PathLike) -> Iterator[Source]:
     """
     # From a path Pillow maps plain TIFF files into memory, and shears those on their side.
     with naming(path), open(path, "rb") as file:
-        kind = TiffSource if file.read(4) in OF_TIFF else Source
+        if raw.is_raw(path, file):
+            kind = RawSource
+        else:
+            file.seek(0)
+            kind = TiffSource if file.read(4) in raw.OF_TIFF else Source
         source = kind(path, file)
         check_claim(path, *source.size)
         yield source

@@ -130,6 +130,11 @@ class Directories:
         """The entry of a tag, the first one if there are several; None if there is none."""
         return next((entry for entry in directory if entry.tag == tag), None)
 
+    def bytes_of(self, directory: list[Entry], tag: int) -> bytes:
+        """The numbers of a tag as they lie in the file; empty if there are none."""
+        entry = self.find(directory, tag)
+        return self.raw(entry) if entry else b""
+
     def number(self, directory: list[Entry], tag: int, otherwise: int) -> float:
         """The first number of a tag, or another one where it says none."""
         entry = self.find(directory, tag)

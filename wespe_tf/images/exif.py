@@ -14,12 +14,14 @@ INTEROPERABILITY_INDEX = 1
 UNCALIBRATED = 65535
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 # Tags of a TIFF file that describe how its pixels lie and what their numbers mean, are kept
-# elsewhere (XMP, IPTC, profile), or hold the photo as it was (layers, thumbnails).
+# elsewhere (XMP, IPTC, profile), hold the photo as it was (layers, thumbnails), or tell how a raw
+# file is developed (color filters, all of DNG).
 OF_PIXELS = frozenset(
     [254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, ORIENTATION, 273, 277, 278, 279]
     + [280, 281, 284, 288, 289, 290, 291, 292, 293, 301, 317, 318, 319, 320, 321, 322, 323, 324]
     + [325, 326, 327, 328, 330, 332, 333, 334, 336, 337, 338, 339, 340, 341, 342, *range(343, 366)]
-    + [*range(512, 522), 529, 530, 531, 532, 559, 700, 33723, 34377, 34675, 37724, 50838, 50839]
+    + [*range(512, 522), 529, 530, 531, 532, 559, 700, 33421, 33422, 33723, 34377, 34675, 37398]
+    + [37724, *range(50706, 51300), *range(52525, 52560)]
 )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError, first_line
+from . import raw
 
 # A file may claim as many pixels for each of its bytes; an empty page in black and white has more,
 # so pictures that take little memory may claim any.
@@ -108,10 +109,16 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
 
 
 def is_picture(path: str) -> bool:
-    """Whether a regular file is to be read as a picture, by its name or by how it begins."""
+    """Whether a regular file is to be read as a picture, by its name or by how it begins.
+
+    Raw files are, where what reads them is installed.
+    """
     if path.lower().endswith(SUFFIXES):
         return True
     try:
+        with open(path, "rb") as file:
+            if raw.is_raw(path, file):
+                return raw.can_be_read()
         with Image.open(path, formats=formats()):
             return True
     except DAMAGE:

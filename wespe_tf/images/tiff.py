@@ -15,12 +15,10 @@ from .opening import UnreadablePicture
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What it finds odd is no user's matter.
 
-SUB_DIRECTORIES, XMP, ICC, IPTC = 330, 700, 34675, 33723
+XMP, ICC, IPTC = 700, 34675, 33723
 # Colors in which pixels of any depth are read: white is 0, black is 0, RGB.
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3}
-# Colors of what a sensor has seen, and a tag that all DNG files have.
-OF_SENSORS, DNG_VERSION = (32803, 34892), 50706
 STRAIGHT_ALPHA, PREMULTIPLIED_ALPHA = 2, 1
 ANOTHER_SIZE, A_MASK = 1, 4
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
@@ -85,18 +83,7 @@ class Page:
 
     def raw(self, tag: int) -> bytes:
         """The bytes of a tag of the page; empty if there is none."""
-        entry = self.directories.find(self.directory, tag)
-        return self.directories.raw(entry) if entry else b""
-
-    @property
-    def is_raw(self) -> bool:
-        """Whether the file is a camera's raw one, in which this page may be a thumbnail."""
-        found = self.directories
-        main = found.chain[0]
-        entry = found.find(main, SUB_DIRECTORIES)
-        inner = [found.directory(int(start))[0] for start in found.numbers(entry)] if entry else []
-        colors = [found.number(page, 262, None) for page in (*found.chain, *inner)]
-        return bool(found.find(main, DNG_VERSION)) or any(color in OF_SENSORS for color in colors)
+        return self.directories.bytes_of(self.directory, tag)
 
     @property
     def has_alpha(self) -> bool:
