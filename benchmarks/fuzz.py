@@ -38,6 +38,7 @@ from wespe_tf.config.command import as_command
 from wespe_tf.config.loading import load, to_yaml
 from wespe_tf.config.schema import TrainConfig, setting
 from wespe_tf.errors import UserError
+from wespe_tf.progress import progress, say
 from wespe_tf.tables import append_row, read_rows, replace_tables
 
 HERE = Path(__file__).resolve().parent
@@ -84,7 +85,7 @@ def main(config):
     for family in families:
         row = fuzz(family, config)
         append_row(table, COLUMNS, row)
-        print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+        say(", ".join(f"{key} {value}" for key, value in row.items()))
         bad += sum(row[name] for name in BAD)
     replace_tables(Path(config.document), list(lines(read_rows(table))), "fuzz")
     if bad:
@@ -98,15 +99,18 @@ def fuzz(family, config):
     begin, number, end = time.monotonic(), config.first, config.first + config.files
     tally = dict.fromkeys(("read", "refused", *BAD), 0)
     slowest, memory = 0.0, 0
+    bar = progress(total=config.files, desc=family)
     while number < end and not 0 < config.seconds < time.monotonic() - begin:
         for result in batch(family, config.seed, number, min(number + BATCH, end), output):
             tally[result["outcome"]] += 1
             slowest, memory = max(slowest, result["seconds"]), max(memory, result["memory"])
             if result["outcome"] in BAD:
-                print(f"{family} {number}: {result['outcome']}: {result['why']}", flush=True)
+                say(f"{family} {number}: {result['outcome']}: {result['why']}")
             elif result["seconds"] > SLOW:
-                print(f"{family} {number}: {result['seconds']} s: {result['why']}", flush=True)
+                say(f"{family} {number}: {result['seconds']} s: {result['why']}")
             number += 1
+            bar.update()
+    bar.close()
     return {
         "date": date.today().isoformat(),
         "family": family,

@@ -27,6 +27,7 @@ from wespe_tf.config.command import as_command
 from wespe_tf.config.schema import setting
 from wespe_tf.errors import UserError
 from wespe_tf.models.generator import Generator  # noqa: F401 (Keras looks it up)
+from wespe_tf.progress import progress, say
 from wespe_tf.tables import append_row, read_rows, replace_tables
 
 SETTINGS = [
@@ -67,10 +68,10 @@ def main(config):
     if start(output, "whole", settings).wait():
         raise UserError(f"{output / 'whole.log'}: the run that is not killed failed")
     good = 0
-    for number in range(config.kills):
+    for number in progress(range(config.kills), desc="kills"):
         row = kill_one(number, output, settings, rng)
         append_row(table, COLUMNS, {"seed": config.seed, **row})
-        print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+        say(", ".join(f"{key} {value}" for key, value in row.items()))
         good += row["identical"]
     replace_tables(Path(config.document), list(lines(read_rows(table))), "kill")
     print(f"{good} of {config.kills} ended with the weights of the run never stopped")

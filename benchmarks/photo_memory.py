@@ -28,6 +28,7 @@ from wespe_tf.config.schema import setting
 from wespe_tf.data.folders import find_pictures
 from wespe_tf.errors import UserError
 from wespe_tf.images.photo import read_photo
+from wespe_tf.progress import progress, say
 from wespe_tf.tables import append_row, read_rows, replace_tables
 from wespe_tf.training.summary import processor
 from wespe_tf.weights.generator import find_model
@@ -66,10 +67,10 @@ def main(config):
     photo = Image.fromarray(read_photo(find_pictures(config.data, "data")[0]).pixels)
     table = Path(config.csv)
     works = [(1, float(size)) for size in config.megapixels.split(",")]
-    for count, megapixels in [*works, (config.photos, config.each)]:
+    for count, megapixels in progress([*works, (config.photos, config.each)], desc="photos"):
         row = measure(photo, model, count, megapixels)
         append_row(table, COLUMNS, row)
-        print("  ".join(f"{key}={value}" for key, value in row.items()), flush=True)
+        say("  ".join(f"{key}={value}" for key, value in row.items()))
     replace_tables(Path(config.document), list(lines(read_rows(table))), "memory")
 
 

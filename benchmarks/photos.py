@@ -33,6 +33,7 @@ from wespe_tf.enhance.runtimes import choose_runtime
 from wespe_tf.enhance.tiles import Enhancer
 from wespe_tf.errors import UserError
 from wespe_tf.images.photo import read_photo
+from wespe_tf.progress import progress, say
 from wespe_tf.tables import append_row, read_rows, replace_tables
 from wespe_tf.training.summary import processor
 from wespe_tf.weights.generator import find_model, load_generator
@@ -120,7 +121,7 @@ def measure(config, ways, model, scratch, size, shape, peaks, table):
     """Appends a row for every way to enhance the photo in the scratch folder."""
     millions = shape[0] * shape[1] / 1e6
     plain, reference = None, None
-    for runtime, precision, mode in ways:
+    for runtime, precision, mode in progress(ways, desc=f"{size} megapixels"):
         whole_needs = 0.9 + choose_runtime(runtime, precision).footprint * 64 * millions / 1e3
         if mode == "whole" and whole_needs > config.memory:
             continue
@@ -152,7 +153,7 @@ def measure(config, ways, model, scratch, size, shape, peaks, table):
             "peak_share": f"{work / found['seconds'] / peaks[precision]:.2f}",
         }
         append_row(table, COLUMNS, row)
-        print("  ".join(f"{key}={value}" for key, value in row.items()), flush=True)
+        say("  ".join(f"{key}={value}" for key, value in row.items()))
 
 
 def errors(result, reference):

@@ -40,6 +40,7 @@ from wespe_tf.guide.guide import Guide
 from wespe_tf.guide.tone_curve import ToneCurve, histogram
 from wespe_tf.images.picture import read_picture, to_uint8, write_picture
 from wespe_tf.metrics import quality, texture
+from wespe_tf.progress import progress, say
 from wespe_tf.tables import append_row, read_rows, replace_tables
 from wespe_tf.training.build import make_generator
 from wespe_tf.training.figures import to_png
@@ -161,8 +162,8 @@ def main(config):
         raise UserError(f"seeds={config.seeds}: expected numbers such as 0,1,2")
     bench = Bench(config)
     bench.baselines()
-    for seed in map(int, config.seeds.split(",")):
-        for recipe in recipes:
+    for seed in progress([int(seed) for seed in config.seeds.split(",")], desc="seeds"):
+        for recipe in progress(recipes, desc="recipes", leave=False):
             bench.recipe(recipe, seed)
         if config.pairs_model:
             bench.supervised(config.pairs_model, seed)
@@ -222,7 +223,7 @@ class Bench:
             **more,
         }
         append_row(self.table, COLUMNS, row)
-        print(", ".join(f"{key} {value}" for key, value in row.items() if value != ""))
+        say(", ".join(f"{key} {value}" for key, value in row.items() if value != ""))
 
     def baselines(self):
         """Rows of what needs no network."""
@@ -262,7 +263,7 @@ class Bench:
         with open(self.output / f"{run}.log", "w", encoding="utf-8") as log:
             done = subprocess.run(command, cwd=self.output, stdout=log, stderr=subprocess.STDOUT)
         if done.returncode:
-            print(f"{name}, seed {seed}: failed, see {log.name}")
+            say(f"{name}, seed {seed}: failed, see {log.name}")
             return
         summary = json.loads((folder / "summary.json").read_text())
         crops = summary["validation"]

@@ -574,7 +574,7 @@ def train_ours(pipe, scratch, batch, side, iterations, precision):
     assign(model, load_weights(scratch))
     data = tf.data.Dataset.from_tensors(random_batch(batch, side)).repeat()
     turns = Turns(pipe)
-    loop.fit(model, data, iterations, iterations, [turns], verbose=0)
+    loop.fit(model, data, iterations, iterations, [turns])
     turns.report()
 
 
@@ -607,7 +607,7 @@ def seconds_of_iterations(model, data, count):
     clock = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter())
     )
-    loop.fit(model, data, iterations, iterations, [clock], verbose=0)
+    loop.fit(model, data, iterations, iterations, [clock])
     return np.diff(ends)[UNTIMED:].tolist()
 
 

@@ -71,7 +71,7 @@ def test_settings_are_the_commands_own(document, line, monkeypatch):
     if read is None:  # `python -m wespe_tf` and compare_reference.py, which load nothing first
         return
     others = [word for word in words if "=" not in word and not PLACEHOLDER.search(word)]
-    assert set(others) <= {"dataset", "--help", "all"}
+    assert set(others) <= {"dataset", "before_after", "--help", "all"}
     settings = [word for word in words if "=" in word and not word.startswith("config=")]
     filled = [s for s in settings if PLACEHOLDER.search(s.split("=", 1)[1])]
     try:

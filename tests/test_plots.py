@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wespe_tf import plots
+from wespe_tf.config.loading import load
+from wespe_tf.data.folders import find_pairs
 from wespe_tf.errors import UserError
+from wespe_tf.images.picture import read_picture
 from wespe_tf.models.wespe import WESPE
 from wespe_tf.plots import main
 from wespe_tf.training import figures
@@ -151,3 +155,45 @@ class TestDatasetFigure:
     def test_other_words_are_one_line(self):
         with pytest.raises(UserError, match="expected: python -m wespe_tf.plots dataset"):
             main(["data"])
+
+    def test_other_formats_are_one_line(self):
+        with pytest.raises(UserError, match="output=figure.pdf: expected a .png or .jpg file"):
+            main(["dataset", "output=figure.pdf"])
+
+
+class TestBeforeAfter:
+    @pytest.fixture
+    def given(self, tmp_path, make_folder):
+        names = ("source_dir", "target_dir", "val_source_dir", "val_target_dir")
+        return [f"{n}={make_folder(tmp_path / n, seed=k)}" for k, n in enumerate(names)]
+
+    def test_shows_the_middle_of_the_photo_three_times(self, given, tmp_path, monkeypatch):
+        """The run is a stand-in that turns the colors over."""
+        monkeypatch.setattr(plots, "load_generator", lambda path: None)
+        monkeypatch.setattr(plots, "enhance", lambda generator, photo: 255 - photo)
+        config = load(plots.PlotConfig, [*given, "side=20"])
+        pair = find_pairs(config.val_source_dir, config.val_target_dir)[0]
+        phone, good = (middle(read_picture(path), 20) for path in pair)
+        shown = [axes.images[0].get_array() for axes in plots.before_after(config).axes]
+        for found, expected in zip(shown, (phone, 255 - phone, good), strict=True):
+            np.testing.assert_array_equal(found, expected)
+        output = tmp_path / "figure.jpg"
+        main(["before_after", f"output={output}", *given])
+        assert Image.open(output).format == "JPEG"
+
+    @pytest.mark.parametrize(
+        "settings, message",
+        [
+            (["photo=gone"], "photo=gone: expected one of "),
+            (["val_source_dir=null", "val_target_dir=null"], "before_after: expected pairs"),
+            (["run=gone"], "gone: no such run folder"),
+        ],
+    )
+    def test_mistakes_are_one_line(self, given, settings, message):
+        with pytest.raises(UserError, match=message):
+            main(["before_after", *given, *settings])
+
+
+def middle(picture, side):
+    top, left = ((length - side) // 2 for length in picture.shape[:2])
+    return picture[top : top + side, left : left + side]

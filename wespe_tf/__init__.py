@@ -1,13 +1,42 @@
 """WESPE, the weakly supervised photo enhancer, for TensorFlow 2 and Keras 3."""
 
+import contextlib
 import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+
+# What TensorFlow's libraries write to stderr while they are loaded, before they can be told not to.
+START_UP = re.compile(rb"WARNING: All log messages before absl|I\d{4} |\s*$")
+
+
+@contextlib.contextmanager
+def _without_start_up_lines() -> Iterator[None]:
+    """Drops these lines; `verbose=true` among a command's arguments keeps them."""
+    if sys.stderr is None or "verbose=true" in sys.argv:
+        yield
+        return
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            written.seek(0)
+            os.write(2, b"".join(line for line in written if not START_UP.match(line)))
+
 
 # Whatever other projects have set: the training step is TensorFlow's, layers are Keras 3's.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras  # noqa: E402
+with _without_start_up_lines():
+    import keras
 
 if keras.config.backend() != "tensorflow":
     raise ImportError(

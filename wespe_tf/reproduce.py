@@ -18,6 +18,7 @@ from .config.schema import TrainConfig
 from .errors import UserError
 from .files import write_atomically
 from .models.wespe import WESPE
+from .progress import progress, say
 from .tables import append_row, read_rows, replace_tables
 from .training.figures import curve_label, to_png
 
@@ -177,9 +178,9 @@ def main(given: tuple[dict[str, str], list[str]]) -> None:
         load(TrainConfig, [*settings, *changes])  # A wrong setting ends the list before it begins.
     output, table = Path(options["output"]), Path(options["csv"])
     output.mkdir(parents=True, exist_ok=True)
-    for seed in seeds:
-        for name, changes in experiments.items():
-            run_experiment(name, changes, seed, settings, output, table)
+    runs = [(name, changes, seed) for seed in seeds for name, changes in experiments.items()]
+    for name, changes, seed in progress(runs, desc="experiments"):
+        run_experiment(name, changes, seed, settings, output, table)
     overview = draw_overview(output / "models", seeds[0])
     if overview is not None:
         write_atomically(output / "overview.png", to_png(overview))
@@ -208,7 +209,7 @@ def run_experiment(name, changes, seed, settings, output, table):
     found = [row for row in read_rows(table) if key.items() <= row.items()]
     if found:
         kept = f"{found[-1]['iterations']} iterations, {found[-1]['precision']}"
-        print(f"{name}, seed {seed}: kept, {table} has it ({kept})")
+        say(f"{name}, seed {seed}: kept, {table} has it ({kept})")
         return
     run = f"{_file_name(name)}-{seed}"
     code = "from wespe_tf.training.cli import command; command()"
@@ -222,17 +223,17 @@ def run_experiment(name, changes, seed, settings, output, table):
         number += 1
         folder = output / "models" / f"{run}.{number}"
         command[-1] = f"run={folder.name}"
-    print(f"{name}, seed {seed}", flush=True)
+    say(f"{name}, seed {seed}")
     log = output / f"{folder.name}.log"
     with open(log, "w", encoding="utf-8") as file:
         done = subprocess.run(command, cwd=output, stdout=file, stderr=subprocess.STDOUT)
     if done.returncode:
         last = (log.read_text(encoding="utf-8").strip().splitlines() or ["no message"])[-1]
-        print(f"{name}, seed {seed}: failed, see {log} ({last})")
+        say(f"{name}, seed {seed}: failed, see {log} ({last})")
         return
     row = {**key, "precision": config.precision, **_result(folder)}
     append_row(table, COLUMNS, row)
-    print(", ".join(f"{k} {v}" for k, v in row.items()), flush=True)
+    say(", ".join(f"{k} {v}" for k, v in row.items()))
 
 
 def tables(rows):

@@ -38,9 +38,12 @@ class TestBatch:
         assert read("out/holiday_enhanced.png").shape == (61, 83, 3)
         assert read("out/holiday_before_after.png").shape == (61, 166, 3)
 
-    def test_progress_of_several_is_shown(self, photos, run, capsys):
+    def test_progress_of_several_is_shown_on_a_terminal(self, photos, run, capsys, monkeypatch):
+        module.main([*PLAIN, "model=mine", "input=photos", "output=piped"])
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
         module.main([*PLAIN, "model=mine", "input=photos", "output=out"])
-        assert "2/2" in capsys.readouterr().err
+        assert re.search(r"photos 100% .* 2/2, 00:00 left", capsys.readouterr().err)
         module.main([*PLAIN, "model=mine", "input=photos/1.png", "output=one"])
         assert "photo" not in capsys.readouterr().err
 

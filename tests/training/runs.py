@@ -73,7 +73,7 @@ def read_summary(run):
     return json.loads((run / "summary.json").read_text(), parse_constant=refuse)
 
 
-def start(folder, *arguments):
+def start(folder, *arguments, stderr=subprocess.PIPE):
     """`python train.py` in a folder, as a user starts it."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
@@ -81,7 +81,7 @@ def start(folder, *arguments):
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
 

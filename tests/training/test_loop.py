@@ -1,5 +1,6 @@
 """The training loop does what Keras's does, and follows a schedule."""
 
+import io
 import re
 
 import keras
@@ -10,6 +11,7 @@ import tensorflow as tf
 from tests.models.tiny_wespe import SIDE, make_wespe
 from wespe_tf.errors import UserError
 from wespe_tf.models.wespe import DISCRIMINATORS, GENERATORS, WESPE
+from wespe_tf.progress import progress
 from wespe_tf.training.loop import Progress, fit
 from wespe_tf.training.schedule import Alternating, DynamicBalance
 
@@ -59,7 +61,7 @@ class TestFit:
         notes = Notes()
         keras.utils.set_random_seed(0)
         model = make_wespe()
-        fit(model, data, 4, 2, [notes], verbose=0)
+        fit(model, data, 4, 2, [notes])
         keras.utils.set_random_seed(0)
         other = make_wespe()
         history = Notes()
@@ -71,13 +73,13 @@ class TestFit:
     @pytest.mark.usefixtures("eagerly")
     def test_last_epoch_may_be_shorter_and_the_first_ones_done(self, data):
         notes = Notes()
-        assert fit(make_wespe(), data, 7, 2, [notes], first=4, verbose=0) is False
+        assert fit(make_wespe(), data, 7, 2, [notes], first=4) is False
         assert notes.events == ["begin", 0, 1, "epoch 2", 0, "epoch 3", "end"]
 
     @pytest.mark.usefixtures("eagerly")
     def test_stops_when_a_callback_asks(self, data):
         notes = Notes(stop_after=2)
-        assert fit(make_wespe(), data, 9, 3, [notes], verbose=0) is True
+        assert fit(make_wespe(), data, 9, 3, [notes]) is True
         assert notes.events == ["begin", 0, 1, "epoch 0", "end"]
 
     @pytest.mark.usefixtures("eagerly")
@@ -85,7 +87,7 @@ class TestFit:
         model, notes = make_wespe(), Notes()
         model.inverse_generator.trainable_variables[-1].assign(3 * [np.nan])
         with pytest.raises(UserError) as caught:
-            fit(model, data, 7, 7, [notes], first=4, verbose=0)
+            fit(model, data, 7, 7, [notes], first=4)
         assert str(caught.value).startswith(
             "iteration 5: the loss content is nan; the last checkpoint is kept. Try a smaller "
         )
@@ -97,13 +99,13 @@ class TestFit:
         """At 1e38 every gradient overflows; each step that is left out halves the scale."""
         scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-3), 1e38)
         model = make_wespe(**{f"{side}_optimizer": scaled})
-        fit(model, data, 2, 2, verbose=0)
+        fit(model, data, 2, 2)
         assert float(scaled.dynamic_scale) == pytest.approx(1e38 / 4)
         scaled.dynamic_scale.assign(2.0**-14)
-        fit(model, data, 1, 1, verbose=0)
+        fit(model, data, 1, 1)
         scaled.dynamic_scale.assign(2.0**-15)
         with pytest.raises(UserError) as caught:
-            fit(model, data, 7, 7, first=6, verbose=0)
+            fit(model, data, 7, 7, first=6)
         assert str(caught.value) == (
             f"iteration 7: the loss scale of the {side}s is 3.05176e-05, their gradients overflow; "
             "the last checkpoint is kept. Try a smaller learning_rate= or "
@@ -120,7 +122,7 @@ class TestFit:
             return compute_losses(*args, **kwargs)
 
         model.compute_losses = noted
-        fit(model, data, 12, 6, schedule=Alternating(1, 2), verbose=0)
+        fit(model, data, 12, 6, schedule=Alternating(1, 2))
         assert traced == [GENERATORS, DISCRIMINATORS]
         assert int(model.generator_optimizer.iterations) == 4
         assert int(model.discriminator_optimizer.iterations) == 8
@@ -129,7 +131,7 @@ class TestFit:
     def test_the_balance_is_told_the_losses(self, data):
         schedule = DynamicBalance(begin=3, generator_threshold=1e9, discriminator_threshold=1e9)
         notes = Notes()
-        fit(make_wespe(), data, 7, 7, [notes], schedule, verbose=0)
+        fit(make_wespe(), data, 7, 7, [notes], schedule)
         assert schedule.current == "discriminators ahead"
         expected = [v["generator"] for v in notes.logs if "generator" in v]
         np.testing.assert_allclose(schedule.losses[GENERATORS], expected)
@@ -138,19 +140,47 @@ class TestFit:
         assert (len(expected), len(pairs)) == (4, 3)
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
 class TestProgress:
-    def test_a_line_fits_100_columns(self, capsys):
-        """With as many iterations as the paper has, and losses that have grown."""
-        bar = Progress()
-        bar.set_params({"verbose": 1, "epochs": 1, "steps": 20000})
-        bar.on_train_begin()
-        bar.on_epoch_begin(0)
+    @pytest.fixture
+    def bar(self, monkeypatch):
+        """The bar of a run of as many iterations as the paper has, on a wide terminal."""
+        monkeypatch.setenv("COLUMNS", "200")
+        with progress(total=20100, initial=20098, file=Terminal(), mininterval=0) as bar:
+            yield Progress(bar)
+
+    def test_a_line_fits_100_columns(self, bar, capsys):
+        """With losses that have grown."""
+        bar.set_model(make_wespe())
+        bar.begin("training")
         losses = dict.fromkeys(WESPE.loss_names(), 1.386294) | {"generator": 123.4}
         bar.on_train_batch_end(19998, losses)
         bar.on_epoch_end(0, losses | {"distance": 0.51234, "psnr": 21.3})
-        printed = re.sub(r"\x1b\[\d*m|\x08", "", capsys.readouterr().out)
-        lines = [line for line in re.split(r"[\r\n]", printed) if line.strip()]
-        bars = [line for line in lines if "/20000" in line]
-        assert bars and max(map(len, lines)) <= 100
-        assert "G: 123.4" in bars[0] and "D color: 1.3863 - D texture: 1.3863" in bars[0]
-        assert lines[-1] == "evaluation: psnr 21.3, distance 0.5123"
+        lines = [line for line in re.split(r"[\r\n]", bar.bar.fp.getvalue()) if line.strip()]
+        assert max(map(len, lines)) <= 100
+        assert "20099/20100" in lines[-1] and "G=123.4" in lines[-1]
+        assert "D color=1.386, D texture=1.386" in lines[-1]
+        printed = capsys.readouterr().out.strip()
+        assert re.fullmatch(r"evaluation: psnr 21\.3, distance 0\.5123; 00:0\d left", printed)
+
+    def test_a_loss_that_is_not_trained_is_not_shown(self, bar):
+        losses = dict.fromkeys(WESPE.loss_names(), 0.5)
+        assert bar.shown(losses, ["texture"]) == {"G": 0.5, "D texture": 0.5}
+
+    def test_the_time_left_is_that_of_the_whole_run(self, monkeypatch, capsys):
+        """Two iterations of ten took 6 s, the warm start's among them: eight take 24 s."""
+        clock = iter([100.0, 106.0])
+        monkeypatch.setattr("wespe_tf.training.loop.time.monotonic", lambda: next(clock))
+        file = io.StringIO()
+        bar = Progress(progress(total=10, file=file))
+        for name in ("warm start", "training"):
+            bar.begin(name)
+            bar.set_model(None)
+            bar.on_train_batch_end(0, {"loss": 1.0})
+        bar.on_epoch_end(0, {"distance": 0.5})
+        assert capsys.readouterr().out == "evaluation: distance 0.5; 00:24 left\n"
+        assert file.getvalue() == ""  # no terminal, no bar

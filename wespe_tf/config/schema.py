@@ -15,6 +15,10 @@ def _with_weights(schema: type) -> type:
     return schema
 
 
+# Acts when the package is imported.
+VERBOSE = setting(False, "true shows what TensorFlow writes when it starts")
+
+
 @dataclass
 class Run:
     """Run."""
@@ -327,6 +331,7 @@ class Output:
         1000, "iterations between evaluations, figures and checkpoints", "iterations", at_least=1
     )
     keep_checkpoints: int = setting(2, "so many of the newest checkpoints stay", at_least=1)
+    verbose: bool = VERBOSE
 
 
 # Dataclasses order their fields from the last base to the first.
@@ -410,6 +415,7 @@ class TestConfig:
     )
     use_gpu: bool = setting(True, "whether to use a GPU that is there")
     models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
+    verbose: bool = VERBOSE
 
 
 @dataclass
@@ -457,3 +463,4 @@ class ExportConfig:
     overwrite: bool = setting(False, "whether files that are there already are replaced")
     force: bool = setting(False, "whether files that fail their verification are written as well")
     models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
+    verbose: bool = VERBOSE

@@ -21,12 +21,12 @@ from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
-from tqdm import tqdm
 
 from ..config.command import as_command
 from ..errors import UserError, first_line
 from ..files import write_atomically
 from ..images.picture import read_picture
+from ..progress import progress
 from .align_page import PAIR_SIDE, pair_card, refused_card
 from .cutting import Cutter
 from .pages import count, page
@@ -120,7 +120,7 @@ class Writer:
         drafts = self.folder / "drafts"
         drafts.mkdir()
         scenes = scenes_of(matches, self.phone, self.config)
-        for match, scene in zip(tqdm(matches, desc="cutting", unit="pair"), scenes):
+        for match, scene in zip(progress(matches, desc="cutting"), scenes):
             self._cut(match, int(scene), drafts)
         if not self.rows:
             raise UserError(

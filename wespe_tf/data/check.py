@@ -12,12 +12,11 @@ import itertools
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ..config.command import as_command
 from ..config.loading import load
 from ..errors import UserError
 from ..files import write_atomically
+from ..progress import progress
 from .check_page import as_text, check_page, table_of
 from .findings import Finding, find_between, find_in_dped, find_in_folder
 from .folders import find_pictures
@@ -59,7 +58,7 @@ def check(folders: list[str], config: CheckConfig) -> bool:
         raise UserError("check: expected folders of photos, or dped_dir=FOLDER")
     photos = {}
     for folder in folders:
-        paths = tqdm(find_pictures(folder, "check"), desc=f"reading {folder}", unit="photo")
+        paths = progress(find_pictures(folder, "check"), desc=f"reading {folder}")
         photos[folder] = [inspect(path) for path in paths]
     findings = []
     for number, (folder, found) in enumerate(photos.items()):

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from tqdm import tqdm
 
 from ..errors import UserError
 from ..images.opening import UnreadablePicture
 from ..images.picture import read_picture
+from ..progress import progress
 from .align_page import REFUSED_SIDE
 from .folders import find_pictures
 from .matching import Pair, by_looks, by_names, by_time, scenes
@@ -68,7 +68,7 @@ def read_side(folder: str, key: str) -> Side:
         UserError: if there is no photo in it that can be read.
     """
     side = Side()
-    for path in tqdm(find_pictures(folder, key), desc=f"reading {folder}", unit="photo"):
+    for path in progress(find_pictures(folder, key), desc=f"reading {folder}"):
         try:
             photo = read_picture(path)
             side.shots.append(read_shot(path))
@@ -141,12 +141,10 @@ def _candidates(
     theirs = [None if j in taken else one for j, one in enumerate(camera.features)]
     if not any(ours) or not any(theirs):
         return []
-    return by_looks(ours, theirs, lambda items: tqdm(items, desc="comparing", unit="photo"))
+    return by_looks(ours, theirs, lambda items: progress(items, desc="comparing"))
 
 
 def scenes_of(matches: Sequence[Match], phone: Side, config: AlignConfig) -> np.ndarray:
     """Each match's scene, (N,) int: photos of the phone that look alike show one."""
     features = [phone.features[match.phone] for match in matches]
-    return scenes(
-        features, config.min_matches, lambda items: tqdm(items, desc="scenes", unit="photo")
-    )
+    return scenes(features, config.min_matches, lambda items: progress(items, desc="scenes"))

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from ..config.schema import TestConfig
 from ..errors import UserError, first_line
@@ -20,6 +19,7 @@ from ..images.decoding import to_8_bits
 from ..images.photo import Photo, pixel_bytes, read_photo, write_photo
 from ..images.picture import read_picture
 from ..metrics import quality
+from ..progress import progress
 from .blend import blend
 from .memory import COPIES, Budget, limit_of_photo, memory_limit, room_of_photos
 from .origins import Origins
@@ -107,7 +107,7 @@ class Batch:
         with (
             ThreadPoolExecutor(1) as reader,
             ThreadPoolExecutor(1) as writer,
-            tqdm(total=len(tasks), unit="photo", disable=len(tasks) < 2) as bar,
+            progress(total=len(tasks), desc="photos", disable=len(tasks) < 2 or None) as bar,
             self.budget,
         ):
             for task, reading in zip(tasks, _one_ahead(reader, self._read, tasks)):

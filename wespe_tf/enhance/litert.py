@@ -302,4 +302,5 @@ def _described(path, adaptive):
 
 
 def size_text(shape: tuple[int, ...]) -> str:
+    """A shape (height, width, …) as people write sizes: width×height."""
     return f"{shape[1]}×{shape[0]}"

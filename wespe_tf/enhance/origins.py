@@ -22,7 +22,7 @@ INDEX = ".made_from.jsonl"
 OF_NO_PIXELS = frozenset(
     ["model", "input", "output", "target", "format", "overwrite", "report", "memory_limit"]
     + ["max_megapixels", "dped_dir", "test_subset", "iteration", "resolution", "use_gpu"]
-    + ["models_orig_dir"]
+    + ["models_orig_dir", "verbose"]
 )
 LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp")
 NEW, SAME, UNKNOWN, CHANGED, ANOTHER_PHOTO = "new", "same", "unknown", "changed", "another photo"

@@ -13,10 +13,16 @@ from typing import Any, Protocol
 
 import keras
 import numpy as np
+from tqdm import tqdm
 
 from ..models.staged import Stage, affine
+from ..progress import progress
 from .stage_networks import Rows, StageNetwork, Work
 from .strips import Store, Strip
+
+
+# A photo that takes less has no bar, seconds.
+DELAY = 2
 
 
 class Picture(Protocol):
@@ -49,8 +55,12 @@ def streamed(
         First row of a strip, and the strip enhanced, (1, rows, width, 3) float32; as the last stage
         comes to them.
     """
-    with ThreadPoolExecutor(networks[0].at_once) as pool:
-        run = _Run(picture, pool, store, rows, starts)
+    total = len(stages) * len(starts)
+    with (
+        ThreadPoolExecutor(networks[0].at_once) as pool,
+        progress(total=total, desc="strips", delay=DELAY, leave=False) as bar,
+    ):
+        run = _Run(picture, pool, store, rows, starts, bar)
         for stage, network in zip(stages, networks):
             if stage.last:
                 yield from run.pictures(stage, network)
@@ -86,6 +96,7 @@ class _Run:
     Attributes:
         current: strips of what the last stage gave; empty before the first stage.
         waiting: strips of what waits beside it.
+        bar: moves on with every strip of a stage.
         affine: (2, channels) float32 of the norm that comes next.
     """
 
@@ -96,8 +107,9 @@ class _Run:
         store: Store,
         rows: int,
         starts: list[int],
+        bar: tqdm,
     ) -> None:
-        self.picture, self.pool, self.store = picture, pool, store
+        self.picture, self.pool, self.store, self.bar = picture, pool, store, bar
         self.rows, self.starts = rows, starts
         self.current: list[Strip] = []
         self.waiting: list[Strip] = []
@@ -143,6 +155,7 @@ class _Run:
                     self.store.put(strip)
             for strip in job.taken:
                 self.store.close(strip) if keeps_current else self.store.free(strip)
+            self.bar.update()
             return job
 
         for k in range(len(self.starts)):

@@ -11,10 +11,11 @@ import numpy as np
 from ..errors import UserError
 from ..models.generator import Generator
 from ..models.staged import reach, stages
+from ..progress import progress
 from . import memory
 from .picture import Framed
 from .runtimes import Runtime, choose_runtime
-from .stream import streamed
+from .stream import DELAY, streamed
 from .strips import BUFFERS, LEAST_ROWS, Store, strip_starts
 from .windows import STEP, window_shape, windows
 
@@ -126,7 +127,8 @@ def in_windows(
         margin: see `windows.windows`.
         run: function of (1, height, width, 3) float32 pictures in [0, 1] that enhances them.
     """
-    for window in windows(*picture.shape, shape, margin):
+    found = windows(*picture.shape, shape, margin)
+    for window in progress(found, desc="tiles", delay=DELAY, leave=False):
         yield window.inner, run(picture.cut(window.outer, shape))[0][window.cut()]
 
 

@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..files import make_folder, write_atomically, write_json
 from ..models.generator import Generator
 from ..models.staged import Staged, Statistics, norms, reach
+from ..progress import progress, say
 from ..weights.generator import find_model, load_generator
 from .conversion import FORMATS, Converter
 from .photos import find_photos, fitted, whole_photo
@@ -78,8 +79,8 @@ def export(config: ExportConfig) -> None:
     convert = Converter(portable(generator, affines), shape, calibration, adaptive)
     results, contents, descriptions = [], {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        for form in formats:
-            print(f"{form}: converting and verifying …", flush=True)
+        for form in progress(formats, desc="exporting"):
+            say(f"{form}: converting and verifying …")
             made = convert(form, config.io)
             twin = made if config.io == "float32" else convert(form, "float32")
             contents[form] = made

@@ -26,6 +26,7 @@ def memory(entry):
 
 
 def main(path, height, width, threads):
+    """Runs the model of a file once and prints what that took, as JSON."""
     before = memory("VmRSS")
     interpreter = Interpreter(path, num_threads=int(threads))
     shape = [1, int(height), int(width), 3]

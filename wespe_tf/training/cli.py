@@ -38,7 +38,7 @@ def settings(arguments: list[str]) -> TrainConfig:
     given = given_settings(TrainConfig, arguments)
     for key in vars(config) if "config" in given else given:
         mine, runs = getattr(config, key), getattr(kept, key)
-        if mine != runs and key not in ("run", "resume", "distribute"):
+        if mine != runs and key not in ("run", "resume", "distribute", "verbose"):
             raise UserError(
                 f"resume=true: {key}={mine} is given, but run={config.run} has {key}={runs}, which "
                 "stays"

@@ -14,9 +14,11 @@ from ..files import write_atomically
 from ..images.picture import to_uint8, write_picture
 from ..metrics.ms_ssim import ms_ssim
 from ..models.dped import DPED, authors_adam
+from ..progress import progress, say
 from ..weights.tf1_checkpoint import save_checkpoint
 from ..weights.vgg import load_vgg
 from .build import make_discriminator, make_generator, options_of
+from .loop import Progress
 
 
 def train_dped(config):
@@ -49,12 +51,13 @@ def train_dped(config):
         Path(folder).mkdir(exist_ok=True)
     write_atomically(Path("models") / f"{config.model}_config.yaml", to_yaml(config).encode())
     print(f"{config.model}: {len(data.train)} training pairs, {len(data.test)} test pairs")
-    with reading_errors():
+    with reading_errors(), progress(total=config.num_train_iters, desc="training") as bar:
         model.fit(
             training_batches(data, sampler),
             steps_per_epoch=config.num_train_iters,
-            callbacks=[AuthorsLog(config, data, sampler)],
+            callbacks=[AuthorsLog(config, data, sampler), Progress(bar)],
             shuffle=False,
+            verbose=0,
         )
 
 
@@ -135,7 +138,7 @@ class AuthorsLog(keras.callbacks.Callback):
             f"texture: {test['texture']:.4g}, tv: {test['tv']:.4g} | "
             f"psnr: {test['psnr']:.4g}, ms-ssim: {test['ms_ssim']:.4g}\n"
         )
-        print(f"\n{discriminator}\n{generator}")
+        say(f"\n{discriminator}\n{generator}")
         self.lines += [discriminator, generator]
         content = "".join(f"{line}\n" for line in self.lines)
         write_atomically(Path("models") / f"{self.phone}.txt", content.encode())

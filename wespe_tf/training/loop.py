@@ -1,21 +1,24 @@
 """The training loop: a step compiled once for each turn, on one device or on many."""
 
-import contextlib
 import math
 import statistics
+import time
+from collections.abc import Collection
 
 import keras
 import tensorflow as tf
+from tqdm import tqdm
 
 from ..data.batches import reading_errors
 from ..errors import UserError
+from ..progress import say
 from .schedule import Simultaneous
 
 # The smallest normal number of float16: less than that and losses would vanish in turn.
 LEAST_SCALE = 2.0**-14
 
 
-def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0, verbose="auto"):
+def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0):
     """Trains as `keras.Model.fit` does, under any strategy and with a schedule.
 
     Keras's own fails under `MultiWorkerMirroredStrategy`. Of `callbacks` each process calls its
@@ -30,7 +33,6 @@ def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0, ve
         callbacks: list of `keras.callbacks.Callback`; `logs` are losses, means over all devices.
         schedule: see `wespe_tf.training.schedule`; `Simultaneous` by default.
         first: iterations that are done already; epochs end where they would without.
-        verbose: as of Keras's `fit`.
 
     Returns:
         Whether it was stopped, by a callback of this process or of another one.
@@ -42,9 +44,8 @@ def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0, ve
     schedule = schedule or Simultaneous()
     steps = {}
     callbacks = keras.callbacks.CallbackList(
-        [*callbacks, Progress()] if verbose else list(callbacks),
+        list(callbacks),
         model=model,
-        verbose=1 if verbose == "auto" else verbose,
         epochs=-(-iterations // epoch),
         steps=min(epoch, iterations),
     )
@@ -53,7 +54,7 @@ def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0, ve
     batches = iter(data)
     callbacks.on_train_begin()
     logs, stopped = {}, False
-    with reading_errors(), _ended_line(verbose):
+    with reading_errors():
         for begin in range(first - first % epoch, iterations if first < iterations else 0, epoch):
             number = begin // epoch
             callbacks.on_epoch_begin(number)
@@ -78,28 +79,57 @@ def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0, ve
     return stopped
 
 
-class Progress(keras.callbacks.ProgbarLogger):
-    """Keras's progress bar, with the sum of each side's losses: all names would take two lines.
+class Progress(keras.callbacks.Callback):
+    """Moves the bar of a run on, with the sum of each side's losses; scores get a line.
 
-    Scores get a line of their own.
+    Args:
+        bar: as of `progress`, over the iterations of the warm start and of the training.
     """
 
-    def on_train_batch_end(self, batch, logs=None):
-        super().on_train_batch_end(batch, self.shown(logs))
+    def __init__(self, bar: tqdm) -> None:
+        super().__init__()
+        self.bar = bar
+        self.first = bar.n
+        self.begun = time.monotonic()
+        self.count = 0
+        self.values: dict[str, float] = {}
 
-    def on_epoch_end(self, epoch, logs=None):
-        super().on_epoch_end(epoch, self.shown(logs))
+    def begin(self, what: str) -> None:
+        """Names what the bar shows from now on."""
+        self.bar.set_description_str(what)
+        self.values = {}
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Shows losses; of a side whose turn it is not, the last ones."""
+        self.count += 1
+        self.values |= self.shown(logs or {}, getattr(self.model, "discriminators", ["texture"]))
+        self.bar.set_postfix({k: f"{v:.4g}" for k, v in self.values.items()}, refresh=False)
+        self.bar.update()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Prints scores, and how long the run still takes."""
         scores = [
-            f"{name} {logs[name]:.4g}" for name in ("psnr", "ssim", "distance") if name in logs
+            f"{name} {logs[name]:.4g}"
+            for name in ("psnr", "ssim", "distance")
+            if logs and name in logs
         ]
         if scores:
-            print("evaluation: " + ", ".join(scores))
+            # A bar that is not shown does not count.
+            rest = self.bar.total - self.first - self.count
+            seconds = (time.monotonic() - self.begun) * rest / max(1, self.count)
+            left = tqdm.format_interval(seconds)
+            say(f"evaluation: {', '.join(scores)}; {left} left")
 
     @staticmethod
-    def shown(logs):
-        """The losses that the bar shows, by short names."""
+    def shown(logs: dict[str, float], discriminators: Collection[str]) -> dict[str, float]:
+        """The losses that the bar shows, by short names.
+
+        Args:
+            logs: all losses.
+            discriminators: names of those that are trained.
+        """
         names = {"loss": "loss", "generator": "G"}
-        names |= {n: f"D {n.removesuffix('_disc')}" for n in logs if n.endswith("_disc")}
+        names |= {f"{name}_disc": f"D {name}" for name in discriminators}
         return {short: logs[name] for name, short in names.items() if name in logs}
 
 
@@ -160,14 +190,3 @@ def _of_each_side(losses):
     """Losses as a schedule observes them: the generators', the mean of the discriminators'."""
     discriminators = [value for name, value in losses.items() if name.endswith("_disc")]
     return losses.get("generator"), statistics.fmean(discriminators) if discriminators else None
-
-
-@contextlib.contextmanager
-def _ended_line(verbose):
-    """Ends the progress bar's line before an error is told."""
-    try:
-        yield
-    except BaseException:
-        if verbose:
-            print()
-        raise

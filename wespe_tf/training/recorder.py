@@ -15,6 +15,7 @@ import tensorflow as tf
 from ..errors import UserError
 from ..files import write_atomically
 from ..metrics.collapse import COLLAPSED_BELOW, uniform_since
+from ..progress import say
 from . import figures
 from .loop import diverged
 from .validation import SHOWN
@@ -184,8 +185,8 @@ class Recorder(keras.callbacks.Callback):
         self.row.update(values)
         self._draw(enhanced[:SHOWN], values)
         if values["collapse_score"] < COLLAPSED_BELOW:
-            print(
-                f"\ncollapse score {values['collapse_score']:.3f} at iteration {self.iteration}: "
+            say(
+                f"collapse score {values['collapse_score']:.3f} at iteration {self.iteration}: "
                 "the enhanced pictures are nearly uniform"
             )
         self._write_row()
@@ -237,7 +238,7 @@ class StopOnSignal(keras.callbacks.Callback):
     def _stop(self, number, frame):
         self.received = number
         self.model.stop_training = True
-        print("\nstopping after this iteration; what the run has will be saved")
+        say("stopping after this iteration; what the run has will be saved")
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def on_train_batch_end(self, batch, logs=None):

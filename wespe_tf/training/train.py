@@ -15,10 +15,11 @@ from ..data.sources import data_folders
 from ..errors import UserError
 from ..files import write_json
 from ..guide.guide import Guide
+from ..progress import progress, say
 from .build import build_model
 from .checkpoints import Checkpoints, Log
 from .distribution import agree, gone_workers, is_chief, make_strategy
-from .loop import fit
+from .loop import Progress, fit
 from .recorder import Recorder, StopOnSignal, log_columns
 from .run_folder import RunFolder
 from .schedule import make_schedule
@@ -130,7 +131,10 @@ def train_in(run, config, strategy, photos, model):
     """
     source, target = photos.source, photos.target
     print(f"{source.folder}: {len(source.paths)} pictures → {target.folder}: {len(target.paths)}")
-    print(f"run folder: {run.path}")
+    print(
+        f"run folder: {run.path}; its figures/ show how it goes, anew every {config.eval_step} "
+        "iterations"
+    )
     start = time.monotonic()
     stop = StopOnSignal()
     schedule = make_schedule(config)
@@ -146,25 +150,31 @@ def train_in(run, config, strategy, photos, model):
     stopped = False
     if done is None and photos.guide is not None:
         fit_guide(model, photos.guide, source)
-    if done is None and config.warm_start_iters:
-        print(f"warm start: {config.warm_start_iters} iterations on the guide")
-        stopped = warm_start(model, batches(0), strategy, config, stop)
-    iterations = config.num_train_iters
-    if stopped:
-        print("the warm start was stopped; resume=true begins it anew")
-        iterations, checkpoints = 0, None
-    title = f"{run.path.name} (seed {config.seed})"
-    recorder = Recorder(run, log, checkpoints, photos.validation, schedule, title, done)
-    stopped |= fit(
-        model,
-        batches(config.warm_start_iters + (done or 0)),
-        iterations,
-        config.eval_step,
-        [stop, recorder] if run.writes else [stop],
-        schedule,
-        first=done or 0,
-        verbose=int(run.writes),
-    )
+    iterations, warm_iterations = config.num_train_iters, config.warm_start_iters
+    first = 0 if done is None else warm_iterations + done
+    with progress(
+        total=warm_iterations + iterations, initial=first, disable=None if run.writes else True
+    ) as bar:
+        shown = Progress(bar)
+        if done is None and warm_iterations:
+            say(f"warm start: {warm_iterations} iterations on the guide")
+            shown.begin("warm start")
+            stopped = warm_start(model, batches(0), strategy, config, [stop, shown])
+        if stopped:
+            say("the warm start was stopped; resume=true begins it anew")
+            iterations, checkpoints = 0, None
+        title = f"{run.path.name} (seed {config.seed})"
+        recorder = Recorder(run, log, checkpoints, photos.validation, schedule, title, done)
+        shown.begin("training")
+        stopped |= fit(
+            model,
+            batches(warm_iterations + (done or 0)),
+            iterations,
+            config.eval_step,
+            [stop, recorder, shown] if run.writes else [stop],
+            schedule,
+            first=done or 0,
+        )
     if run.writes:
         seconds = time.monotonic() - start
         summary = summarise(config, recorder, photos, seconds, check_data(run, photos))

@@ -9,7 +9,6 @@ from .. import losses
 from ..data.batches import GuidedStream
 from ..models.layers import statistics_dtype
 from .build import rising_cosine
-from .distribution import is_chief
 from .loop import fit
 
 
@@ -133,7 +132,7 @@ def fit_guide(model, guide, source):
     fit_last_layer(model.inverse_generator, transferred, patches)
 
 
-def warm_start(model, data, strategy, config, stop):
+def warm_start(model, data, strategy, config, callbacks):
     """Trains G and F of a `WESPE` on the guide of the source patches, and back.
 
     Returns:
@@ -145,6 +144,5 @@ def warm_start(model, data, strategy, config, stop):
         optimizer = keras.optimizers.Adam(learning_rate, epsilon=1e-8)
         warm.compile(optimizer, jit_compile=False)
         optimizer.build(warm.trainable_variables)
-    writes = int(is_chief(strategy))
     iterations = config.warm_start_iters
-    return fit(warm, data, iterations, iterations, [stop], verbose=writes)
+    return fit(warm, data, iterations, iterations, callbacks)

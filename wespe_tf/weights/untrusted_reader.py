@@ -22,6 +22,7 @@ PLAIN = "biufcSU"
 
 
 def main(path, kind, largest, memory, seconds, output):
+    """Reads a file within bounds of bytes and seconds, and writes its arrays to `output`."""
     read = {"npz": npz, "mat": mat, "hdf5": hdf5, "keras": keras_file}[kind]
     resource.setrlimit(resource.RLIMIT_DATA, (int(memory), int(memory)))
     resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 1))

@@ -1,0 +1,34 @@
+"""Bars that show how far long work is, and lines beside them."""
+
+import shutil
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+WIDEST = 100
+FORM = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
+
+
+def progress(items: Iterable | None = None, **options: Any) -> tqdm:
+    """A bar on stderr with the time left; on anything but a terminal nothing.
+
+    So no control characters reach a file or a pipe.
+
+    Args:
+        items: what is iterated over; None where the caller moves the bar on.
+        **options: of `tqdm`, such as `total` and `desc`.
+
+    Returns:
+        A `tqdm` bar, at most `WIDEST` columns wide.
+    """
+    # tqdm's None asks whether stderr is a terminal.
+    options = {"disable": None, "bar_format": FORM, **options}
+    return tqdm(items, ncols=min(WIDEST, shutil.get_terminal_size().columns), **options)
+
+
+def say(text: str) -> None:
+    """Prints a line above the bars, at once."""
+    tqdm.write(text)
+    sys.stdout.flush()
