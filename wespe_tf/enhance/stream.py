@@ -20,7 +20,6 @@ from ..progress import progress
 from .stage_networks import Rows, StageNetwork, Work
 from .strips import Store, Strip
 
-
 # A photo that takes less has no bar, seconds.
 DELAY = 2
 
