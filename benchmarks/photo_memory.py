@@ -137,7 +137,7 @@ def run(arguments):
         ) as process,
     ):
         for line in process.stdout:
-            if line.split(": ")[0].endswith(".jpg"):  # a photo and its numbers
+            if line.split(": ")[0].endswith((".jpg", ".png")):  # a photo and its numbers
                 resident.append(memory(process.pid, "VmRSS"))
                 # Not the ru_maxrss of its end, which counts what this script held at its beginning.
                 peak = max(peak, memory(process.pid, "VmHWM"))

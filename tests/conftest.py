@@ -1,6 +1,7 @@
 """What all tests share: quiet TensorFlow, fixed seeds, small folders of pictures."""
 
 import os
+import shutil
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -9,6 +10,12 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from PIL import Image  # noqa: E402
+
+# A browser that draws by itself and talks to nobody.
+CHROMIUM = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
 
 
 def pytest_collection_modifyitems(items):
@@ -91,3 +98,19 @@ def snapshot():
         }
 
     return take
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless Chromium: Playwright's own, or the system's."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        for path in (None, shutil.which("chromium"), shutil.which("google-chrome")):
+            try:
+                browser = driver.chromium.launch(executable_path=path, args=CHROMIUM)
+            except playwright.Error:
+                continue
+            yield browser
+            browser.close()
+            return
+        pytest.skip("no Chromium: playwright install chromium")

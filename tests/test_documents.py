@@ -66,7 +66,8 @@ def test_settings_are_the_commands_own(document, line, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     if name == "wespe_tf.data":
         name = f"wespe_tf.data.{words.pop(0)}"
-    command = importlib.import_module(f"{name}.__main__" if name == "wespe_tf" else name).main
+    package = name in ("wespe_tf", "wespe_tf.web")
+    command = importlib.import_module(f"{name}.__main__" if package else name).main
     read = getattr(command, "read", None)
     if read is None:  # `python -m wespe_tf` and compare_reference.py, which load nothing first
         return

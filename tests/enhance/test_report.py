@@ -2,7 +2,6 @@
 
 import io
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -40,22 +39,6 @@ def test_pictures_are_bounded(dtype, tmp_path):
         with Image.open(tmp_path / f"{k}.jpg") as picture:
             assert picture.size[0] == LONGEST_SIDE and abs(picture.size[1] - 130) <= 1
             assert np.abs(np.asarray(picture).astype(int) - value).max() <= 2
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A headless Chromium: Playwright's own, or the system's."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        for path in (None, shutil.which("chromium"), shutil.which("google-chrome")):
-            try:
-                browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-            except playwright.Error:
-                continue
-            yield browser
-            browser.close()
-            return
-        pytest.skip("no Chromium: playwright install chromium")
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ def main(config: ExportConfig) -> None:
     with optional("export", "exporting"):
         from .export import export
     export(config)
+    print(f"results are in {config.output}")
 
 
 command = main.run  # The console script `wespe-export`.

@@ -104,7 +104,6 @@ def export(config: ExportConfig) -> None:
         write_atomically(target, contents[form])
     write_json(table.with_suffix(".json"), report)
     write_atomically(table, "\n".join([*lines, ""]).encode())
-    print(f"results are in {output}")
 
 
 def _formats(text):

@@ -1,0 +1,297 @@
+"""Exported files on whole photos: size, PSNR, memory and time of formats, norms and tile sizes.
+
+    python -m benchmarks.phones data=FOLDER calibration_dir=OTHER [model=MODEL] [key=value …]
+
+The first photo of the folder, and of `photos=` more, is made as large as it takes. PSNR is against
+float32 Keras on the whole photo, which has the photo's edges as the file has them: zeros beyond.
+`runtimes=interpreter` runs the whole command `test_model.py` with `memory_limit=1.5` on a 16-bit
+PNG file; memory is that of its process, seconds are its processor time, start included. `browser`
+runs the page in headless Chromium on 8 bits, one thread; memory is WebAssembly's, seconds are what
+the page takes from the photo to the result by the clock. Results are appended to a CSV file; the
+table in a document is written anew. Linux only; the browser needs npm and Playwright.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import http.server
+import json
+import os
+import resource
+import shutil
+import tempfile
+import threading
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from imagecodecs import png_decode, png_encode
+from PIL import Image
+
+from benchmarks.photo_memory import LIMIT, run
+from benchmarks.photos import errors, resized
+from wespe_tf.config.command import as_command
+from wespe_tf.config.schema import ExportConfig, setting
+from wespe_tf.data.folders import find_pictures
+from wespe_tf.enhance.runtimes import choose_runtime
+from wespe_tf.enhance.tiles import Enhancer
+from wespe_tf.errors import UserError
+from wespe_tf.export.conversion import FORMATS, Converter
+from wespe_tf.export.export import _described
+from wespe_tf.export.graph import measure, read_graph
+from wespe_tf.export.photos import find_photos
+from wespe_tf.export.portable import frozen_affines, portable
+from wespe_tf.images.photo import read_photo
+from wespe_tf.tables import append_row, read_rows, replace_tables
+from wespe_tf.training.summary import processor
+from wespe_tf.web.__main__ import bundle
+from wespe_tf.weights.generator import find_model, load_generator
+
+HERE = Path(__file__).resolve().parent
+USAGE = "usage: python -m benchmarks.phones data=FOLDER calibration_dir=OTHER [key=value …]"
+KEYS = ("model", "norm", "format", "tile", "runtime", "megapixels")
+COLUMNS = (
+    *("date", "processor", "cores", *KEYS, "photos", "bytes", "psnr", "seconds_per_megapixel"),
+    *("peak_memory", "tile_memory", "whole", "rank", "dynamic"),
+)
+
+
+@dataclasses.dataclass
+class Settings:
+    """Settings of this script."""
+
+    data: str = setting("", "folder of photos")
+    calibration_dir: str | None = setting(None, "other photos, for int8 and frozen norms")
+    model: str = setting("", "as for export_tflite.py")
+    models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
+    norms: str = setting("adaptive", "some of adaptive, live, frozen, with commas")
+    formats: str = setting(",".join(FORMATS), "some of them")
+    tiles: str = setting("256", "sides of the tiles, with commas", "pixels")
+    runtimes: str = setting("interpreter", "interpreter, browser or both")
+    megapixels: str = setting("3", "sizes of the photos, with commas")
+    photos: int = setting(
+        1, "of each size; the lowest PSNR and the highest memory count", at_least=1
+    )
+    files: str = setting("", "folder that keeps exported files and Keras's results for a next time")
+    csv: str = setting(str(HERE / "phones.csv"), "results are appended to it")
+    document: str = setting(str(HERE.parent / "docs" / "PHONES.md"), "its table is written anew")
+
+
+@as_command(USAGE, Settings)
+def main(config):
+    """Measures."""
+    if not config.data:
+        raise UserError("data=: missing; expected a folder of photos")
+    model = Path(find_model(config.model, config.models_orig_dir))
+    with contextlib.ExitStack() as stack:
+        scratch = Path(config.files or stack.enter_context(tempfile.TemporaryDirectory()))
+        scratch.mkdir(exist_ok=True)
+        exported = Exported(config, model, scratch)
+        browser = None
+        for norm, tile, form in (
+            (norm, int(tile), form)
+            for norm in config.norms.split(",")
+            for tile in config.tiles.split(",")
+            for form in config.formats.split(",")
+        ):
+            path = exported.file(norm, tile, form)
+            facts = exported.facts(path, tile)
+            for runtime in config.runtimes.split(","):
+                if runtime == "browser" and browser is None:
+                    browser = stack.enter_context(Browser(scratch))
+                for size in config.megapixels.split(","):
+                    way = browser if runtime == "browser" else interpreted
+                    row = {
+                        "date": date.today().isoformat(),
+                        "processor": processor(),
+                        "cores": os.cpu_count(),
+                        **dict(zip(KEYS, (model.stem, norm, form, tile, runtime, size))),
+                        "photos": config.photos,
+                        **facts,
+                        **whole_photos(config, exported, way, path, size),
+                    }
+                    append_row(Path(config.csv), COLUMNS, row)
+                    print("  ".join(f"{key}={value}" for key, value in row.items()), flush=True)
+    replace_tables(Path(config.document), list(lines(read_rows(Path(config.csv)))), "measured")
+
+
+class Exported:
+    """Files of one model, and what Keras makes of photos with it.
+
+    Args:
+        config: `Settings`.
+        model: path.
+        folder: where both are kept, under names that begin with the model's hash.
+    """
+
+    def __init__(self, config, model, folder):
+        self.config, self.model, self.folder = config, model, folder
+        self.generator = load_generator(model)
+        weights = b"".join(np.ascontiguousarray(w).tobytes() for w in self.generator.get_weights())
+        self.mark = hashlib.sha256(weights).hexdigest()[:8]
+        self.converters = {}
+
+    def file(self, norm, tile, form):
+        """Path of a .tflite file, made if it is not there, with the JSON file beside it."""
+        path = self.folder / f"{self.mark}_{norm}_{tile}_{form}.tflite"
+        if not path.exists():
+            if (norm, tile) not in self.converters:
+                self.converters[norm, tile] = self.converter(norm, tile)
+            content = self.converters[norm, tile](form)
+            described = ("float32", (tile, tile), content, self.generator)
+            text = json.dumps(_described(self.model.stem, form, norm, *described))
+            path.with_suffix(".json").write_text(text)
+            path.write_bytes(content)
+        return path
+
+    def converter(self, norm, tile):
+        asked = ExportConfig(
+            calibration_dir=self.config.calibration_dir, val_dir=self.config.data, export_norm=norm
+        )
+        calibration, _ = find_photos(asked, quantizes=True)
+        affines = frozen_affines(self.generator, calibration) if norm == "frozen" else None
+        ready = portable(self.generator, affines)
+        return Converter(ready, (tile, tile), calibration, norm == "adaptive")
+
+    @staticmethod
+    def facts(path, tile):
+        """Columns that no photo is needed for."""
+        graph, probed = read_graph(path.read_bytes()), measure(path, tile, tile)
+        return {
+            "bytes": path.stat().st_size,
+            "tile_memory": f"{probed['bytes'] / 1e9:.3f}",
+            "whole": probed["delegated"],
+            "rank": graph.largest_rank,
+            "dynamic": len(graph.dynamic),
+        }
+
+    def photo(self, number, size):
+        """One photo of the folder, so many megapixels, (H, W, 3) uint8."""
+        path = find_pictures(self.config.data, "data")[number]
+        return resized(Image.fromarray(read_photo(path).pixels), float(size))
+
+    def expected(self, number, size):
+        """What Keras makes of it, uint16; in one pass where memory allows."""
+        path = self.folder / f"{self.mark}_{number}_{size}.npy"
+        if not path.exists():
+            enhancer = Enhancer(self.generator, choose_runtime("keras"), reflect=False)
+            photo = self.photo(number, size).astype(np.uint16) * 257
+            np.save(path, enhancer(photo, enhancer.plan(photo, "auto", "auto")))
+        return np.load(path)
+
+
+def whole_photos(config, exported, way, path, size):
+    """Columns that whole photos are needed for."""
+    psnrs, peaks, rates = [], [], []
+    for number in range(config.photos):
+        photo = exported.photo(number, size)
+        found, seconds, peak = way(path, photo)
+        psnrs.append(errors(found, exported.expected(number, size))[0])
+        peaks.append(peak)
+        rates.append(seconds / (photo.size / 3e6))
+    return {
+        "psnr": f"{min(psnrs):.1f}",
+        "seconds_per_megapixel": f"{np.mean(rates):.2f}",
+        "peak_memory": f"{max(peaks):.3f}",
+    }
+
+
+def interpreted(path, photo):
+    """`test_model.py` on a photo: its result, uint16; processor seconds; peak memory, GB."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "photo.png")
+        file.write_bytes(png_encode(photo.astype(np.uint16) * 257, level=1))
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        options = (f"model={path}", f"input={file}", f"output={folder}", f"memory_limit={LIMIT}")
+        found = run(["test_model.py", *options])
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if found["status"]:
+            raise UserError(f"test_model.py: {found['errors']}")
+        result = png_decode(Path(folder, "photo_enhanced.png").read_bytes())
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return result, seconds, found["peak"]
+
+
+class Browser:
+    """The page in headless Chromium; called, it enhances a photo.
+
+    Args:
+        scratch: folder for the page.
+    """
+
+    def __init__(self, scratch):
+        self.scratch = scratch
+
+    def __enter__(self):
+        from playwright.sync_api import sync_playwright
+
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.scratch)))
+            self.site = folder / "site"
+            bundle(folder / "npm", self.site)
+            (self.site / "model").mkdir()
+            handler = functools.partial(Silent, directory=self.site)
+            server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+            driver = stack.enter_context(sync_playwright())
+            options = ["--no-sandbox", "--disable-gpu"]
+            chromium = driver.chromium.launch(
+                executable_path=shutil.which("chromium"), args=options
+            )
+            self.tab = chromium.new_page()
+            self.address = f"http://127.0.0.1:{server.server_port}/"
+            self.stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_):
+        self.stack.close()
+
+    def __call__(self, path, photo):
+        for suffix in (".tflite", ".json"):
+            shutil.copy(path.with_suffix(suffix), self.site / "model" / f"wasm{suffix}")
+        file = self.site.parent / "photo.png"
+        file.write_bytes(png_encode(photo, level=1))
+        tab = self.tab
+        tab.goto(self.address)
+        tab.set_input_files("#file", file)
+        tab.wait_for_selector("#png:visible, #message:visible", timeout=0)
+        if tab.locator("#message").is_visible():
+            raise UserError(f"the page: {tab.locator('#message').inner_text()}")
+        told = tab.evaluate("({...document.body.dataset})")
+        if told["accelerated"] != "true":
+            print(f"{path.name}: not taken whole by the browser")
+        with tab.expect_download(timeout=0) as waited:
+            tab.click("#png")
+        with Image.open(waited.value.path()) as picture:
+            found = np.asarray(picture.convert("RGB")).astype(np.uint16) * 257
+        return found, float(told["seconds"]), int(told["heap"]) / 1e9
+
+
+class Silent(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder without a word."""
+
+    def log_message(self, *_):
+        pass
+
+
+def lines(rows):
+    """Lines of Markdown: the latest row of every way; times over float32's of the same runtime."""
+    latest = {tuple(row[key] for key in KEYS): row for row in rows}
+    plain = {
+        (key[0], key[4]): float(row["seconds_per_megapixel"])
+        for key, row in latest.items()
+        if key[1:4] == ("adaptive", "float32", "256")
+    }
+    yield "| model | norm | format | tile | runtime | MP | MB | PSNR dB | peak GB | time |"
+    yield "|---|---|---|---:|---|---:|---:|---:|---:|---:|"
+    for key, row in sorted(latest.items(), key=lambda item: (*item[0][:5], float(item[0][5]))):
+        first = plain.get((key[0], key[4]))
+        time = f"{float(row['seconds_per_megapixel']) / first:.2f}" if first else ""
+        cells = (*key, f"{int(row['bytes']) / 1e6:.3f}", row["psnr"], row["peak_memory"], time)
+        yield f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main.run()

@@ -1,0 +1,141 @@
+"use strict";
+// Pixels of the largest photo: beyond it phones' memory ends, and so do their canvases.
+const MOST_PIXELS = 50e6;
+const TOO_LARGE = "The photo is too large for this device: ";
+// The smallest module with a vector instruction: browsers older than 2023 may refuse it.
+const SIMD = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0,
+  65, 0, 253, 15, 253, 98, 11]);
+
+const $ = (id) => document.getElementById(id);
+let worker = null; // at work while there is one
+let photoName = "photo";
+
+const show = (...ids) => ["sources", "message", "work", "view", "save"].forEach(
+  (id) => ($(id).hidden = !ids.includes(id)));
+
+function fail(text) {
+  stop();
+  $("message").textContent = text;
+  show("sources", "message");
+}
+
+function stop() {
+  worker?.terminate();
+  worker = null;
+}
+
+// The photo, upright, on both canvases; its pixels.
+async function draw(file) {
+  const picture = await createImageBitmap(file).catch(() => {
+    throw new Error("This file cannot be read as a picture. Choose a JPEG, PNG or WebP file.");
+  });
+  const { width, height } = picture;
+  const size = `${width}×${height} pixels.`;
+  if (width * height > MOST_PIXELS) throw new Error(TOO_LARGE + size);
+  const contexts = ["before", "after"].map((id) => {
+    Object.assign($(id), { width, height });
+    return $(id).getContext("2d", { alpha: false, willReadFrequently: true });
+  });
+  for (const context of contexts) context.drawImage(picture, 0, 0);
+  picture.close();
+  let pixels;
+  try {
+    pixels = contexts[0].getImageData(0, 0, width, height);
+  } catch {
+    throw new Error(TOO_LARGE + size);
+  }
+  // A canvas larger than the device allows stays empty, transparent black, without an error.
+  if (pixels.data[3] === 0) throw new Error(TOO_LARGE + size);
+  return { data: pixels.data, width, height };
+}
+
+async function start(file) {
+  if (!file) return;
+  stop();
+  show("work");
+  $("status").textContent = "Reading the photo …";
+  $("progress").removeAttribute("value");
+  try {
+    if (!WebAssembly.validate(SIMD)) {
+      throw new Error("This browser is too old: it has no WebAssembly SIMD. Update it, or use another one.");
+    }
+    const photo = await draw(file);
+    photoName = file.name.replace(/\.[^.]*$/, "") || "photo";
+    enhance(photo);
+  } catch (error) {
+    fail(error.message);
+  }
+}
+
+function enhance(photo) {
+  show("work", "view");
+  slide(0);
+  $("status").textContent = "Loading the model …";
+  const after = $("after").getContext("2d");
+  const began = performance.now();
+  let first = null; // when the first part was done, after all is loaded
+  worker = new Worker("worker.js");
+  worker.onerror = (event) => fail(`The page could not be started (${event.message ?? "worker.js"}).`);
+  worker.onmessage = ({ data }) => {
+    if (data.error) return fail(data.error);
+    if (data.done) return finish(data, performance.now() - began);
+    first ??= { share: data.share, time: performance.now() };
+    $("progress").value = data.share;
+    $("status").textContent = remaining(data.share, first);
+    if (data.pixels) {
+      after.putImageData(new ImageData(data.pixels, data.width, data.height), data.left, data.top);
+    }
+  };
+  worker.postMessage(photo, [photo.data.buffer]);
+}
+
+function remaining(share, first) {
+  const text = `${Math.floor(100 * share)} %`;
+  if (share <= first.share) return text;
+  const seconds = ((performance.now() - first.time) / (share - first.share)) * (1 - share) / 1000;
+  return seconds < 90
+    ? `${text}, about ${Math.ceil(seconds)} s left`
+    : `${text}, about ${Math.round(seconds / 60)} min left`;
+}
+
+function finish(data, milliseconds) {
+  stop();
+  show("sources", "view", "save");
+  slide(50);
+  Object.assign(document.body.dataset, {
+    accelerated: data.accelerated, heap: data.heap, seconds: (milliseconds / 1000).toFixed(1),
+  });
+}
+
+function slide(percent) {
+  $("slider").value = percent;
+  $("view").style.setProperty("--at", `${percent}%`);
+}
+
+function save(type, suffix) {
+  $("after").toBlob((blob) => {
+    if (!blob) return fail("The device has too little memory to save the photo.");
+    const link = document.createElement("a");
+    link.download = `${photoName}_enhanced.${suffix}`;
+    link.href = URL.createObjectURL(blob);
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  }, type, 0.95);
+}
+
+for (const id of ["file", "camera"]) {
+  $(id).addEventListener("change", ({ target }) => {
+    start(target.files[0]);
+    target.value = ""; // so that the same photo can be chosen again
+  });
+}
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  start(event.dataTransfer.files[0]);
+});
+$("slider").addEventListener("input", ({ target }) => slide(target.value));
+$("cancel").addEventListener("click", () => { stop(); show("sources"); });
+$("jpeg").addEventListener("click", () => save("image/jpeg", "jpg"));
+$("png").addEventListener("click", () => save("image/png", "png"));
+addEventListener("beforeunload", (event) => { if (worker) event.preventDefault(); });
