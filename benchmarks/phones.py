@@ -38,7 +38,7 @@ from wespe_tf.enhance.runtimes import choose_runtime
 from wespe_tf.enhance.tiles import Enhancer
 from wespe_tf.errors import UserError
 from wespe_tf.export.conversion import FORMATS, Converter
-from wespe_tf.export.export import _described
+from wespe_tf.export.export import describe
 from wespe_tf.export.graph import measure, read_graph
 from wespe_tf.export.photos import find_photos
 from wespe_tf.export.portable import frozen_affines, portable
@@ -67,7 +67,7 @@ class Settings:
     models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
     norms: str = setting("adaptive", "some of adaptive, live, frozen, with commas")
     formats: str = setting(",".join(FORMATS), "some of them")
-    tiles: str = setting("256", "sides of the tiles, with commas", "pixels")
+    tiles: str = setting("256", "sides of the tiles, with commas; 0 for any size", "pixels")
     runtimes: str = setting("interpreter", "interpreter, browser or both")
     megapixels: str = setting("3", "sizes of the photos, with commas")
     photos: int = setting(
@@ -139,8 +139,8 @@ class Exported:
             if (norm, tile) not in self.converters:
                 self.converters[norm, tile] = self.converter(norm, tile)
             content = self.converters[norm, tile](form)
-            described = ("float32", (tile, tile), content, self.generator)
-            text = json.dumps(_described(self.model.stem, form, norm, *described))
+            described = ("float32", self.shape(tile), content, self.generator)
+            text = json.dumps(describe(self.model.stem, form, norm, *described))
             path.with_suffix(".json").write_text(text)
             path.write_bytes(content)
         return path
@@ -152,12 +152,16 @@ class Exported:
         calibration, _ = find_photos(asked, quantizes=True)
         affines = frozen_affines(self.generator, calibration) if norm == "frozen" else None
         ready = portable(self.generator, affines)
-        return Converter(ready, (tile, tile), calibration, norm == "adaptive")
+        return Converter(ready, self.shape(tile), calibration, norm == "adaptive")
+
+    @staticmethod
+    def shape(tile):
+        return (tile, tile) if tile else None
 
     @staticmethod
     def facts(path, tile):
-        """Columns that no photo is needed for."""
-        graph, probed = read_graph(path.read_bytes()), measure(path, tile, tile)
+        """Columns that no photo is needed for; of a graph of any size, at 256×256."""
+        graph, probed = read_graph(path.read_bytes()), measure(path, tile or 256, tile or 256)
         return {
             "bytes": path.stat().st_size,
             "tile_memory": f"{probed['bytes'] / 1e9:.3f}",

@@ -19,7 +19,7 @@ from wespe_tf.enhance.litert import LiteRTEnhancer
 from wespe_tf.errors import UserError
 from wespe_tf.export import cli as export
 from wespe_tf.export.conversion import FORMATS, Converter
-from wespe_tf.export.export import _described
+from wespe_tf.export.export import describe
 from wespe_tf.export.portable import portable
 from wespe_tf.web import __main__ as module
 from wespe_tf.weights.generator import SHIPPED_MODEL, load_generator
@@ -62,7 +62,7 @@ def shipped(tmp_path_factory):
     described = ("float32", "adaptive", "float32", (256, 256), content, generator)
     path = tmp_path_factory.mktemp("shipped") / "shipped"
     path.with_suffix(".tflite").write_bytes(content)
-    path.with_suffix(".json").write_text(json.dumps(_described("shipped", *described)))
+    path.with_suffix(".json").write_text(json.dumps(describe("shipped", *described)))
     return path
 
 

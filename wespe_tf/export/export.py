@@ -84,7 +84,7 @@ def export(config: ExportConfig) -> None:
             made = convert(form, config.io)
             twin = made if config.io == "float32" else convert(form, "float32")
             contents[form] = made
-            descriptions[form] = _described(name, form, norm, config.io, shape, made, generator)
+            descriptions[form] = describe(name, form, norm, config.io, shape, made, generator)
             results.append(
                 verify(
                     folder, form, made, twin, descriptions[form], cases, whole, shape is not None
@@ -196,7 +196,7 @@ def _cost(live, photos, after):
     return cost
 
 
-def _described(
+def describe(
     name: str,
     form: str,
     norm: str,
@@ -205,7 +205,17 @@ def _described(
     content: bytes,
     generator: Generator,
 ) -> dict:
-    """What the JSON file beside a model says."""
+    """What the JSON file beside a model says.
+
+    Args:
+        name: of the model.
+        form: a key of `conversion.FORMATS`.
+        norm: `"adaptive"`, `"live"` or `"frozen"`.
+        io: dtype of what goes in and out.
+        shape: (height, width) that the graph takes, None for any.
+        content: of the .tflite file.
+        generator: that was exported.
+    """
     values = "0 to 255" if io == "uint8" else "0 to 1"
 
     def picture(*shape):
