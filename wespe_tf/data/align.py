@@ -1,15 +1,4 @@
-"""Aligned patches of two cameras' photos of the same scenes, in DPED's folder layout.
-
-python -m wespe_tf.data align phone_dir=FOLDER camera_dir=FOLDER output=FOLDER [key=value …]
-
-finds which photos show the same scene, cuts patches of both that lie on each other, and keeps some
-scenes apart for testing. OUTPUT/align.html shows what was matched, and what was refused and why;
-OUTPUT/patches.csv says where each patch comes from. Then
-
-python train.py model=phone dped_dir=OUTPUT
-
-trains on them; preset=dped trains on the pairs.
-"""
+"""Aligned patches of two cameras' photos of the same scenes, in DPED's folder layout."""
 
 import csv
 import dataclasses
@@ -33,6 +22,17 @@ from .pages import count, page
 from .pairing import Match, Side, find_matches, read_side, scenes_of
 from .settings import AlignConfig
 
+USAGE = """\
+usage: python -m wespe_tf.data align phone_dir=FOLDER camera_dir=FOLDER output=FOLDER [key=value …]
+
+Finds photos of a phone and of a good camera that show the same scene. Cuts out patches that show
+the same part of it. Keeps some scenes apart for testing. OUTPUT/align.html shows which photos were
+paired, and which were refused and why. OUTPUT/patches.csv says where each patch comes from. To
+train on the patches:
+
+  python train.py model=phone dped_dir=OUTPUT                 without the pairing
+  python train.py preset=dped model=phone dped_dir=OUTPUT     on the pairs"""
+
 COLUMNS = (
     *("part", "number", "scene", "phone_photo", "left", "top"),
     *("camera_photo", "camera_x", "camera_y", "correlation"),
@@ -44,7 +44,7 @@ BATCH_OF_DPED = 50
 COARSEST = 0.8
 
 
-@as_command(__doc__, AlignConfig)
+@as_command(USAGE, AlignConfig)
 def main(config: AlignConfig) -> None:
     """Runs `align`."""
     align(config)

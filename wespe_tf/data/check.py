@@ -1,11 +1,4 @@
-"""What is in folders of photos, before hours of training are spent on them.
-
-python -m wespe_tf.data check PHONE [GOOD …] [dped_dir=FOLDER] [key=value …]
-
-The first folder is the phone's, the others hold good photos. Prints what they hold side by side,
-and what was found: broken, small, double, edited photos, screenshots, photos that two folders have.
-check.html shows it. The exit status is 1 where something must be mended.
-"""
+"""What is in folders of photos, before hours of training are spent on them."""
 
 import dataclasses
 import itertools
@@ -24,6 +17,16 @@ from .inspection import inspect
 from .pages import count
 from .settings import CheckConfig
 
+USAGE = """\
+usage: python -m wespe_tf.data check PHONE [GOOD …] [key=value …]
+       python -m wespe_tf.data check dped_dir=FOLDER
+
+Looks for what spoils a training. The first folder holds the phone's photos, the others hold good
+photos. Prints a table of the folders, then every fault: broken, small, repeated and edited photos,
+screenshots, and photos that two folders have. check.html shows the same with pictures. With
+dped_dir= it checks whether a data set in DPED's layout is complete. The exit status is 1 if
+something must be mended."""
+
 # Of one finding so many files are named in the terminal.
 NAMED = 5
 
@@ -34,7 +37,7 @@ def settings(arguments: list[str]) -> tuple[list[str], CheckConfig]:
     return folders, load(CheckConfig, [argument for argument in arguments if "=" in argument])
 
 
-@as_command(__doc__, CheckConfig, settings)
+@as_command(USAGE, CheckConfig, settings)
 def main(given: tuple[list[str], CheckConfig]) -> None:
     """Runs `check`."""
     if not check(*given):

@@ -9,9 +9,11 @@ from ..config.schema import setting
 class CheckConfig:
     """Settings of `python -m wespe_tf.data check`."""
 
-    dped_dir: str | None = setting(None, "folder of DPED's layout, whether it is complete")
-    patch_size: int = setting(100, "smaller photos are too small", "pixels a side", at_least=17)
-    output: str = setting("check.html", "page that shows what was found")
+    dped_dir: str | None = setting(None, "check whether this folder of DPED's layout is complete")
+    patch_size: int = setting(
+        100, "photos with a shorter side are too small", "pixels a side", at_least=17
+    )
+    output: str = setting("check.html", "the page that shows what was found")
 
 
 @dataclass
@@ -21,33 +23,37 @@ class AlignConfig:
     phone_dir: str = setting("", "folder of the phone's photos")
     camera_dir: str = setting("", "folder of the camera's photos of the same scenes")
     output: str = setting("", "new folder for the patches, in DPED's layout")
-    phone: str = setting("phone", "name of the phone, train.py's model=")
+    phone: str = setting("phone", "name of the phone; train.py takes it as model=")
     match: str = setting(
         "auto",
-        "how photos find their partners: by equal names, by the time in EXIF, by looks; auto tries "
-        "all in this order",
+        "how photos are paired: by equal names, by the time in EXIF, or by looks; auto tries all, "
+        "in this order",
         choices=("auto", "names", "time", "looks"),
     )
     time_tolerance: float = setting(
         3.0,
-        "what a pair's times may differ by, beyond what the clocks differ by",
+        "largest difference between a pair's times, after the clocks are compared",
         "seconds",
         at_least=0,
     )
     min_matches: int = setting(
-        20, "points that must agree before two photos count as the same scene", at_least=5
+        20, "so many points must agree if two photos show the same scene", at_least=5
     )
     patch_size: int = setting(100, "side of the patches", "pixels of the phone", at_least=17)
-    stride: int = setting(100, "from one patch to the next", "pixels of the phone", at_least=1)
+    stride: int = setting(
+        100, "distance from one patch to the next", "pixels of the phone", at_least=1
+    )
     search: int = setting(
-        8, "how far around its expected place a patch is looked for", "pixels", at_least=1
+        8, "largest distance of a patch from its expected place", "pixels", at_least=1
     )
     threshold: float = setting(
-        0.9, "least correlation of the patches that are kept", at_least=-1, at_most=1
+        0.9, "patches with a smaller correlation are refused", at_least=-1, at_most=1
     )
     test_share: float = setting(
-        0.1, "share of the scenes that are kept for testing", at_least=0, below=1
+        0.1, "share of the scenes that is kept for testing", at_least=0, below=1
     )
     format: str = setting(
-        "png", "of the patches; the authors' own code takes jpg alone", choices=("png", "jpg")
+        "png",
+        "file format of the patches; the authors' own code reads jpg only",
+        choices=("png", "jpg"),
     )

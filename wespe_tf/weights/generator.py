@@ -63,7 +63,7 @@ def load_generator(model: str | Path) -> Generator:
     Raises:
         UserError: if there is no such file or it is not a generator of this project.
     """
-    path = find_model(model) if isinstance(model, str) else model
+    path = find_model(str(model))
     if is_checkpoint(path):
         return load_checkpoint(path)
     try:
