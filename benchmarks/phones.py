@@ -5,7 +5,7 @@
 The first photo of the folder, and of `photos=` more, is made as large as it takes. PSNR is against
 float32 Keras on the whole photo, which has the photo's edges as the file has them: zeros beyond.
 `runtimes=interpreter` runs the whole command `test_model.py` with `memory_limit=1.5` on a 16-bit
-PNG file; memory is that of its process, seconds are its processor time, start included. `browser`
+PNG file; memory is that of its process, seconds are its processor time less its start's. `browser`
 runs the page in headless Chromium on 8 bits, one thread; memory is WebAssembly's, seconds are what
 the page takes from the photo to the result by the clock. Results are appended to a CSV file; the
 table in a document is written anew. Linux only; the browser needs npm and Playwright.
@@ -206,15 +206,26 @@ def interpreted(path, photo):
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "photo.png")
         file.write_bytes(png_encode(photo.astype(np.uint16) * 257, level=1))
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         options = (f"model={path}", f"input={file}", f"output={folder}", f"memory_limit={LIMIT}")
-        found = run(["test_model.py", *options])
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        if found["status"]:
-            raise UserError(f"test_model.py: {found['errors']}")
+        found, seconds = timed(["test_model.py", *options])
         result = png_decode(Path(folder, "photo_enhanced.png").read_bytes())
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return result, seconds, found["peak"]
+    return result, seconds - started(), found["peak"]
+
+
+@functools.cache
+def started():
+    """Processor seconds of a `test_model.py` that does nothing."""
+    return timed(["test_model.py", "--help"])[1]
+
+
+def timed(command):
+    """What `run` says of a command, and its processor seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    found = run(command)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if found["status"]:
+        raise UserError(f"test_model.py: {found['errors']}")
+    return found, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 class Browser:
@@ -281,17 +292,17 @@ class Silent(http.server.SimpleHTTPRequestHandler):
 
 
 def lines(rows):
-    """Lines of Markdown: the latest row of every way; times over float32's of the same runtime."""
+    """Lines of Markdown: the latest row of every way; times over float32's of runtime and size."""
     latest = {tuple(row[key] for key in KEYS): row for row in rows}
     plain = {
-        (key[0], key[4]): float(row["seconds_per_megapixel"])
+        (key[0], *key[4:]): float(row["seconds_per_megapixel"])
         for key, row in latest.items()
         if key[1:4] == ("adaptive", "float32", "256")
     }
     yield "| model | norm | format | tile | runtime | MP | MB | PSNR dB | peak GB | time |"
     yield "|---|---|---|---:|---|---:|---:|---:|---:|---:|"
     for key, row in sorted(latest.items(), key=lambda item: (*item[0][:5], float(item[0][5]))):
-        first = plain.get((key[0], key[4]))
+        first = plain.get((key[0], *key[4:]))
         time = f"{float(row['seconds_per_megapixel']) / first:.2f}" if first else ""
         cells = (*key, f"{int(row['bytes']) / 1e6:.3f}", row["psnr"], row["peak_memory"], time)
         yield f"| {' | '.join(cells)} |"
