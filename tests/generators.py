@@ -7,11 +7,11 @@ from wespe_tf import Generator
 from wespe_tf.models.staged import norms
 
 
-def make_generator(norm="instance", init="identity", blocks=4, width=6, seed=0):
+def make_generator(norm="instance", init="identity", blocks=4, width=6, seed=0, ending="dped"):
     """A generator with drawn norms and last layer, so that gains, offsets and running
     statistics count."""
     keras.utils.set_random_seed(seed)
-    model = Generator(width=width, blocks=blocks, norm=norm, init=init)
+    model = Generator(width=width, blocks=blocks, norm=norm, init=init, ending=ending)
     model.build((None, None, None, 3))
     rng = np.random.default_rng(seed)
     for layer in norms(model):

@@ -125,6 +125,12 @@ class TestTotalVariation:
         ours = losses.total_variation(tf.constant(x), "by_values")
         assert value(ours) == pytest.approx(squares / x.size, rel=1e-12)
 
+    def test_absolute_is_the_sum_for_each_picture(self, rng):
+        x = rng.random((2, 5, 9, 3))
+        sums = np.sum(np.abs(np.diff(x, axis=1))) + np.sum(np.abs(np.diff(x, axis=2)))
+        ours = losses.total_variation(tf.constant(x), "absolute")
+        assert value(ours) == pytest.approx(sums / 2, rel=1e-12)
+
     def test_of_stripes(self):
         """Vertical stripes 0, 1, 0, 1: every horizontal difference is 1, every vertical one 0."""
         stripes = tf.constant(np.tile([0.0, 1.0], (1, 6, 4))[..., None])

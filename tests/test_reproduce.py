@@ -55,6 +55,7 @@ def test_repairs_change_the_final_code_alone():
         assert bool(different) == (name != "final code"), name
         if "small steps" in name:
             different -= {"learning_rate", "texture_norm"}
+            assert repaired.texture_layers == "dped"
         if "guide" in name:
             different -= {"w_guide", "warm_start_iters", "warm_start_learning_rate"}
         assert different <= {
@@ -63,10 +64,29 @@ def test_repairs_change_the_final_code_alone():
             "content_normalise",
             "vgg_preprocessing",
             "blur",
+            "color_layers",
+            "texture_layers",
             "color_norm",
             "generator_init",
             "schedule",
         }
+
+
+def test_exposure_is_asked_of_two_color_discriminators_alone():
+    blind, sees = (load(TrainConfig, changes) for changes in reproduce.EXPOSURE.values())
+    different = {key for key in vars(blind) if getattr(blind, key) != getattr(sees, key)}
+    assert different == {"color_layers", "color_norm", "blur"}
+
+
+def test_earlier_presets_have_tables_of_their_own():
+    rows = [row(experiment="report_fig5"), row(experiment="report_fig6")]
+    rows.append(row(experiment="report_fig5", base=reproduce.BASE))
+    lines = reproduce.tables(rows)
+    titles = [line for line in lines if line.startswith("###")]
+    title = "### The report's experiments: sample, small scale"
+    assert titles == [title, f"{title}, with earlier presets"]
+    linked = [line.split(" |")[0] for line in lines if "losses](docs" in line]
+    assert linked == ["| report_fig5", "| report_fig6"]
 
 
 def test_what_the_report_says_is_at_full_scale():
@@ -84,9 +104,14 @@ def test_what_the_report_says_is_at_full_scale():
     assert of("report_fig7").generator_width == 2 * of("report_fig5").generator_width
     assert of("report_fig7_2to1").ratio == "2:1"
     assert of("report_unfrozen").unfreeze_discriminators
-    final = of("report_fig8")
-    assert (final.schedule, final.flip_labels, final.label_smoothing) == ("balance", True, 0.1)
-    assert final.discriminator_beta_1 == 0.5 and final.content_pair == "enhanced"
+    for name in reproduce.REPORT:
+        if name != "report_fig8":
+            assert (of(name).label_smoothing, of(name).schedule) == (0, "alternating")
+            assert of(name).discriminator_head == "two_class_sigmoid"
+    assert of("report_fig7").discriminator_width == 2 * of("report_fig5").discriminator_width
+    final, code = of("report_fig8"), load(TrainConfig, ["preset=report_code"])
+    different = {key for key in vars(code) if getattr(code, key) != getattr(final, key)}
+    assert different == {"preset", "num_train_iters", "eval_step"}
 
 
 class TestTables:

@@ -90,13 +90,17 @@ def total_variation(pictures, form="mean"):
     Args:
         pictures: (N, H, W, C) tensor.
         form: `"mean"`; or `"by_values"`: both sums are divided by the number of the pictures'
-            values, of which there are more than differences: report-code.
+            values, of which there are more than differences: report-code; or `"absolute"`: the
+            sum of absolute differences of a picture, mean over pictures: WESPE-TF.
 
     Returns:
         Scalar.
     """
     horizontal = pictures[:, :, 1:] - pictures[:, :, :-1]
     vertical = pictures[:, 1:] - pictures[:, :-1]
+    if form == "absolute":
+        differences = ops.sum(ops.abs(horizontal)) + ops.sum(ops.abs(vertical))
+        return differences / ops.cast(ops.shape(pictures)[0], pictures.dtype)
     if form == "by_values":
         squares = ops.sum(ops.square(horizontal)) + ops.sum(ops.square(vertical))
         return squares / ops.cast(ops.size(pictures), pictures.dtype)

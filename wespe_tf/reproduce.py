@@ -23,7 +23,8 @@ from .tables import append_row, read_rows, replace_tables
 from .training.figures import curve_label, to_png
 
 USAGE = """\
-usage: python -m wespe_tf.reproduce [experiments=report,repairs,heads,report_sweep] [seeds=0]
+usage: python -m wespe_tf.reproduce [experiments=report,repairs,exposure,heads,report_sweep]
+       [seeds=0]
        [output=FOLDER] [csv=FILE] [document=FILE] [setting=value …]
 
 An experiment is one of the named lists or one name of them. Every other key is a setting of
@@ -44,19 +45,24 @@ REPORT = {
     "report_fig8": ["preset=report_fig8"],
 }
 FINAL = REPORT["report_fig8"]
+# The presets on which the experiments stand; rows of earlier ones have none.
+BASE = "report_code"
+# Without norms a discriminator sees how bright a picture is, and a blur of sum 56 too much of it.
+SEES_BRIGHTNESS = ["color_layers=dped", "color_norm=spectral", "blur=paper"]
 REPAIR = {
     "content pair": ["content_pair=source"],
     "content weight": ["content_extra_division=false", "content_normalise=true"],
     "VGG input": ["vgg_preprocessing=weights"],
     "blur": ["blur=paper"],
-    "norm of D color": ["color_norm=spectral"],
+    "first norm": ["color_layers=report_later_norms", "texture_layers=report_later_norms"],
+    "norm of D color": SEES_BRIGHTNESS,
     "identity start": ["generator_init=identity"],
     # The balance's thresholds are for another scale of the losses: under it only generators train.
     "balance": ["schedule=simultaneous"],
 }
 ALL = FINAL + sum(REPAIR.values(), [])
 # What keeps the repaired code steady, and what it then needs to gain from: see presets/recommended.
-SMALL_STEPS = ["learning_rate=5e-5", "texture_norm=spectral"]
+SMALL_STEPS = ["learning_rate=5e-5", "texture_layers=dped", "texture_norm=spectral"]
 GUIDE = ["w_guide=20", "warm_start_iters=60", "warm_start_learning_rate=2e-4"]
 REPAIRS = {
     "final code": FINAL,
@@ -65,6 +71,19 @@ REPAIRS = {
     "repaired all": ALL,
     "repaired all with small steps": ALL + SMALL_STEPS,
     "repaired all with small steps and guide": ALL + SMALL_STEPS + GUIDE,
+}
+# Whether anything looks at exposure: report-code's networks with what collapses mended, and, of the
+# rest, D color alone exchanged. VGG's batch norm hides brightness from content as well.
+MENDED = [
+    *FINAL,
+    *REPAIR["content pair"],
+    *REPAIR["content weight"],
+    *REPAIR["identity start"],
+    *REPAIR["balance"],
+]
+EXPOSURE = {
+    "D color blind to brightness": MENDED,
+    "D color sees brightness": MENDED + SEES_BRIGHTNESS,
 }
 HEADS = {
     # One class and a sigmoid.
@@ -79,16 +98,23 @@ SWEEP = {
             f"learning_rate={step}",
             f"discriminator_learning_rate={step}",
         ]
-        for step in ("1e-4", "2e-4")
+        for step in ("1e-4", "2e-4", "5e-4")
     },
     **{f"report_fig5 batch {size}": [f"batch_size={size}"] for size in (2, 8, 44)},
 }
 SWEEP = {name: REPORT["report_fig5"] + change for name, change in SWEEP.items()}
-LISTS = {"report": REPORT, "repairs": REPAIRS, "heads": HEADS, "report_sweep": SWEEP}
+LISTS = {
+    "report": REPORT,
+    "repairs": REPAIRS,
+    "exposure": EXPOSURE,
+    "heads": HEADS,
+    "report_sweep": SWEEP,
+}
 # Of the lists' tables, and their columns.
 TITLES = (
     "The report's experiments",
     "The final code, repaired",
+    "Whether anything looks at exposure",
     "Heads of the discriminators",
     "What did not help",
 )
@@ -140,6 +166,7 @@ COLUMNS = (
     "psnr_best",
     "correlation",
     "seconds",
+    "base",
 )
 
 
@@ -205,7 +232,8 @@ def run_experiment(name, changes, seed, settings, output, table):
     """
     config = load(TrainConfig, [*settings, *changes])
     data = _data_name(config)
-    key = {"data": data, "scale": config.scale, "experiment": name, "seed": str(seed)}
+    place = {"data": data, "scale": config.scale, "base": BASE}
+    key = {**place, "experiment": name, "seed": str(seed)}
     found = [row for row in read_rows(table) if key.items() <= row.items()]
     if found:
         kept = f"{found[-1]['iterations']} iterations, {found[-1]['precision']}"
@@ -243,8 +271,11 @@ def tables(rows):
         rows: of the CSV file.
     """
     lines = []
-    for (title, data, scale), experiments in _groups(rows).items():
-        lines += ["", f"### {title}: {data}, {scale} scale", ""]
+    # The figures are of their latest runs.
+    renewed = {row["experiment"] for row in rows if row["base"]}
+    for (title, data, scale, base), experiments in _groups(rows).items():
+        earlier = "" if base else ", with earlier presets"
+        lines += ["", f"### {title}: {data}, {scale} scale{earlier}", ""]
         of_report = title == TITLES[0]
         before = ["experiment", *(["setting", "the report saw"] if of_report else [])]
         after = ["figure"] if of_report and data == SAMPLE else []
@@ -252,9 +283,10 @@ def tables(rows):
         lines.append("|---" * len(before) + "|---:" * len(MEASURED) + "|---" * len(after) + "|")
         for name, runs in experiments.items():
             told = SETTING_AND_SAW[name] if of_report else ()
-            link = [f"[losses](docs/figures/{name}.png)" for _ in after]
+            drawn = base or name not in renewed
+            link = [f"[losses](docs/figures/{name}.png)" if drawn else "" for _ in after]
             lines.append(f"| {' | '.join([name, *told, *_cells(runs), *link])} |")
-        if title == TITLES[2]:
+        if title == TITLES[3]:
             lines += ["", *_differences(experiments)]
     return lines
 
@@ -399,12 +431,13 @@ def _result(folder):
 
 
 def _groups(rows):
-    """Rows by (title, data, scale) and experiment, in the order of the lists."""
-    places = list(dict.fromkeys((row["data"], row["scale"]) for row in rows))
+    """Rows by (title, data, scale, base) and experiment, in the order of the lists."""
+    where = ("data", "scale", "base")
+    places = sorted(dict.fromkeys(tuple(row[key] for key in where) for row in rows), reverse=True)
     groups = {}
     for title, named in zip(TITLES, LISTS.values()):
         for place in places:
-            here = [row for row in rows if (row["data"], row["scale"]) == place]
+            here = [row for row in rows if tuple(row[key] for key in where) == place]
             found = {n: [row for row in here if row["experiment"] == n] for n in named}
             found = {name: runs for name, runs in found.items() if runs}
             if found:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import keras
 import numpy as np
 import pytest
 import skimage.metrics
@@ -68,6 +69,19 @@ def test_without_a_frame(make_photo):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["openvino", "keras"])
+def test_a_last_convolution_without_margin(make_photo, runtime):
+    """The plain ending's is of 1×1, and no tanh follows."""
+    photo = sixteen_bits(make_photo(31, 43))
+    model = make_generator("instance", blocks=1, ending="plain")
+    enhanced = keras.ops.convert_to_numpy(model(photo[None] / np.float32(65535)))[0]
+    assert 0.01 < np.std(enhanced) < 0.5
+    expected = np.rint(np.clip(enhanced, 0, 1) * 65535)
+    enhancer = Enhancer(model, choose_runtime(runtime, "float32"), reflect=False)
+    for plan in (Plan("whole"), strips(13, 5, 30)):
+        assert off(enhancer(photo, plan), expected) <= 3
+
+
 @pytest.mark.parametrize("width", [4, 128])
 def test_widths(make_photo, width):
     photo = sixteen_bits(make_photo(17, 24))

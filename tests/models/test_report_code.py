@@ -104,21 +104,43 @@ def check_losses(reference, losses, tolerances):
             assert losses[i][f"{name}_disc"] == pytest.approx(expected, rel=tolerances[i])
 
 
+def drawn_discriminator(name, reference):
+    """One of preset=report_code, with the drawn values, and target pictures for it."""
+    size, batch, count = report_code.SIZES["small"]
+    config = load(TrainConfig, ["preset=report_code"])
+    discriminator = make_discriminator(config, name, "instance", config.color_layers)
+    discriminator.build((None, size, size, {"color": 3, "texture": 1}[name]))
+    named = report_code.discriminator_variables(discriminator)
+    report_code.draw(named, f"D_{name}", reference)
+    return discriminator, report_code.pictures(20, count, size)[:batch] / 255
+
+
 @needs_shared
 @pytest.mark.usefixtures("float64")
 def test_discriminators_judge_alike():
     reference = report_code.stored("report_code_lockstep", "small")
-    size, batch, count = report_code.SIZES["small"]
-    y = report_code.pictures(20, count, size)[:batch] / 255
-    config = load(TrainConfig, ["preset=report_code"])
-    views = {"color": GaussianBlur(config.blur), "texture": Luma()}
-    for name, channels in (("color", 3), ("texture", 1)):
-        discriminator = make_discriminator(config, name, "instance", config.color_layers)
-        discriminator.build((None, size, size, channels))
-        named = report_code.discriminator_variables(discriminator)
-        report_code.draw(named, f"D_{name}", reference)
-        logits = array(discriminator(views[name](y)))[:, 0]
+    for name, view in (("color", GaussianBlur("unnormalised")), ("texture", Luma())):
+        discriminator, y = drawn_discriminator(name, reference)
+        logits = array(discriminator(view(y)))[:, 0]
         assert_near(logits, reference[f"first_logits_{name}_real"], 1e-9, name)
+
+
+@needs_shared
+@pytest.mark.usefixtures("float64")
+def test_discriminators_are_blind_to_brightness():
+    """An eighth of the light changes no logit, nor does a blur that sums to 56 and not to 1."""
+    reference = report_code.stored("report_code_lockstep", "small")
+    for name, view, tolerance in (
+        ("color", GaussianBlur("unnormalised"), 1e-5),
+        ("texture", Luma(), 1e-2),
+    ):
+        discriminator, y = drawn_discriminator(name, reference)
+        seen = array(view(y))
+        logits = array(discriminator(seen))
+        assert_near(discriminator(seen / 8), logits, tolerance)
+        assert np.ptp(logits) > 10 * tolerance * np.abs(logits).max()
+        if name == "color":
+            assert_near(discriminator(seen / reference["blur_sum"]), logits, 1e-3)
 
 
 @needs_shared

@@ -228,6 +228,22 @@ class TestMatConvNetStyle:
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
         assert not vgg.trainable_weights
 
+    def test_batch_norm_takes_scale_away_and_leaves_swapped_means_at_the_border(self, rng):
+        """Two of the report's faults: 0–255 for 0–1, and the means of BGR taken from RGB."""
+        found = {}
+        for name, style in (("report", "report"), ("scaled", "report"), ("means", "matconvnet")):
+            keras.utils.set_random_seed(0)
+            vgg = VGGFeatures("relu1_1", style, "batch")
+            vgg.build(None)
+            kernel = vgg.conv_layers()[0].kernel
+            if name == "scaled":
+                kernel.assign(kernel / 255)
+            pictures = np.random.default_rng(0).random((2, 32, 32, 3)).astype(np.float32)
+            found[name] = array(vgg(pictures))
+        apart = {name: np.abs(found[name] - found["report"]) for name in ("scaled", "means")}
+        assert apart["scaled"].max() < 1e-3
+        assert apart["means"][:, [0, -1]].mean() > 5 * apart["means"][:, 1:-1, 1:-1].mean() > 0
+
     def test_float64_reaches_every_layer(self, pictures):
         vgg = VGGFeatures("relu2_1", "matconvnet", dtype="float64")
         vgg.build(None)

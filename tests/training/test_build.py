@@ -72,6 +72,18 @@ class TestSettingsReachTheModel:
         for optimizer in (model.generator_optimizer, model.discriminator_optimizer):
             assert type(optimizer) is PyTorchAdam
 
+    def test_plain_ending_and_views(self):
+        plain = ["generator_ending=plain", "generator_norm=none", "color_norm=affine", "blur=none"]
+        with pytest.raises(UserError, match="generator_ending=plain: expected dped with w_guide"):
+            build_model(tiny(*plain))
+        model = build_model(tiny(*plain, "w_guide=0", "warm_start_iters=0", "w_color=1"))
+        assert [len(model.generator.tail), *model.generator.to_rgb.kernel_size] == [3, 1, 1]
+        pictures = np.ones((1, 24, 24, 3), np.float32)
+        np.testing.assert_array_equal(model.views(pictures)["color"], pictures)
+        norm = model.color_discriminator.norms[1]
+        outputs = norm(np.full((1, 2, 2, norm.gamma.shape[0]), 5, np.float32), training=True)
+        np.testing.assert_allclose(outputs, 5 / np.sqrt(1.001), rtol=1e-5)
+
     def test_content_layer(self):
         config = tiny(
             "w_content=1", "content_features=vgg19", "vgg_weights=random", "content_layer=relu1_2"

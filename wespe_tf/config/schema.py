@@ -108,6 +108,12 @@ class Networks:
         "how the generators' weights start; identity passes pictures through",
         choices=options.GENERATOR_STARTS,
     )
+    generator_ending: str = setting(
+        "dped",
+        "what follows the generators' blocks: the authors' two convolutions, one of 9×9 and tanh; "
+        "or plain: three, and one of 1×1",
+        choices=tuple(options.GENERATOR_ENDINGS),
+    )
     norm_epsilon: float = setting(
         1e-3, "added to the variance in all norms: 1e-3 in the authors' code", at_least=0
     )
@@ -138,7 +144,8 @@ class Networks:
         "dped",
         "layers of the color discriminator: the authors'; fine: smaller kernels and strides, which "
         "see single pixels, and a judgment for every place of the patch; report: the report's "
-        "code's, with a norm behind the first convolution, too, and a mean over the patch",
+        "code's, with a norm behind the first convolution, too, and a mean over the patch, or "
+        "without that norm",
         choices=tuple(options.DISCRIMINATOR_LAYERS),
     )
     texture_layers: str = setting(
@@ -196,7 +203,7 @@ class Losses:
     blur: str = setting(
         "paper",
         "Gaussian that blurs what the color discriminator sees",
-        choices=options.BLURS,
+        choices=options.COLOR_VIEWS,
     )
     texture_view: str = setting(
         "grayscale",
@@ -222,8 +229,8 @@ class Losses:
     )
     tv_form: str = setting(
         "mean",
-        "what the squares are divided by: the number of differences, or that of values, which is "
-        "1 % larger",
+        "what tv is: a mean of squared differences; by_values: their sum, divided by the number of "
+        "values, which is 1 % larger; absolute: a sum of absolute differences",
         choices=options.TV_FORMS,
     )
     label_smoothing: float = setting(

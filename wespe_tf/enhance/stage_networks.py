@@ -218,7 +218,8 @@ class OpenVINOStage:
         result = op.transpose(x, op.constant(CHANNELS_LAST))
         if stage.last:
             scale, middle = (op.constant(np.float32(v)) for v in (self.generator.tanh_scale, 0.5))
-            return openvino.Model([op.add(op.multiply(op.tanh(result), scale), middle)], inputs)
+            picture = op.add(op.multiply(op.tanh(result), scale), middle)
+            return openvino.Model([picture if self.generator.has_tanh else result], inputs)
         outputs = [op.convert(result if stage.measures else op.relu(result), strip_type)]
         if stage.keeps:
             outputs.append(op.convert(entered[1], strip_type))
@@ -257,13 +258,14 @@ class KerasStage:
     def _run(self, x: Any, waiting: Any, affine: Any, inside: Any, pilot: Any) -> list[Any]:
         stage, margin = self.stage, self.stage.margin
         entered = stage.enter(x, waiting, affine[0], affine[1], ops.relu)
-        x = stage.step.conv(entered * inside[:, None, None])[:, margin:-margin]
+        inner = slice(margin, -margin or None)
+        x = stage.step.conv(entered * inside[:, None, None])[:, inner]
         if stage.last:
             return [self.generator.finish(x)]
         x = x - pilot if stage.measures else ops.relu(x)
         outputs = [x]
         if stage.keeps:
-            outputs.append(entered[:, margin:-margin])
+            outputs.append(entered[:, inner])
         if stage.measures:
             sums = ops.stack([ops.sum(x[0], axis=1), ops.sum(ops.square(x[0]), axis=1)])
             outputs.append(sums)

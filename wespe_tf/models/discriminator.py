@@ -30,7 +30,8 @@ class Discriminator(keras.Model):
         head: `"two_class_sigmoid"` (outputs for [real, fake], each a sigmoid: the report),
             `"two_class_softmax"` (DPED code) or `"one_class_sigmoid"` (real).
         norm: `"instance"`, `"batch"`, `"layer"`, `"spectral"` (every kernel divided by its
-            largest singular value: Keras's `SpectralNormalization`) or `"none"`.
+            largest singular value: Keras's `SpectralNormalization`), `"affine"` (a learned scale
+            and shift, without statistics: WESPE-TF) or `"none"`.
         norm_epsilon: added to the variance.
         order: `"activation_norm"` (convolution → LeakyReLU → norm: DPED code) or
             `"norm_activation"` (the norm first: report-code).

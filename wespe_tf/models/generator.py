@@ -20,7 +20,7 @@ from .layers import (
     make_norm,
     statistics_dtype,
 )
-from .options import GENERATOR_STARTS
+from .options import GENERATOR_ENDINGS, GENERATOR_STARTS
 
 
 class PassThrough(keras.initializers.Initializer):
@@ -133,6 +133,8 @@ class Generator(keras.Model):
         norm: `"instance"`, `"batch"`, `"layer"` or `"none"`.
         norm_epsilon: added to the variance: 1e-3 in DPED code, 1e-5 in report-code.
         tanh_scale: 0.58 (DPED code: outputs in [-0.08, 1.08]) or 0.5 (report-code).
+        ending: `"dped"`; or `"plain"`: three convolutions 3×3 + ReLU, and one 1×1, of which the
+            picture is the result, without tanh (WESPE-TF).
         init: `"identity"` (the untrained network passes its input through, nearly),
             `"truncated_normal"`, `"kaiming_uniform"`, `"glorot"` or `"torch_default"`.
 
@@ -159,12 +161,16 @@ class Generator(keras.Model):
         norm: str = "instance",
         norm_epsilon: float = 1e-3,
         tanh_scale: float = 0.58,
+        ending: str = "dped",
         init: str = "truncated_normal",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if init not in GENERATOR_STARTS:
             raise ValueError(f"init: expected one of {', '.join(GENERATOR_STARTS)}, got {init!r}")
+        if ending not in GENERATOR_ENDINGS:
+            expected = ", ".join(GENERATOR_ENDINGS)
+            raise ValueError(f"ending: expected one of {expected}, got {ending!r}")
         check_number("width", width, numbers.Integral, 4)
         check_number("blocks", blocks, numbers.Integral, 0)
         check_number("norm_epsilon", norm_epsilon, numbers.Real, 0)
@@ -174,12 +180,15 @@ class Generator(keras.Model):
         self.norm = norm
         self.norm_epsilon = norm_epsilon
         self.tanh_scale = tanh_scale
+        self.ending = ending
         self.init = init
+        convolutions, last_size, self.has_tanh = GENERATOR_ENDINGS[ending]
 
         self.head = self._conv(9, 3, "conv1", passes=True)
         self.residuals = [self._residual_block(k) for k in range(blocks)]
-        self.tail = [self._conv(3, width, f"conv{2 * blocks + 2 + k}", passes=True) for k in (0, 1)]
-        self.to_rgb = self._conv(9, width, f"conv{2 * blocks + 4}", passes=True, final=True)
+        names = [f"conv{2 * blocks + 2 + k}" for k in range(convolutions + 1)]
+        self.tail = [self._conv(3, width, name, passes=True) for name in names[:-1]]
+        self.to_rgb = self._conv(last_size, width, names[-1], passes=True, final=True)
 
     def _conv(
         self,
@@ -199,9 +208,9 @@ class Generator(keras.Model):
             bias_init = keras.initializers.Zeros()
         elif final:
             # 0.58·tanh(gain·(x − 0.5)) + 0.5 is within 0.05 of x on [0, 1] for this gain.
-            gain = 1.16 / self.tanh_scale
+            gain = 1.16 / self.tanh_scale if self.has_tanh else 1.0
             kernel_init = PassThrough(gain, noise=2e-4)
-            bias_init = keras.initializers.Constant(-gain / 2)
+            bias_init = keras.initializers.Constant(-gain / 2 if self.has_tanh else 0.0)
         else:
             kernel_init = PassThrough()
             bias_init = Knots(copied=inputs)
@@ -263,7 +272,8 @@ class Generator(keras.Model):
 
     def finish(self, z: Tensor) -> Tensor:
         """The picture from what the last convolution gives."""
-        return self.tanh_scale * ops.tanh(ops.cast(z, statistics_dtype(self.compute_dtype))) + 0.5
+        z = ops.cast(z, statistics_dtype(self.compute_dtype))
+        return self.tanh_scale * ops.tanh(z) + 0.5 if self.has_tanh else z
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], 3)
@@ -276,6 +286,7 @@ class Generator(keras.Model):
             "norm": self.norm,
             "norm_epsilon": self.norm_epsilon,
             "tanh_scale": self.tanh_scale,
+            "ending": self.ending,
             "init": self.init,
         }
 

@@ -146,6 +146,17 @@ class BatchStatistics(InstanceNormalization):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+class AffineNormalization(keras.layers.BatchNormalization):
+    """Batch norm that never leaves inference mode: running mean 0 and variance 1, for good.
+
+    What is left of it is a learned scale and shift for each channel: WESPE-TF's discriminators.
+    """
+
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Any = None) -> Tensor:
+        return super().call(inputs, training=False, mask=mask)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
 class LayerNormalization(keras.layers.GroupNormalization):
     """Normalizes each picture by its mean and variance over height, width and channels.
 
@@ -187,7 +198,7 @@ def make_norm(
 
     Args:
         norm: `"instance"`, `"batch"`, `"layer"` (over height, width and channels of a picture,
-            learned scale and shift per channel) or `"none"`.
+            learned scale and shift per channel), `"affine"` (these alone) or `"none"`.
         name: the layer's name.
         epsilon: added to the variance.
         scale_init: initial value of the learned scale.
@@ -212,6 +223,8 @@ def make_norm(
             name=name,
             dtype=dtype,
         )
+    if norm == "affine":
+        return AffineNormalization(epsilon=epsilon, name=name, dtype=dtype)
     if norm == "layer":
         return LayerNormalization(epsilon, gamma_initializer=gamma, name=name, dtype=dtype)
     if norm == "none":

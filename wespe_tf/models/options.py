@@ -6,17 +6,36 @@ The settings are printed without a network, so this module imports none.
 from typing import NamedTuple
 
 GENERATOR_NORMS = ("instance", "batch", "layer", "none")
-DISCRIMINATOR_NORMS = ("instance", "batch", "layer", "spectral", "none")
+DISCRIMINATOR_NORMS = ("instance", "batch", "layer", "spectral", "affine", "none")
 KERNEL_STARTS = ("truncated_normal", "kaiming_uniform", "glorot", "torch_default")
 GENERATOR_STARTS = ("identity", *KERNEL_STARTS)
 HEADS = ("two_class_sigmoid", "two_class_softmax", "one_class_sigmoid")
 ORDERS = ("activation_norm", "norm_activation")
 BLURS = ("dped_code", "paper", "unnormalised")
 TEXTURE_VIEWS = ("grayscale", "luma", "detail")
-TV_FORMS = ("mean", "by_values")
+COLOR_VIEWS = (*BLURS, "none")
+TV_FORMS = ("mean", "by_values", "absolute")
 SMOOTHED_LABELS = ("ones", "both")
 ADAMS = ("tensorflow", "pytorch")
 VGG_NORMS = ("none", "batch")
+
+
+class Ending(NamedTuple):
+    """What follows the residual blocks of a generator.
+
+    Attributes:
+        convolutions: 3×3, each with a ReLU.
+        last_size: side of the last convolution's kernel.
+        has_tanh: whether it is followed by tanh.
+    """
+
+    convolutions: int
+    last_size: int
+    has_tanh: bool
+
+
+# The authors' and, in WESPE-TF, a plain one.
+GENERATOR_ENDINGS = {"dped": Ending(2, 9, True), "plain": Ending(3, 1, False)}
 
 
 class DiscriminatorLayers(NamedTuple):
@@ -53,6 +72,10 @@ DISCRIMINATOR_LAYERS = {
         dense_norm=True,
     ),
 }
+# What its norm behind the first convolution does shows without it.
+DISCRIMINATOR_LAYERS["report_later_norms"] = DISCRIMINATOR_LAYERS["report"]._replace(
+    first_norm=False
+)
 CONTENT_PAIRS = ("source", "enhanced")
 VGG_CONVOLUTIONS = (2, 2, 4, 4, 4)
 VGG_LAYERS = tuple(

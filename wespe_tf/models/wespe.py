@@ -73,7 +73,8 @@ class WESPE(keras.Model):
         vgg: a `VGGFeatures` for the content loss, or None to compare pixels.
         weights: weights of the losses by name; those of `terms` for losses that it leaves out.
             Batches need a guide where the weight of `guide` is not 0.
-        blur: kernel of the color discriminator's view, see `layers.blur_profile`.
+        blur: kernel of the color discriminator's view, see `views.blur_profile`; `"none"`: it sees
+            pictures as they are.
         texture_view: what D_t sees: `"grayscale"`, `"luma"` or `"detail"`, see `views`.
         guide_blur: kernel behind which the guide loss compares: wide enough, it leaves texture to
             D_t.
@@ -152,7 +153,11 @@ class WESPE(keras.Model):
         self.discriminator_weight = discriminator_weight
         self.unfreeze_discriminators = unfreeze_discriminators
         self.loss_dtype = statistics_dtype(self.compute_dtype)
-        self.blur = GaussianBlur(blur, dtype=self.loss_dtype)
+        self.blur = (
+            keras.layers.Identity(dtype=self.loss_dtype)
+            if blur == "none"
+            else GaussianBlur(blur, dtype=self.loss_dtype)
+        )
         self.guide_blur = GaussianBlur(guide_blur, dtype=self.loss_dtype)
         self.texture_view = TEXTURE_LAYER[texture_view](dtype=self.loss_dtype)
         self.smoothing_seed = keras.random.SeedGenerator()

@@ -67,6 +67,11 @@ def build_model(config: TrainConfig) -> WESPE:
         raise UserError(
             f"border={config.border}: leaves less than 17 pixels of patch_size={config.patch_size}"
         )
+    if config.generator_ending == "plain" and (config.weights["guide"] or config.warm_start_iters):
+        raise UserError(
+            "generator_ending=plain: expected dped with w_guide or warm_start_iters, which fit the "
+            "input of a tanh"
+        )
     vgg = None
     if config.content_features == "vgg19" and config.weights["content"] > 0:
         is_reports = config.vgg_preprocessing == "report"
