@@ -15,6 +15,7 @@ family in a document written anew. Exits with status 1 if there was a bad outcom
 
 import contextlib
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -62,7 +63,9 @@ COLUMNS = (
 class Settings:
     """Settings of this script."""
 
-    families: str = setting("yaml,images,tf1,npz,h5,mat,keras", "with commas between them")
+    families: str = setting(
+        "yaml,images,tf1,npz,h5,mat,keras,metadata,raw", "with commas between them"
+    )
     files: int = setting(5000, "of each family", at_least=1)
     first: int = setting(0, "number of the first file", at_least=0)
     seed: int = setting(0, "of the changes", at_least=0)
@@ -387,6 +390,53 @@ def change_picture(content, rng, originals):
     return b"".join(parts)
 
 
+def change_metadata(content, rng, originals):
+    """A sound picture with a broken block of EXIF, XMP, IPTC or of a color profile."""
+    blocks = metadata_blocks()
+    kind = list(blocks)[rng.integers(len(blocks))]
+    block = changed(blocks[kind], rng) if rng.random() < 0.8 else rng.bytes(rng.integers(2000))
+    if content.startswith(b"\xff\xd8"):
+        return content[:2] + jpeg_segments(kind, block[:65000]) + content[2:]
+    if content.startswith(b"\x89PNG"):
+        data = png_chunk(kind, block, hidden=rng.random() < 0.4)
+        return content[:33] + data + content[33:]
+    if content.startswith((b"II*", b"MM")):
+        # The directory and all that it points to lie behind the pixels.
+        start = struct.unpack("<I", content[4:8])[0]
+        return content[:start] + changed(content[start:], rng, SAME_LENGTH)
+    # In WebP and AVIF what replaces a block is as long.
+    sound = blocks[kind] if blocks[kind] in content else blocks["xmp"]
+    return content.replace(sound, block.ljust(len(sound), b"\0")[: len(sound)])
+
+
+def jpeg_segments(kind, block):
+    """Segments of a JPEG file with a block."""
+    resource = struct.pack(">4sHHI", b"8BIM", 0x0404, 0, len(block)) + block
+    marker, mark, data = {
+        "exif": (0xFFE1, b"Exif\0\0", block),
+        "xmp": (0xFFE1, b"http://ns.adobe.com/xap/1.0/\0", block),
+        "icc": (0xFFE2, b"ICC_PROFILE\0\1\1", block),
+        "iptc": (0xFFED, b"Photoshop 3.0\0", resource),
+    }[kind]
+    return struct.pack(">HH", marker, len(mark) + len(data) + 2) + mark + data
+
+
+def png_chunk(kind, block, hidden):
+    """A chunk of a PNG file with a block, or with its hexadecimals in a text, as ImageMagick's."""
+    raw = f"\n{kind}\n{len(block):8}\n{block.hex()}\n".encode()
+    hidden_chunk = b"zTXt", f"Raw profile type {kind}\0\0".encode() + zlib.compress(raw)
+    name, data = (
+        hidden_chunk
+        if hidden
+        else {
+            "exif": (b"eXIf", block),
+            "xmp": (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + block),
+            "icc": (b"iCCP", b"profile\0\0" + zlib.compress(block)),
+        }.get(kind, hidden_chunk)
+    )
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
 def change_checkpoint(content, rng, originals):
     """Index or data of a checkpoint; of most indices what is below the checksum of its block."""
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
@@ -503,6 +553,82 @@ def read_image(path):
     from wespe_tf.images.picture import picture_size, read_picture
 
     _each(lambda: picture_size(path), lambda: read_picture(path), lambda: read_photo(path))
+
+
+@functools.cache
+def metadata_blocks():
+    """Sound blocks by their names: EXIF with all its directories, XMP, a profile, IPTC."""
+    from PIL import Image, ImageCms
+
+    exif = Image.Exif()
+    exif.update({0x0112: 6, 271: "Maker", 282: 72.0})
+    exif.get_ifd(0x8769).update({0xA001: 65535, 0xA005: {1: "R03"}, 0x927C: b"a note"})
+    exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 8.0, 0.0)})
+    xmp = (
+        b'<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6">'
+        + b" " * 200
+        + b"</x>"
+    )
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    iptc = b"\x1c\2\0\0\2\0\4\x1c\2\x78\0\5title"
+    return {"exif": exif.tobytes()[6:], "xmp": xmp, "icc": icc, "iptc": iptc}
+
+
+def metadata_files(scratch):
+    """Sound pictures of every container: those whose blocks are put in hold none yet."""
+    from PIL import Image
+
+    from wespe_tf.images.photo import Photo, write_photo
+
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    picture, blocks = Image.fromarray(pixels), metadata_blocks()
+    for suffix in (".jpg", ".png"):
+        picture.save(scratch / f"photo{suffix}")
+    pillows = {"exif": blocks["exif"], "xmp": blocks["xmp"], "icc_profile": blocks["icc"]}
+    picture.save(scratch / "photo.webp", lossless=True, **pillows)
+    picture.save(scratch / "photo.avif", **pillows)
+    write_photo(scratch / "photo.tif", Photo(pixels, **blocks))
+    found = sorted(file for file in scratch.iterdir() if file.is_file())
+    return [(file.name, file.read_bytes()) for file in found]
+
+
+def read_with_metadata(path):
+    """Reads a photo, writes it, and reads that: broken metadata refuse none, nor turn it twice."""
+    from wespe_tf.images.photo import read_photo, write_photo
+    from wespe_tf.images.picture import picture_size, read_picture
+
+    try:
+        photo = read_photo(path)
+    except UserError as error:
+        if path.suffix == ".tif":  # Its directory says how the pixels lie too.
+            raise
+        raise AssertionError(f"refused: {error}") from error
+    assert picture_size(path) == photo.pixels.shape[:2] == read_picture(path).shape[:2]
+    for suffix in (".jpg", ".png", ".tif", ".webp"):
+        written = path.with_name(f"written{suffix}")
+        write_photo(written, photo)
+        assert read_photo(written).pixels.shape == photo.pixels.shape, suffix
+
+
+def raw_files(scratch):
+    """A camera's raw file of 60×40 pixels, in strips and in tiles."""
+    import tifffile
+
+    sensor = np.random.default_rng(0).integers(100, 10_000, (40, 60)).astype(np.uint16)
+    matrix = [number for k in range(9) for number in (int(k % 4 == 0), 1)]
+    tags = [
+        (33421, 3, 2, (2, 2), True),
+        (33422, 1, 4, bytes([0, 1, 1, 2]), True),
+        (50706, 1, 4, bytes([1, 4, 0, 0]), True),
+        (50717, 3, 1, 10_000, True),
+        (50721, 10, 9, matrix, True),
+        (50728, 5, 3, (1, 2, 1, 1, 1, 1), True),
+    ]
+    for name, more in (("strips", {}), ("tiles", {"tile": (16, 16)})):
+        options = {"photometric": "cfa", "extratags": tags, **more}
+        tifffile.imwrite(scratch / f"{name}.dng", sensor, **options)
+    found = sorted(file for file in scratch.iterdir() if file.is_file())
+    return [(file.name, file.read_bytes()) for file in found]
 
 
 def _each(*readers):
@@ -643,6 +769,8 @@ FAMILIES = {
     "h5": (h5_files, change_any, read_vgg),
     "mat": (mat_files, change_any, read_vgg),
     "keras": (keras_files, change_archive, read_keras),
+    "metadata": (metadata_files, change_metadata, read_with_metadata),
+    "raw": (raw_files, change_any, read_image),
 }
 
 

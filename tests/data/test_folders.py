@@ -126,6 +126,20 @@ class TestFindPairs:
             ("sub/1.JPG", "sub/1.png"),
         ]
 
+    def test_of_several_with_one_name_those_of_equal_suffixes_are_pairs(self, tree):
+        """As where a camera writes IMG_1.jpg and IMG_1.png; the letters' case does not matter."""
+        phone, good = (
+            tree("phone", "1.png", "1.JPG", "2.jpg"),
+            tree("good", "1.jpg", "1.PNG", "2.png"),
+        )
+        pairs = {tuple(os.path.basename(path) for path in pair) for pair in find_pairs(phone, good)}
+        assert pairs == {("1.JPG", "1.jpg"), ("1.png", "1.PNG"), ("2.jpg", "2.png")}
+
+    def test_equal_numbers_of_other_suffixes_are_refused(self, tree):
+        phone, good = tree("phone", "1.png", "1.jpg"), tree("good", "1.jpg", "1.tif")
+        with pytest.raises(UserError, match="cannot both be in one pair"):
+            find_pairs(phone, good)
+
     def test_dots_in_names_are_no_suffix(self, tree):
         phone, good = tree("phone", "a.1.jpg", "a.2.jpg"), tree("good", "a.1.png", "a.2.png")
         assert len(find_pairs(phone, good)) == 2

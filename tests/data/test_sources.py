@@ -1,10 +1,15 @@
 """Which folders a run reads."""
 
+import os
 from pathlib import Path
 
+import pytest
+
 from tests.training.runs import tiny
+from wespe_tf.data import sample
 from wespe_tf.data.sample import build_sample
 from wespe_tf.data.sources import data_folders
+from wespe_tf.errors import UserError
 
 
 class TestDataFolders:
@@ -13,6 +18,22 @@ class TestDataFolders:
         folders = data_folders(tiny())
         assert folders == build_sample(Path("data") / "sample")
         assert all(p.is_dir() for p in (folders.source, folders.target, folders.val_source))
+
+    def test_a_folder_that_cannot_be_written_is_one_line(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sample, "_make_files", lambda seed: {"README.txt": b""})
+        Path("data").mkdir(mode=0o555)
+        user = os.geteuid()
+        for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent) if user == 0 else ():
+            folder.chmod(0o755)
+        try:
+            os.seteuid(65534 if user == 0 else user)  # Root may write everywhere.
+            with pytest.raises(UserError) as caught:
+                data_folders(tiny())
+        finally:
+            os.seteuid(user)
+        expected = "data/sample: the sample cannot be made (Permission denied)"
+        assert str(caught.value) == expected and not list(Path("data").iterdir())
 
     def test_validation_pairs_of_ones_own_go_with_any_data(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

@@ -139,3 +139,8 @@ class TestColors:
         photo = read_photo(tmp_path / "a.png")
         np.testing.assert_array_equal(photo.pixels, pixels)
         assert photo.icc == b""
+
+    def test_a_profile_of_a_space_that_is_no_text(self, tmp_path, pixels):
+        icc = profile("sRGB")
+        write_photo(tmp_path / "a.png", Photo(pixels, icc=icc[:16] + b"R\xd0B " + icc[20:]))
+        np.testing.assert_array_equal(read_photo(tmp_path / "a.png").pixels, pixels)

@@ -126,7 +126,7 @@ class Source:
     def _stored(self) -> tuple[np.ndarray, bytes, bool]:
         """RGB pixels as stored, their profile, and whether they are grey."""
         if self.by_libpng:
-            self.picture = None  # Pillow's pixels, of 8 bits.
+            del self.picture  # Pillow's pixels, of 8 bits.
             self.file.seek(0)
             pixels = imagecodecs.png_decode(self.file.read())
             pixels = pixels[..., None] if pixels.ndim == 2 else pixels
@@ -157,11 +157,13 @@ class TiffSource(Source):
     def __init__(self, path: str | os.PathLike, file: BinaryIO):
         self.path, self.file = path, file
         self.page = page = Page(path, file)
-        self.size, self.picture = page.size, None
-        if not page.by_tifffile:
-            self.picture = self._opened()
+        self.size = page.size
+        picture = None if page.by_tifffile else self._of_page()
+        if picture is not None:
+            self.picture = picture
+        self.by_tifffile = picture is None
         self.has_16_bits = page.by_tifffile and page.bits > 8
-        self.has_alpha = _has_alpha(self.picture) if self.picture else page.has_alpha
+        self.has_alpha = page.has_alpha if picture is None else _has_alpha(picture)
         self.metadata = found = Metadata()
         found.take("exif", lambda: exif.of_tiff(page.directories, page.directory))
         found.take("xmp", lambda: page.raw(XMP))
@@ -170,13 +172,13 @@ class TiffSource(Source):
         found.dpi = exif.resolution_of(page.directories, page.directory)
         self.orientation = exif.orientation_of(page.directories, page.directory)
 
-    def _opened(self) -> Image.Image | None:
+    def _of_page(self) -> Image.Image | None:
         """Pillow's picture; None where it stumbles over the tags of one that tifffile reads."""
         try:
             self.file.seek(0)
             picture = Image.open(self.file, formats=["TIFF"])
             picture.seek(self.page.index)
-            self.turned = picture.getexif().get(exif.ORIENTATION, 1)
+            self.turned: int = picture.getexif().get(exif.ORIENTATION) or 1
             return picture
         except DAMAGE:
             if self.page.colors not in (0, 1, 2):
@@ -184,7 +186,7 @@ class TiffSource(Source):
             return None
 
     def _stored(self) -> tuple[np.ndarray, bytes, bool]:
-        if self.picture is None:
+        if self.by_tifffile:
             pixels = self.page.pixels()
             return as_rgb(pixels), self.icc, pixels.shape[-1] <= 2
         self.picture.load()
@@ -200,7 +202,7 @@ class RawSource(Source):
 
     def __init__(self, path: str | os.PathLike, file: BinaryIO):
         self.path, self.metadata = path, Metadata()
-        with self._opened() as found:
+        with self._raw() as found:
             self.size, self.orientation = raw.size_and_orientation(found)
             preview = raw.exif_of_preview(found)
         try:
@@ -213,14 +215,14 @@ class RawSource(Source):
         self.metadata.take("xmp", lambda: directories.bytes_of(main, XMP))
         self.metadata.take("iptc", lambda: directories.bytes_of(main, IPTC))
 
-    def _opened(self) -> "raw.rawpy.RawPy":
+    def _raw(self) -> "raw.rawpy.RawPy":
         try:
             return raw.opened(self.path)
         except UserError as error:
             raise UnreadablePicture(f"{self.path}: {error}") from error
 
     def _stored(self) -> tuple[np.ndarray, bytes, bool]:
-        with self._opened() as found:
+        with self._raw() as found:
             return raw.developed(found), b"", False
 
 
@@ -233,6 +235,7 @@ def opened(path: str | os.PathLike) -> Iterator[Source]:
     """
     # From a path Pillow maps plain TIFF files into memory, and shears those on their side.
     with naming(path), open(path, "rb") as file:
+        kind: type[Source]
         if raw.is_raw(path, file):
             kind = RawSource
         else:

@@ -7,7 +7,8 @@ through, whoever wrote them.
 import dataclasses
 import io
 import struct
-from typing import BinaryIO
+from collections.abc import Collection
+from typing import Any, BinaryIO
 
 DETAILS, GPS, INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 # Which entries of the first directory, and of DETAILS, point to another one.
@@ -69,7 +70,8 @@ class Directories:
             raise ValueError("no TIFF header")
         self.big = version == 43
         start = self._number("Q", 8) if self.big else self._number("I", 4)
-        self.chain, seen = [], set()
+        self.chain: list[list[Entry]] = []
+        seen: set[int] = set()
         while start and start not in seen and len(self.chain) < MOST_DIRECTORIES:
             seen.add(start)
             entries, start = self.directory(start)
@@ -146,9 +148,14 @@ class Directories:
         start = int(self.number(directory, tag, 0))
         return self.directory(start)[0] if start > 0 else []
 
-    def tree(self, directory: list[Entry], leave_out=frozenset(), pointers=OF_MAIN) -> dict:
+    def tree(
+        self,
+        directory: list[Entry],
+        leave_out: Collection[int] = (),
+        pointers: Collection[int] = OF_MAIN,
+    ) -> dict[int, Any]:
         """A directory by its tags: (kind, count, bytes), or a tree for one that it points to."""
-        found = {}
+        found: dict[int, Any] = {}
         for entry in reversed(directory):  # Of two the first one counts.
             if entry.tag in pointers:
                 inner = self.inner(directory, entry.tag)

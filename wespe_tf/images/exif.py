@@ -83,7 +83,7 @@ def resolution(dpi: tuple[float, float], order: str) -> dict:
 
 def resolution_of(directories: Directories, directory: list[Entry]) -> tuple[float, float] | None:
     """Pixels per inch, across and down, that a directory states; None where there are none."""
-    unit = {2: 1.0, 3: 2.54}.get(directories.number(directory, RESOLUTION_UNIT, 2), 0)
+    unit = {2: 1.0, 3: 2.54}.get(int(directories.number(directory, RESOLUTION_UNIT, 2)), 0)
     sides = (directories.number(directory, tag, 0) * unit for tag in (X_RESOLUTION, Y_RESOLUTION))
     across, down = sides
     return (across, down) if across > 1 and down > 1 else None
@@ -120,7 +120,7 @@ def made_true(block: bytes, width: int, height: int) -> bytes:
     return bytes(content)
 
 
-def _set(content: bytearray, order: str, entry: Entry, kind: int, count: int, value: bytes):
+def _set(content: bytearray, order: str, entry: Entry, kind: int, count: int, value: bytes) -> None:
     """Changes an entry to a value of four bytes at most, where it stands."""
     packed = struct.pack(f"{order}HHI", entry.tag, kind, count) + value.ljust(4, b"\0")
     content[entry.place : entry.place + 12] = packed

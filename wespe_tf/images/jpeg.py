@@ -3,6 +3,7 @@
 import struct
 
 from . import iptc
+from .contents import Photo
 
 # APP0 (JFIF), APP14 (Adobe) and what is no APPn or comment say how the pixels are read.
 APP1, APP13, APP14, COMMENT = 0xFFE1, 0xFFED, 0xFFEE, 0xFFFE
@@ -24,7 +25,7 @@ def bare(content: bytes) -> bytes:
     return b"".join(parts) + content[place:]
 
 
-def with_metadata(plain: bytes, photo) -> tuple[list[bytes], list[str]]:
+def with_metadata(plain: bytes, photo: Photo) -> tuple[list[bytes], list[str]]:
     """A file with a photo's metadata, less its profile.
 
     EXIF that is too long for one segment goes on in more of them, as Pillow and ExifTool read it.

@@ -48,8 +48,11 @@ def of_pillow(picture: Image.Image) -> Metadata:
     found.take("iptc", lambda: _records(picture))
     if picture.format == "PNG":
         hidden = ("Raw profile type ", "XML:com.adobe.xmp")
-        texts = ((key, text) for key, text in info.items() if isinstance(text, str))
-        found.texts = {key: str(text) for key, text in texts if not key.startswith(hidden)}
+        found.texts = {
+            key: str(text)
+            for key, text in info.items()
+            if isinstance(key, str) and isinstance(text, str) and not key.startswith(hidden)
+        }
     if picture.format in ("JPEG", "MPO") and info.get("comment"):
         found.texts["Comment"] = info["comment"].decode("utf-8", "replace").rstrip("\0")
     found.dpi = _dpi(picture)
@@ -60,7 +63,7 @@ def _dpi(picture: Image.Image) -> tuple[float, float] | None:
     """A resolution that stands outside of EXIF; Pillow makes up one where there is none."""
     if picture.format == "PNG":
         return picture.info.get("dpi")
-    inch = {1: 1.0, 2: 2.54}.get(picture.info.get("jfif_unit"))
+    inch = {1: 1.0, 2: 2.54}.get(picture.info.get("jfif_unit", 0))
     if inch is None:
         return None
     across, down = picture.info["jfif_density"]

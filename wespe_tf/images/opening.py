@@ -64,9 +64,14 @@ def limit_megapixels(limit: float) -> None:
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
+def pixels_allowed() -> int:
+    """The limit in force; Pillow refuses from twice its own on."""
+    return 2 * (Image.MAX_IMAGE_PIXELS or 0)
+
+
 def megapixels_allowed() -> float:
-    """The limit in force."""
-    return 2 * Image.MAX_IMAGE_PIXELS / 1e6
+    """The same in millions."""
+    return pixels_allowed() / 1e6
 
 
 limit_megapixels(400)
@@ -82,7 +87,7 @@ def check_claim(path: str | os.PathLike, width: int, height: int) -> None:
         ValueError, Image.DecompressionBombError: with the number of pixels.
     """
     pixels, size = width * height, os.path.getsize(path)
-    if pixels > 2 * Image.MAX_IMAGE_PIXELS:
+    if pixels > pixels_allowed():
         raise Image.DecompressionBombError(f"{pixels} pixels")
     if pixels > max(ALWAYS_ALLOWED, PIXELS_PER_BYTE * size):
         raise ValueError(f"{pixels // 10**6} megapixels cannot be in {size} bytes")

@@ -10,6 +10,7 @@ import logging
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,7 @@ from PIL import Image
 from ..errors import UserError, first_line
 from ..files import write_atomically
 from . import exif, jpeg, png, tiff, xmp
+from .contents import Photo
 from .decoding import opened, to_8_bits
 
 log = logging.getLogger("wespe_tf")
@@ -33,31 +35,6 @@ FORMATS = {
 }
 # What encoders raise: for more pixels a side than WebP has, for more than memory holds.
 REFUSALS = (OSError, ValueError, ArithmeticError, RuntimeError, MemoryError, struct.error)
-
-
-@dataclasses.dataclass
-class Photo:
-    """A photo and what its file says about it.
-
-    Attributes:
-        pixels: (H, W, 3) uint8 or uint16 array, sRGB, upright.
-        alpha: (H, W) array of the same dtype, or None for an opaque photo.
-        exif: EXIF block as in a JPEG file after its "Exif" mark, orientation 1; empty for none.
-        xmp: XMP packet, orientation 1; empty for none.
-        icc: color profile of `pixels`; empty for none, which means sRGB.
-        iptc: IPTC records; empty for none.
-        texts: comments and other texts by their names, as PNG has them.
-        dpi: pixels per inch, across and down, or None.
-    """
-
-    pixels: np.ndarray
-    alpha: np.ndarray | None = None
-    exif: bytes = b""
-    xmp: bytes = b""
-    icc: bytes = b""
-    iptc: bytes = b""
-    texts: dict[str, str] = dataclasses.field(default_factory=dict)
-    dpi: tuple[float, float] | None = None
 
 
 def read_photo(path: str | os.PathLike) -> Photo:
@@ -147,13 +124,13 @@ def _encoded(photo: Photo, kind: str, quality: int) -> tuple[list, list[str]]:
     if kind == "WEBP":
         texts = {"exif": photo.exif, "xmp": photo.xmp}
         return [_by_pillow(_all_channels(photo), kind, photo, quality=quality, **texts)], []
-    options = {"quality": quality, "subsampling": 0 if quality >= 90 else 2}
+    options: dict[str, Any] = {"quality": quality, "subsampling": 0 if quality >= 90 else 2}
     if photo.dpi:
         options["dpi"] = tuple(min(round(side), 65535) for side in photo.dpi)
     return jpeg.with_metadata(_by_pillow(photo.pixels, kind, photo, **options), photo)
 
 
-def _by_pillow(pixels: np.ndarray, kind: str, photo: Photo, **options) -> bytes:
+def _by_pillow(pixels: np.ndarray, kind: str, photo: Photo, **options: Any) -> bytes:
     """A file with pixels and profile, and the options that are not empty."""
     options = {key: value for key, value in options.items() if value != b""}
     file = io.BytesIO()

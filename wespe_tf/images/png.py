@@ -10,6 +10,7 @@ import imagecodecs
 import numpy as np
 
 from . import iptc
+from .contents import Photo
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # zlib's; a higher one takes several times longer and saves a few percent of a photo.
@@ -42,7 +43,8 @@ def has_metadata_behind(file: BinaryIO) -> bool:
 def header(file: BinaryIO) -> tuple[int, int]:
     """Bits of a number, and the type of the colors: 0 grey, 2 RGB, 3 a palette, 4 and 6 alpha."""
     file.seek(len(SIGNATURE) + 16)
-    return tuple(file.read(2))
+    bits, colors = file.read(2)
+    return bits, colors
 
 
 def bare(content: bytes) -> bytes:
@@ -74,7 +76,7 @@ def as_raw_profile(name: str, content: bytes) -> str:
     return "\n".join(["", name, f"{len(content):8}", *lines, ""])
 
 
-def write(pixels: np.ndarray, photo) -> tuple[memoryview | bytes, ...]:
+def write(pixels: np.ndarray, photo: Photo) -> tuple[memoryview | bytes, ...]:
     """A file in parts; a faster encoder than Pillow's, which has no 16 bits of color.
 
     Args:
@@ -101,8 +103,8 @@ def write(pixels: np.ndarray, photo) -> tuple[memoryview | bytes, ...]:
 
 
 def _text(key: str, text: str) -> bytes:
-    key = key.encode("latin-1", "replace")[:LONGEST_KEY] or b"Comment"
-    return key + b"\x00\x00\x00\x00\x00" + text.encode("utf-8", "replace").replace(b"\0", b"")
+    name = key.encode("latin-1", "replace")[:LONGEST_KEY] or b"Comment"
+    return name + b"\x00\x00\x00\x00\x00" + text.encode("utf-8", "replace").replace(b"\0", b"")
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

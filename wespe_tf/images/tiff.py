@@ -4,12 +4,13 @@ import io
 import logging
 import os
 import struct
-from typing import BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import tifffile
 
 from . import exif
+from .contents import Photo
 from .directories import Directories, Entry
 from .opening import UnreadablePicture
 
@@ -72,7 +73,7 @@ class Page:
             bool(int(number(page, 254, 0)) & (ANOTHER_SIZE | A_MASK)) or number(page, 255, 1) == 2
         )
 
-    def number(self, tag: int, otherwise):
+    def number(self, tag: int, otherwise: Any) -> Any:
         """The first number of a tag of the page."""
         return self.directories.number(self.directory, tag, otherwise)
 
@@ -98,7 +99,7 @@ class Page:
             ValueError: if the file ends before them.
         """
         with tifffile.TiffFile(self.path) as file:
-            page = file.pages[self.index]
+            page = file.pages[self.index].aspage()
             if self.colors not in CHANNELS or page.dtype is None or page.dtype.kind not in "uif":
                 kind = f"{page.dtype} {getattr(page.photometric, 'name', page.photometric)}"
                 raise UnreadablePicture(f"{self.path}: holds {kind}, expected RGB or grey")
@@ -140,14 +141,14 @@ def _unpremultiplied(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([colors.astype(pixels.dtype), alpha], axis=-1)
 
 
-def write(pixels: np.ndarray, photo) -> list[bytes]:
+def write(pixels: np.ndarray, photo: Photo) -> list[bytes]:
     """A file in parts; Pillow has no 16 bits of color, and fails on directories of EXIF.
 
     Args:
         pixels: (H, W, 1 to 4) uint8 or uint16 array.
         photo: `Photo` of the metadata.
     """
-    order = ">" if photo.exif[:2] == b"MM" else "<"
+    order: Literal[">", "<"] = ">" if photo.exif[:2] == b"MM" else "<"
     file = io.BytesIO()
     tifffile.imwrite(
         file,
