@@ -57,8 +57,8 @@ USAGE = "usage: python benchmarks/recipe.py data=FOLDER [key=value …]"
 RECIPES = {
     "recommended": [],
     "no texture discriminator": ["w_texture=0"],
-    "half the texture weight": ["w_texture=0.5"],
-    "twice the texture weight": ["w_texture=2"],
+    "half the texture weight": ["w_texture=2"],
+    "twice the texture weight": ["w_texture=8"],
     "plain grayscale": ["texture_view=grayscale"],
     "layers as in DPED": ["texture_layers=dped"],
     "no guide": ["w_guide=0"],

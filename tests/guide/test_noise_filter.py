@@ -116,6 +116,20 @@ class TestNoiseFilter:
         before, after = (np.mean((p - smooth) ** 2) for p in (seen, noise_filter(seen)))
         assert after < 0.3 * before
 
+    def test_takes_noise_from_color_that_the_target_has_too(self, domains):
+        """Two kinds of noise of one power are not one detail."""
+
+        def colored(picture, rng):
+            noise = rng.normal(scale=0.05, size=(*picture.shape[:2], 2))
+            return picture + noise @ RGB.T[1:]
+
+        sources, targets = domains(colored)
+        both = NoiseFilter.fit(sources, [*sources], NO_TRANSFER)
+        smooth = read(targets[0])
+        seen = colored(smooth, np.random.default_rng(1))
+        before, after = (np.mean(((p - smooth) @ YCBCR[1]) ** 2) for p in (seen, both(seen)))
+        assert after < 0.6 * before
+
     def test_leaves_equal_domains_alone(self, domains):
         sources, targets = domains(lambda picture, rng: picture)
         kernel = NoiseFilter.fit(sources, targets, NO_TRANSFER).kernel

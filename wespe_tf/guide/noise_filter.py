@@ -1,5 +1,6 @@
 """Noise filter: a closed-form guess at how much fine detail of the source photos is noise."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -29,8 +30,9 @@ class NoiseFilter:
     The power spectra of photos fall alike, whatever they show, to where noise begins. Where the
     source domain has more of it than the target, measured by what both have at the lowest
     frequencies, this linear filter, Wiener's, takes away the noise's share; where it has less
-    nothing is done, since what is missing cannot be amplified without its noise. The kernel is
-    short and smooth in frequency, so that edges do not ring.
+    nothing is done, since what is missing cannot be amplified without its noise. Color differences
+    lose at least what luma does, and what they exceed it by. The kernel is short and smooth in
+    frequency, so that edges do not ring.
 
     Args:
         kernel: (9, 9, 3) array of sum 1 in each channel: luma and two color differences.
@@ -69,12 +71,9 @@ class NoiseFilter:
 
         source = _spectra(source_paths, read, transferred)
         target = _spectra(target_paths, read, lambda photo: lambda pixels: pixels / 255.0)
-        gains = np.ones((TILE, TILE, 3))
-        for channel in range(3):
-            sides = source[..., channel], target[..., channel]
-            trust = certainty(_attenuation, 0.0, *sides)
-            gains[..., channel] = np.exp(trust * _attenuation(*sides))
-        return cls(short_kernel(gains))
+        attenuations = [_of_luma, *(functools.partial(_of_color, c) for c in (1, 2))]
+        trusted = [certainty(f, 0.0, source, target) * f(source, target) for f in attenuations]
+        return cls(short_kernel(np.exp(np.stack(trusted, axis=-1))))
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """Filters a picture, (H, W, 3) floats, mirrored at its edges; the same shape and dtype."""
@@ -137,12 +136,27 @@ def _spectra(paths: Paths, read: Read, display_of: Callable[[np.ndarray], Displa
     return np.stack(spectra)
 
 
-def _attenuation(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Logarithm of the gain, at most 0: the target's power over the source's.
+def _of_luma(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Logarithm of luma's gain, at most 0: the target's power over the source's.
 
     In relation to the lowest frequencies, where there is no noise but contrast. Where the excess is
     noise, this is Wiener's filter; a gain that only took the amplitudes down
     to the target's would leave a part of what remains noise.
     """
-    gain = target.mean(axis=0) - source.mean(axis=0)
-    return np.minimum(gain - gain[LOWEST].mean(), 0.0)
+    return np.minimum(_above_lowest((target - source).mean(axis=0)[..., 0]), 0.0)
+
+
+def _of_color(channel: int, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Logarithm of a color difference's gain, at most luma's.
+
+    The target's power says little here: what it has of color detail may be another detail than the
+    source's, which is mostly noise. But in a clean photo the power of color differences falls as
+    that of luma does, so what the source's has beyond that is noise.
+    """
+    excess = _above_lowest((source[..., channel] - source[..., 0]).mean(axis=0))
+    return _of_luma(source, target) - np.maximum(excess, 0.0)
+
+
+def _above_lowest(log_ratio: np.ndarray) -> np.ndarray:
+    """Logarithm of a ratio of powers less what it is at the lowest frequencies."""
+    return log_ratio - log_ratio[LOWEST].mean()
