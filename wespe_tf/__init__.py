@@ -33,7 +33,7 @@ def _without_start_up_lines() -> Iterator[None]:
 # Whatever other projects have set: the training step is TensorFlow's, layers are Keras 3's.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if "verbose=true" in sys.argv else "3")
 
 with _without_start_up_lines():
     import keras

@@ -108,7 +108,7 @@ def before_after(config: PlotConfig) -> Figure:
         raise UserError(f"photo={name}: expected one of {', '.join(pairs)}")
     photo, good = map(read_picture, pairs[name])
     enhanced = enhance(load_generator(find_model(config.run)), photo)
-    figure = Figure(figsize=(12, 4.4), layout="constrained")
+    figure = Figure(figsize=(12, 4.25), layout="constrained")
     titles = ("phone", "enhanced", "good camera")
     for axes, title, picture in zip(figure.subplots(1, 3), titles, (photo, enhanced, good)):
         side = min(config.side, *picture.shape[:2])

@@ -128,7 +128,9 @@ def in_windows(
         run: function of (1, height, width, 3) float32 pictures in [0, 1] that enhances them.
     """
     found = windows(*picture.shape, shape, margin)
-    for window in progress(found, desc="tiles", delay=DELAY, leave=False):
+    for window in progress(
+        found, desc="tiles", delay=DELAY, leave=False, disable=len(found) < 2 or None
+    ):
         yield window.inner, run(picture.cut(window.outer, shape))[0][window.cut()]
 
 
