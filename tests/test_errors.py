@@ -11,7 +11,7 @@ from wespe_tf.errors import UserError, first_line, run_command
 
 
 @pytest.mark.parametrize(
-    "message, line", [("", "ValueError"), ("\n  a\nb", "a"), ("x" * 200, "x" * 160)]
+    "message, line", [("", "ValueError"), ("\n  a\nb", "a"), ("x" * 300, "x" * 240)]
 )
 def test_first_line(message, line):
     assert first_line(ValueError(message)) == line
@@ -31,7 +31,13 @@ def test_errors_and_interrupts_are_one_line(error, status, line, capsys):
     assert capsys.readouterr().err == f"{line}\n"
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8:strict", "latin-1"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    ["ascii", pytest.param("utf-8:strict", marks=SLOW), pytest.param("latin-1", marks=SLOW)],
+)
 def test_what_cannot_be_printed_does_not_end_the_work(encoding):
     """The × of sizes, and names of files that are no text."""
     code = (
@@ -48,6 +54,7 @@ def test_what_cannot_be_printed_does_not_end_the_work(encoding):
     assert b"latin\\udce9.jpg" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variables", [{"KERAS_BACKEND": "jax"}, {"TF_USE_LEGACY_KERAS": "1"}, {"KERAS_HOME": "."}]
 )

@@ -63,6 +63,7 @@ def test_profiles(call, capsys):
         assert np.percentile(difference, 99) <= 2
 
 
+@pytest.mark.slow
 def test_portrait_tiffs_train_and_are_pairs(tmp_path, monkeypatch, make_folder):
     monkeypatch.chdir(tmp_path)
     make_folder(tmp_path / "photos")

@@ -338,7 +338,7 @@ class TestAnything:
         path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
         self.loaded_or_refused(path, f"config={path}")
 
-    @settings(deadline=None, derandomize=True)
+    @settings(deadline=None, derandomize=True, max_examples=40)
     @given(arguments=st.lists(st.builds("{}={}".format, keys, scalars) | st.text(), max_size=4))
     def test_in_the_command(self, path, arguments):
         self.loaded_or_refused(path, *arguments)

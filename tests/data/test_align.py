@@ -89,6 +89,7 @@ def patch(folders, row, side):
     return np.asarray(Image.open(folder / f"{row['number']}.png"))
 
 
+@pytest.mark.slow
 def test_no_patch_is_of_a_wrong_pair(rows, shots):
     found = {(row["phone_photo"], row["camera_photo"]) for row in rows}
     assert {name for name, _ in found} == {name for name, (_, partner) in SHOTS.items() if partner}
@@ -97,6 +98,7 @@ def test_no_patch_is_of_a_wrong_pair(rows, shots):
         assert shots.phone_views[phone][0] == shots.camera_views[camera][0]
 
 
+@pytest.mark.slow
 def test_patches_are_within_half_a_pixel_of_the_truth(rows, shots):
     misses = []
     for row in rows:
@@ -109,6 +111,7 @@ def test_patches_are_within_half_a_pixel_of_the_truth(rows, shots):
     assert np.max(misses) < 2
 
 
+@pytest.mark.slow
 def test_what_is_written_shows_what_the_table_says(rows, shots, aligned):
     """The camera's patches lie on the truth, sampled here from the camera's photo."""
     cv2 = sys.modules["cv2"]
@@ -135,6 +138,7 @@ def test_what_is_written_shows_what_the_table_says(rows, shots, aligned):
     assert np.mean(np.array(misses) < 0.5) >= 0.95
 
 
+@pytest.mark.slow
 def test_correlations_are_those_of_the_patches(rows, aligned):
     folders = dped_folders(aligned, "phone")
     for row in rows[::20]:
@@ -147,6 +151,7 @@ def test_correlations_are_those_of_the_patches(rows, aligned):
         assert float(row["correlation"]) >= 0.9
 
 
+@pytest.mark.slow
 def test_scenes_are_for_training_or_for_testing(rows):
     parts = {}
     for row in rows:
@@ -157,6 +162,7 @@ def test_scenes_are_for_training_or_for_testing(rows):
     assert len(scenes) == 3  # Both photos of the astronaut are one.
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_files(rows, aligned):
     folders = dped_folders(aligned, "phone")
     for part, sides in (
@@ -169,6 +175,7 @@ def test_numbers_are_those_of_the_files(rows, aligned):
             assert {path.name for path in side.iterdir()} == names
 
 
+@pytest.mark.slow
 def test_the_page_shows_pairs_and_refused_photos(aligned, rows):
     page = (aligned / "align.html").read_text("utf-8")
     for row in rows:
@@ -180,6 +187,7 @@ def test_the_page_shows_pairs_and_refused_photos(aligned, rows):
     assert len(list(aligned.iterdir())) == 3  # and patches.csv, and the phone's folder
 
 
+@pytest.mark.slow
 def test_by_names_alone(shots, tmp_path):
     """The one pair of equal names shows two scenes: nothing is left."""
     arguments = [f"phone_dir={shots.phone}", f"camera_dir={shots.camera}"]
@@ -188,14 +196,21 @@ def test_by_names_alone(shots, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_there_is_left_alone(shots, tmp_path, snapshot):
+@pytest.fixture
+def small(tmp_path, make_photo):
+    """Arguments that name a folder of one small photo for each camera."""
+    for side in ("phone", "camera"):
+        (tmp_path / side).mkdir()
+        Image.fromarray(make_photo(120, 130)).save(tmp_path / side / "a.png")
+    return [f"phone_dir={tmp_path / 'phone'}", f"camera_dir={tmp_path / 'camera'}"]
+
+
+def test_what_is_there_is_left_alone(small, tmp_path, snapshot):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     before = snapshot(tmp_path)
     with pytest.raises(UserError, match="output=.*out: is there already"):
-        main(
-            [f"phone_dir={shots.phone}", f"camera_dir={shots.camera}", f"output={tmp_path / 'out'}"]
-        )
+        main([*small, f"output={tmp_path / 'out'}"])
     assert snapshot(tmp_path) == before
 
 
@@ -206,13 +221,19 @@ def test_what_is_there_is_left_alone(shots, tmp_path, snapshot):
         ("phone=a/b", "phone=a/b: expected a name"),
         ("phone=canon", "other than canon"),
         ("camera_dir=nowhere", "camera_dir: no folder nowhere"),
-        ("match=looks threshold=1", "threshold=1: no patch correlates so much in 4 pairs"),
     ],
 )
-def test_mistakes_are_named(shots, tmp_path, changed, message):
-    arguments = [f"phone_dir={shots.phone}", f"camera_dir={shots.camera}"]
+def test_mistakes_are_named(small, tmp_path, changed, message):
     with pytest.raises(UserError, match=message):
-        main([*arguments, f"output={tmp_path / 'out'}", *changed.split()])
+        main([*small, f"output={tmp_path / 'out'}", changed])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_threshold_that_no_patch_reaches(shots, tmp_path):
+    arguments = [f"phone_dir={shots.phone}", f"camera_dir={shots.camera}", "threshold=1"]
+    with pytest.raises(UserError, match="threshold=1: no patch correlates so much in 4 pairs"):
+        main([*arguments, f"output={tmp_path / 'out'}", "match=looks"])
     assert not list(tmp_path.iterdir())
 
 

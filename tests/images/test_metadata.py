@@ -131,7 +131,7 @@ class TestGarbage:
         assert warning == f"warning: {path}: {kind.upper()} cannot be read, left out"
 
     @given(st.binary(min_size=1, max_size=60), st.booleans())
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
     def test_of_any_bytes(self, tmp_path_factory, garbage, begins_well):
         """Some of which begin as a block does."""
         garbage = b"II*\0" + garbage if begins_well else garbage

@@ -165,6 +165,7 @@ class TestArithmetic:
 
 
 class TestSpectralNorm:
+    @pytest.mark.slow
     def test_training_calls_bound_every_kernel(self, rng, pictures):
         discriminator = small(norm="spectral")
         spread(discriminator, rng)

@@ -113,6 +113,7 @@ def test_compute_losses_is_the_authors_graph_written_plainly(policy, rng):
 
 
 class TestSteps:
+    @pytest.mark.slow
     def test_generator_trains_as_if_every_swap_were_0(self, rng):
         data = [uint8(rng) for _ in range(4)]
         logs, generators = [], []

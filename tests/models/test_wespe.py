@@ -380,6 +380,7 @@ class TestSteps:
         assert all(np.isfinite(float(loss)) for loss in losses.values())
         assert (array(model.generator.to_rgb.kernel) != before).any()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
     def test_low_precision_losses_are_near_float32s(self, policy, batch, name):
         full = make_wespe()

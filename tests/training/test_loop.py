@@ -70,12 +70,14 @@ class TestFit:
         for mine, theirs in zip(notes.logs, history.logs):
             assert mine == pytest.approx({k: float(v) for k, v in theirs.items()}, rel=1e-4)
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("eagerly")
     def test_last_epoch_may_be_shorter_and_the_first_ones_done(self, data):
         notes = Notes()
         assert fit(make_wespe(), data, 7, 2, [notes], first=4) is False
         assert notes.events == ["begin", 0, 1, "epoch 2", 0, "epoch 3", "end"]
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("eagerly")
     def test_stops_when_a_callback_asks(self, data):
         notes = Notes(stop_after=2)

@@ -64,6 +64,7 @@ def finished(tmp_path_factory, make_photo):
     )
 
 
+@pytest.mark.slow
 class TestRunFolder:
     def test_has_all_files(self, finished):
         found = {p.relative_to(finished.path).as_posix() for p in finished.path.rglob("*")}
@@ -195,6 +196,7 @@ class TestRuns:
     def run(self, *arguments):
         cli.main([*TINY, *arguments])
 
+    @pytest.mark.slow
     def test_a_new_loss_is_declared_in_one_place(self, data, monkeypatch):
         """From there it comes into the sum and the log."""
 
