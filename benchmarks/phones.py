@@ -294,16 +294,16 @@ class Silent(http.server.SimpleHTTPRequestHandler):
 def lines(rows):
     """Lines of Markdown: the latest row of every way; times over float32's of runtime and size."""
     latest = {tuple(row[key] for key in KEYS): row for row in rows}
-    plain = {
-        (key[0], *key[4:]): float(row["seconds_per_megapixel"])
+    seconds = {
+        key: float(row["seconds_per_megapixel"])
         for key, row in latest.items()
-        if key[1:4] == ("adaptive", "float32", "256")
+        if row["seconds_per_megapixel"]
     }
     yield "| model | norm | format | tile | runtime | MP | MB | PSNR dB | peak GB | time |"
     yield "|---|---|---|---:|---|---:|---:|---:|---:|---:|"
     for key, row in sorted(latest.items(), key=lambda item: (*item[0][:5], float(item[0][5]))):
-        first = plain.get((key[0], *key[4:]))
-        time = f"{float(row['seconds_per_megapixel']) / first:.2f}" if first else ""
+        plain = (key[0], "adaptive", "float32", "256", *key[4:])
+        time = f"{seconds[key] / seconds[plain]:.2f}" if {key, plain} <= seconds.keys() else ""
         cells = (*key, f"{int(row['bytes']) / 1e6:.3f}", row["psnr"], row["peak_memory"], time)
         yield f"| {' | '.join(cells)} |"
 
