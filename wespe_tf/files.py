@@ -4,12 +4,14 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from .errors import UserError
 
 
-def make_folder(path):
+def make_folder(path: Path) -> None:
     """Makes the folder of the setting `output`, with those above it.
 
     Raises:
@@ -21,7 +23,7 @@ def make_folder(path):
         raise UserError(f"output={path}: cannot be made ({error.strerror})") from error
 
 
-def write_atomically(path, *content):
+def write_atomically(path: str | os.PathLike, *content: bytes | memoryview) -> None:
     """Writes bytes under a temporary name, then renames.
 
     Args:
@@ -34,7 +36,7 @@ def write_atomically(path, *content):
     write_parts(path, content)
 
 
-def write_parts(path, parts):
+def write_parts(path: str | os.PathLike, parts: Iterable[bytes | memoryview]) -> None:
     """`write_atomically` of parts that are made one by one, so that they need not fit in memory.
 
     Args:
@@ -62,7 +64,7 @@ def write_parts(path, parts):
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def write_json(path, values):
+def write_json(path: str | os.PathLike, values: Any) -> None:
     """Writes JSON as all readers take it: NaN and infinities, which it does not have, are null.
 
     Args:
@@ -77,7 +79,7 @@ def write_json(path, values):
     write_atomically(path, f"{text}\n".encode(errors="backslashreplace"))
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
     """`value` with None for the numbers in it that are none."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
@@ -86,7 +88,7 @@ def _finite(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _umask():
+def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,12 +1,15 @@
 """Tables of results: rows of CSV files, and Markdown tables in documents."""
 
 import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from .errors import UserError
 from .files import write_atomically
 
 
-def read_rows(table):
+def read_rows(table: Path) -> list[dict[str, str]]:
     """Rows of a CSV file as dictionaries; none where there is no file."""
     if not table.exists():
         return []
@@ -14,7 +17,7 @@ def read_rows(table):
         return list(csv.DictReader(file))
 
 
-def append_row(table, columns, row):
+def append_row(table: Path, columns: Sequence[str], row: Mapping[str, Any]) -> None:
     """Appends a dictionary to a CSV file, which gets a line of column names if it is new."""
     new = not table.exists()
     with open(table, "a", newline="", encoding="utf-8") as file:
@@ -24,7 +27,7 @@ def append_row(table, columns, row):
         writer.writerow(row)
 
 
-def replace_tables(document, lines, name="tables"):
+def replace_tables(document: Path, lines: Iterable[str], name: str = "tables") -> None:
     """Puts lines of Markdown between a document's two lines `<!-- NAME -->`.
 
     Raises:

@@ -13,6 +13,8 @@ from .tone_curve import Paths, Read, some_of
 
 # From a part of a photo, uint8, to floats in [0, 1].
 Display = Callable[[np.ndarray], np.ndarray]
+# From the spectra of source and target to the logarithm of a gain.
+Attenuation = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 TILE = 16
 TILES = 1024
@@ -71,7 +73,10 @@ class NoiseFilter:
 
         source = _spectra(source_paths, read, transferred)
         target = _spectra(target_paths, read, lambda photo: lambda pixels: pixels / 255.0)
-        attenuations = [_of_luma, *(functools.partial(_of_color, c) for c in (1, 2))]
+        attenuations: list[Attenuation] = [
+            _of_luma,
+            *(functools.partial(_of_color, c) for c in (1, 2)),
+        ]
         trusted = [certainty(f, 0.0, source, target) * f(source, target) for f in attenuations]
         return cls(short_kernel(np.exp(np.stack(trusted, axis=-1))))
 

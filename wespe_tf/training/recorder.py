@@ -166,7 +166,7 @@ class Recorder(keras.callbacks.Callback):
             yield
         except tf.errors.OpError as error:
             # "{{node of the graph}} file; reason", and more lines.
-            reason = error.message.splitlines()[0].rpartition("; ")[2]
+            reason = error.message.partition("\n")[0].rpartition("; ")[2]
             path = self.run.path / "tensorboard"
             raise UserError(f"{path}: cannot be written ({reason})") from error
 
