@@ -129,7 +129,7 @@ MEASURED = (
 SETTING_AND_SAW = {
     "report_fig2": (
         "color and texture only; batch norm",
-        "uniform grey, its loss still falling",
+        "uniform gray, its loss still falling",
     ),
     "report_fig3": ("the same, 30 iterations", "recognisable pictures"),
     "report_fig4": ("the same, larger and longer", "uniform red"),

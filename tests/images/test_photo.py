@@ -83,7 +83,7 @@ class Test16Bits:
     def test_other_kinds_of_tiff_are_refused(self, tmp_path, wide):
         given = np.concatenate([wide, wide[..., :1]], axis=-1)
         tifffile.imwrite(tmp_path / "a.tif", given, photometric="separated")
-        with pytest.raises(UnreadablePicture, match="a.tif: holds uint16 .*expected RGB or grey"):
+        with pytest.raises(UnreadablePicture, match="a.tif: holds uint16 .*expected RGB or gray"):
             read_photo(tmp_path / "a.tif")
 
     @pytest.mark.parametrize("planarconfig", ["contig", "separate"])
@@ -93,9 +93,9 @@ class Test16Bits:
         np.testing.assert_array_equal(read_photo(tmp_path / "a.tif").pixels, wide)
 
     def test_grey(self, tmp_path, wide):
-        Image.fromarray(wide[..., 0]).save(tmp_path / "grey.png")
+        Image.fromarray(wide[..., 0]).save(tmp_path / "gray.png")
         np.testing.assert_array_equal(
-            read_photo(tmp_path / "grey.png").pixels, np.repeat(wide[..., :1], 3, axis=-1)
+            read_photo(tmp_path / "gray.png").pixels, np.repeat(wide[..., :1], 3, axis=-1)
         )
 
     @pytest.mark.parametrize("suffix, most", [(".jpg", 2), (".webp", 6)])
@@ -107,11 +107,11 @@ class Test16Bits:
         assert np.abs(found - wide / 257).mean() < most
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "grey.png"])
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "gray.png"])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_what_pixels_will_take(tmp_path, pixels, wide, name, bits):
     photo = pixels if bits == 8 else wide
-    if name == "grey.png":
+    if name == "gray.png":
         Image.fromarray(photo[..., 0]).save(tmp_path / name)
     else:
         write_photo(tmp_path / name, Photo(photo))

@@ -82,11 +82,11 @@ class TestRead:
         assert picture_size(path) == upright.shape[:2]
 
     def test_grey_gets_three_equal_channels(self, tmp_path, photo):
-        path = save(tmp_path / "grey.png", photo[..., 0])
+        path = save(tmp_path / "gray.png", photo[..., 0])
         np.testing.assert_array_equal(read_picture(path), np.repeat(photo[..., :1], 3, axis=-1))
 
     def test_grey_jpeg(self, tmp_path, photo):
-        read = read_picture(save(tmp_path / "grey.jpg", photo[..., 0], quality=100))
+        read = read_picture(save(tmp_path / "gray.jpg", photo[..., 0], quality=100))
         assert read.shape == photo.shape
         assert np.ptp(read, axis=-1).max() == 0
         assert np.abs(read[..., 0].astype(int) - photo[..., 0]).max() <= 3
@@ -144,8 +144,8 @@ class TestRead:
         np.testing.assert_array_equal(read, np.rint(wide / 65535 * 255))  # not cut off
 
     def test_float_grey(self, tmp_path):
-        grey = np.array([[0, 0.25, 1, 1.5, -1]], np.float32)
-        Image.fromarray(grey).save(tmp_path / "float.tif")
+        gray = np.array([[0, 0.25, 1, 1.5, -1]], np.float32)
+        Image.fromarray(gray).save(tmp_path / "float.tif")
         assert read_picture(tmp_path / "float.tif")[0, :, 1].tolist() == [0, 64, 255, 255, 0]
 
 

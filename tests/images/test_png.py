@@ -37,7 +37,7 @@ def png(values, bits, colors, before=(), behind=()):
 @pytest.mark.parametrize("colors, bits", DEPTHS)
 @pytest.mark.parametrize("is_transparent", [False, True])
 def test_transparency_of_every_type_of_color(tmp_path, rng, colors, bits, is_transparent):
-    """One grey, one color or some of the palette may be transparent, by the chunk tRNS."""
+    """One gray, one color or some of the palette may be transparent, by the chunk tRNS."""
     largest = 2**bits - 1
     values = rng.integers(0, largest + 1, (6, 8, CHANNELS[colors]))
     shades = rng.integers(0, 256, (largest + 1, 3)) if colors == PALETTE else None

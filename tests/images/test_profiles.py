@@ -93,11 +93,11 @@ class TestColors:
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
     def test_grey_profiles(self, tmp_path, pixels, dtype):
-        """Grey of gamma 1.8 becomes RGB of sRGB's tones; its profile would say nothing of RGB."""
+        """Gray of gamma 1.8 becomes RGB of sRGB's tones; its profile would say nothing of RGB."""
         icc = imagecodecs.cms_profile("gray", whitepoint=[0.3127, 0.329, 1], gamma=1.8)
         one = 257 if dtype == np.uint16 else 1
-        grey = pixels[..., 0].astype(dtype) * one
-        Image.fromarray(grey).save(tmp_path / "a.png", icc_profile=icc)
+        gray = pixels[..., 0].astype(dtype) * one
+        Image.fromarray(gray).save(tmp_path / "a.png", icc_profile=icc)
         photo = read_photo(tmp_path / "a.png")
         identity = np.linalg.inv(XYZ_TO_SRGB)
         expected = in_srgb(pixels[..., :1].repeat(3, -1), identity, lambda values: values**1.8)

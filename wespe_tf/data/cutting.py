@@ -16,7 +16,7 @@ from .registration import Registration
 # What a window's correlation must gain for each squared pixel that it moves from where the
 # registration has it: smooth windows correlate everywhere, and so stay.
 GAIN_OF_A_MOVE = 5e-4
-# A window whose grey values vary less than this (of 255) shows nothing.
+# A window whose gray values vary less than this (of 255) shows nothing.
 FLATTEST = 1.5
 # A camera's photo with more pixels than this for each of the phone's is shrunk first.
 FINEST = 1.2
@@ -29,7 +29,7 @@ class Window:
     Attributes:
         left, top: its corner in the phone's photo, pixels.
         x, y: where its center lies in the camera's photo, pixels; parts count.
-        correlation: of both grey patches, -1 to 1.
+        correlation: of both gray patches, -1 to 1.
         phone, camera: (S, S, 3) uint8 patches; None unless the window is kept.
         reason: why it is not kept; empty if it is.
     """

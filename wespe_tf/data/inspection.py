@@ -34,14 +34,14 @@ ENHANCED = re.compile(r"_(enhanced|before_after)$", re.I)
 
 @dataclass(frozen=True)
 class Look:
-    """How a photo looks; grey values from 0 to 255.
+    """How a photo looks; gray values from 0 to 255.
 
     Attributes:
-        brightness: mean grey value.
-        contrast: standard deviation of the grey values.
-        saturation: mean, from 0 for grey to 1.
-        red, blue: mean over the mean of green; 1 and 1 for a picture that is grey on average.
-        dark, bright: shares of pixels whose grey value is nearly 0, nearly 255.
+        brightness: mean gray value.
+        contrast: standard deviation of the gray values.
+        saturation: mean, from 0 for gray to 1.
+        red, blue: mean over the mean of green; 1 and 1 for a picture that is gray on average.
+        dark, bright: shares of pixels whose gray value is nearly 0, nearly 255.
     """
 
     brightness: float

@@ -25,7 +25,7 @@ from .tiff import ICC, IPTC, XMP, Page
 SEVERAL_PICTURES_ARE_ONE = ("MPO",)
 # What takes an orientation's turn back, where that is another one.
 BACK = {6: 8, 8: 6}
-# Bands of grey pictures.
+# Bands of gray pictures.
 GREY = ("1", "L", "I", "F")
 
 
@@ -60,7 +60,7 @@ class Source:
         if self.picture.format == "PNG":
             bits, colors = png.header(file)
             self.has_16_bits = bits == 16
-            # Pillow reads 16 bits of grey only, and loses what is transparent in grey of few bits.
+            # Pillow reads 16 bits of gray only, and loses what is transparent in gray of few bits.
             self.by_libpng = bits == 16 or colors == 0 and self.has_alpha
             if png.has_metadata_behind(file):
                 self._load()
@@ -124,7 +124,7 @@ class Source:
         return np.concatenate([found, alpha], axis=-1) if alpha.shape[-1] else found, SRGB
 
     def _stored(self) -> tuple[np.ndarray, bytes, bool]:
-        """RGB pixels as stored, their profile, and whether they are grey."""
+        """RGB pixels as stored, their profile, and whether they are gray."""
         if self.by_libpng:
             del self.picture  # Pillow's pixels, of 8 bits.
             self.file.seek(0)
@@ -247,7 +247,7 @@ def opened(path: str | os.PathLike) -> Iterator[Source]:
 
 
 def as_rgb(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, 1 to 4) pixels with three equal channels instead of a grey one."""
+    """(H, W, 1 to 4) pixels with three equal channels instead of a gray one."""
     if pixels.shape[-1] > 2:
         return pixels
     return np.concatenate([np.repeat(pixels[..., :1], 3, axis=-1), pixels[..., 1:]], axis=-1)

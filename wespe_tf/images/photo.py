@@ -40,7 +40,7 @@ REFUSALS = (OSError, ValueError, ArithmeticError, RuntimeError, MemoryError, str
 def read_photo(path: str | os.PathLike) -> Photo:
     """Reads a photo with everything that `Photo` holds.
 
-    The EXIF orientation is applied, colors of another profile are converted to sRGB, grey becomes
+    The EXIF orientation is applied, colors of another profile are converted to sRGB, gray becomes
     RGB, a palette too. Metadata that are broken are left out, with a warning that names the file.
 
     Args:

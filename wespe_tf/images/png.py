@@ -41,7 +41,7 @@ def has_metadata_behind(file: BinaryIO) -> bool:
 
 
 def header(file: BinaryIO) -> tuple[int, int]:
-    """Bits of a number, and the type of the colors: 0 grey, 2 RGB, 3 a palette, 4 and 6 alpha."""
+    """Bits of a number, and the type of the colors: 0 gray, 2 RGB, 3 a palette, 4 and 6 alpha."""
     file.seek(len(SIGNATURE) + 16)
     bits, colors = file.read(2)
     return bits, colors

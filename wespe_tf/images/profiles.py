@@ -30,7 +30,7 @@ def converted(pixels: np.ndarray, icc: bytes, space: str) -> np.ndarray | None:
     """Pixels in sRGB.
 
     Args:
-        pixels: uint8 or uint16 array, (H, W) of grey, (H, W, 3) of RGB, (H, W, 4) of CMYK.
+        pixels: uint8 or uint16 array, (H, W) of gray, (H, W, 3) of RGB, (H, W, 4) of CMYK.
         icc: their color profile, bytes.
         space: `"GRAY"`, `"RGB"` or `"CMYK"`.
 

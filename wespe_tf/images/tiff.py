@@ -92,7 +92,7 @@ class Page:
         return self.numbers(338, [0])[0] in (STRAIGHT_ALPHA, PREMULTIPLIED_ALPHA)
 
     def pixels(self) -> np.ndarray:
-        """(H, W, 1 to 4) uint8 or uint16 pixels as stored: grey or RGB, and alpha.
+        """(H, W, 1 to 4) uint8 or uint16 pixels as stored: gray or RGB, and alpha.
 
         Raises:
             UnreadablePicture: naming the file, if they are of another kind.
@@ -102,7 +102,7 @@ class Page:
             page = file.pages[self.index].aspage()
             if self.colors not in CHANNELS or page.dtype is None or page.dtype.kind not in "uif":
                 kind = f"{page.dtype} {getattr(page.photometric, 'name', page.photometric)}"
-                raise UnreadablePicture(f"{self.path}: holds {kind}, expected RGB or grey")
+                raise UnreadablePicture(f"{self.path}: holds {kind}, expected RGB or gray")
             ends = (a + b for a, b in zip(page.dataoffsets, page.databytecounts))
             if max(ends, default=0) > self.directories.length:
                 raise ValueError("the file ends before its pixels")
