@@ -206,7 +206,7 @@ class TestTwoWorkers:
         first, second = start_workers(two, "resume=true")
         self.wait_for_rows(tmp_path, rows, first)
         second.kill()
-        assert first.wait(120) == 2
+        assert first.wait(300) == 2
         assert last_line(tmp_path / "worker0.log").startswith(
             "error: distribute=multi_worker: another worker has stopped"
         )
@@ -221,7 +221,7 @@ class TestTwoWorkers:
 
     def test_one_that_cannot_begin_ends_the_others(self, tmp_path, new_run):
         workers = start_workers(2 * [tmp_path], *new_run, of_the_last=["source_dir=gone"])
-        assert [worker.wait(120) for worker in workers] == [2, 2]
+        assert [worker.wait(300) for worker in workers] == [2, 2]
         assert last_line(tmp_path / "worker1.log") == "error: source_dir: no folder gone"
         assert last_line(tmp_path / "worker0.log").startswith(
             "error: distribute=multi_worker: another worker has stopped"
@@ -252,7 +252,7 @@ class TestTwoWorkers:
             log.open()
             checkpoints_of(run, build_model(config), log=log).save(3)
         workers = start_workers([mine, other], "resume=true")
-        assert [worker.wait(120) for worker in workers] == [2, 2]
+        assert [worker.wait(300) for worker in workers] == [2, 2]
         for index, folder in enumerate((mine, other)):
             assert last_line(folder / f"worker{index}.log") == (
                 "error: run=mine: the workers found different checkpoints in models/mine; expected "
@@ -273,4 +273,4 @@ class TestTwoWorkers:
         self.wait_for_rows(folders[0], rows, workers[0])
         workers[-1].terminate()
         for worker in workers:
-            assert worker.wait(120) == 128 + signal.SIGTERM
+            assert worker.wait(300) == 128 + signal.SIGTERM
