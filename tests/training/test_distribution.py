@@ -84,7 +84,7 @@ class TestMakeStrategy:
 SETTINGS = [
     *("generator_width=8", "generator_blocks=1", "discriminator_width=0.1", "patch_size=32"),
     *("border=4", "batch_size=4", "num_train_iters=20", "warm_start_iters=2", "eval_step=10"),
-    *("learning_rate=1e-5", "discriminator_learning_rate=1e-5"),
+    *("learning_rate=1e-5", "discriminator_learning_rate=1e-5", "precision=float32"),
 ]
 
 
