@@ -155,7 +155,7 @@ def test_the_report_is_past_the_start_for_most_of_a_small_run():
     config = load(TrainConfig, ["preset=report_fig8", "scale=small"])
     schedule = make_schedule(config)
     states = [state for _, state in play(schedule, [(0.01, 0.9)] * config.num_train_iters)]
-    assert states == ["start"] * 20 + ["discriminators behind"] * 380
+    assert states == ["start"] * 21 + ["discriminators behind"] * 379
 
 
 @pytest.mark.parametrize("ratio", ["1", "0:0", "1:-1", "a:b", "1:2:3"])
