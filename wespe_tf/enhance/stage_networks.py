@@ -148,7 +148,7 @@ class OpenVINOStage:
             found = [self._photo(work.x)]
         else:
             margin = self.stage.margin
-            edges = work.inside[:margin], work.inside[-margin:]
+            edges = work.inside[:margin], work.inside[len(work.inside) - margin :]
             found += [edge.reshape(1, -1, 1, 1) for edge in edges]
         if self.stage.before is not None:
             found += list(work.affine)
