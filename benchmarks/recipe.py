@@ -86,7 +86,9 @@ RECIPES = {
 BUDGETS = {
     "short": {"num_train_iters": 400, "eval_step": 200},  # the preset's own
     "long": {"num_train_iters": 1000, "eval_step": 250},
-    "quickstart": {"num_train_iters": 300, "eval_step": 100},  # as the preset of that name
+    "quickstart": {  # as the preset of that name
+        **{"num_train_iters": 200, "eval_step": 100, "w_texture": 1.0, "learning_rate": 2e-4}
+    },
 }
 COLUMNS = (
     "data",
