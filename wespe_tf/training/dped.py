@@ -65,7 +65,7 @@ def build_dped(config):
     """A compiled and built `DPED` with the authors' optimizers."""
     model = DPED(
         make_generator(config, "generator"),
-        make_discriminator(config, "discriminator", config.texture_norm),
+        make_discriminator(config, "discriminator", config.texture_norm, config.texture_layers),
         load_vgg(config.content_layer, config.vgg_weights),
         **options_of(config, DPED),
     )
