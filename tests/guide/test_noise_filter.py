@@ -116,6 +116,14 @@ class TestNoiseFilter:
         before, after = (np.mean((p - smooth) ** 2) for p in (seen, noise_filter(seen)))
         assert after < 0.3 * before
 
+    def test_sides_may_have_different_numbers_of_photos(self, domains):
+        """Spectra are means over a side's photos, so a photo that counts twice changes nothing."""
+        sources, targets = domains(noisy)
+        kernel = NoiseFilter.fit(sources, targets[:4], NO_TRANSFER).kernel
+        # The draws that tell the certainty differ.
+        again = NoiseFilter.fit(sources, 2 * targets[:4], NO_TRANSFER).kernel
+        np.testing.assert_allclose(kernel, again, atol=0.02)
+
     def test_takes_noise_from_color_that_the_target_has_too(self, domains):
         """Two kinds of noise of one power are not one detail."""
 

@@ -145,18 +145,19 @@ def _of_luma(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Logarithm of luma's gain, at most 0: the target's power over the source's.
 
     In relation to the lowest frequencies, where there is no noise but contrast. Where the excess is
-    noise, this is Wiener's filter; a gain that only took the amplitudes down
-    to the target's would leave a part of what remains noise.
+    noise, this is Wiener's filter. A gain that took only the amplitudes down to the target's would
+    leave noise.
     """
-    return np.minimum(_above_lowest((target - source).mean(axis=0)[..., 0]), 0.0)
+    ratio = target[..., 0].mean(axis=0) - source[..., 0].mean(axis=0)
+    return np.minimum(_above_lowest(ratio), 0.0)
 
 
 def _of_color(channel: int, source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Logarithm of a color difference's gain, at most luma's.
 
-    The target's power says little here: what it has of color detail may be another detail than the
-    source's, which is mostly noise. But in a clean photo the power of color differences falls as
-    that of luma does, so what the source's has beyond that is noise.
+    The target's power says little here: a phone's color detail is mostly noise, even where the
+    target has as much detail. In a clean photo the power of color differences falls as that of luma
+    does. What the source has beyond that is noise.
     """
     excess = _above_lowest((source[..., channel] - source[..., 0]).mean(axis=0))
     return _of_luma(source, target) - np.maximum(excess, 0.0)
