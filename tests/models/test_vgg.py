@@ -86,6 +86,16 @@ def pictures(rng):
     return rng.random((2, 27, 22, 3)).astype(np.float32)
 
 
+def first_convolution_sees(style):
+    """What the preprocessing of a style makes of a pixel (0.6, 0.7, 0.8)."""
+    vgg = VGGFeatures("relu1_1", style)
+    vgg.build(None)
+    kernel = np.zeros((3, 3, 3, 64), np.float32)
+    kernel[1, 1, range(3), range(3)] = 1
+    vgg.conv_layers()[0].set_weights([kernel, np.zeros(64)])
+    return array(vgg(np.full((1, 4, 4, 3), (0.6, 0.7, 0.8), np.float32)))[0, 1, 1, :3]
+
+
 class TestKerasStyle:
     @pytest.mark.parametrize("layer", ["relu1_1", "relu2_2", "relu3_4", "relu5_4"])
     def test_equals_keras_applications(self, pictures, layer):
@@ -198,14 +208,8 @@ class TestMatConvNetStyle:
         assert np.abs(features[0, :2]).max() == 0
 
     def test_the_reports_input_is_rgb_less_the_means_of_bgr(self):
-        vgg = VGGFeatures("relu1_1", "report")
-        vgg.build(None)
-        kernel = np.zeros((3, 3, 3, 64), np.float32)
-        kernel[1, 1, range(3), range(3)] = 1
-        vgg.conv_layers()[0].set_weights([kernel, np.zeros(64)])
-        picture = np.full((1, 4, 4, 3), (0.6, 0.7, 0.8), np.float32)
         expected = np.array([0.6, 0.7, 0.8]) * 255 - [103.939, 116.779, 123.68]
-        np.testing.assert_allclose(array(vgg(picture))[0, 1, 1, :3], expected, rtol=1e-5)
+        np.testing.assert_allclose(first_convolution_sees("report"), expected, rtol=1e-5)
         assert load_vgg("relu1_1", "random", as_report=True).style == "report"
 
     def test_batch_norm_counts_the_batch_at_hand(self, rng):
@@ -374,14 +378,8 @@ class TestBadFiles:
             assert refused("relu1_2", path) == "has batch norms; expected vgg_norm=batch"
 
     def test_torchvision_style_scales_as_its_weights_expect(self):
-        vgg = VGGFeatures("relu1_1", "torchvision")
-        vgg.build(None)
-        kernel = np.zeros((3, 3, 3, 64), np.float32)
-        kernel[1, 1, range(3), range(3)] = 1
-        vgg.conv_layers()[0].set_weights([kernel, np.zeros(64)])
-        picture = np.full((1, 4, 4, 3), (0.6, 0.7, 0.8), np.float32)
         expected = (np.array([0.6, 0.7, 0.8]) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-        np.testing.assert_allclose(array(vgg(picture))[0, 1, 1, :3], expected, rtol=1e-5)
+        np.testing.assert_allclose(first_convolution_sees("torchvision"), expected, rtol=1e-5)
 
     def test_download_that_fails_names_the_ways_out(self, monkeypatch):
         def fail(**options):
