@@ -146,7 +146,7 @@ def test_correlations_are_those_of_the_patches(rows, aligned):
             np.asarray(Image.fromarray(patch(folders, row, side)).convert("L"), float).ravel()
             for side in ("phone", "canon")
         ]
-        # Grey values are rounded by two libraries.
+        # Gray values are rounded by two libraries.
         assert np.corrcoef(*sides)[0, 1] == pytest.approx(float(row["correlation"]), abs=2e-3)
         assert float(row["correlation"]) >= 0.9
 

@@ -76,8 +76,8 @@ class TestResults:
         else:
             Image.fromarray(picture).convert(mode).save("other.tif")
         command("model=mine", "input=other.tif", "output=out")
-        channels = 4 if mode == "RGBA" else 3
-        assert read("out/other_enhanced.png").shape == (61, 83, channels)
+        channels = {"L": (), "I;16": (), "RGBA": (4,)}.get(mode, (3,))
+        assert read("out/other_enhanced.png").shape == (61, 83, *channels)
 
 
 @pytest.mark.usefixtures("loaded")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -19,12 +20,30 @@ class TestTasks:
         command("model=mine", "input=holiday.png", "output=out", "overwrite=true")
         assert read("out/holiday_enhanced.png").shape == (61, 83, 3)
 
-    def test_a_format_that_cannot_be_kept(self, refused, photo):
-        """Is told before anything is computed."""
-        Image.fromarray(photo[1]).save("a.bmp")
-        line = refused("model=mine", "input=a.bmp", "output=out", "format=same")
-        assert line.startswith("format=same: a.bmp: expected one of the formats .jpg")
-        assert not Path("out").exists()
+    def test_formats_that_can_be_kept_and_not(self, command, photo):
+        """Which not is told, and PNG takes their place."""
+        Path("in").mkdir()
+        Image.fromarray(photo[1]).save("in/a.bmp")
+        Image.fromarray(photo[1]).save("in/b.heic", quality=-1, chroma=444, matrix_coefficients=0)
+        lines = command("model=mine", "input=in", "output=out", "format=same", "strength=0")
+        told = [line for line in lines if line.startswith("format=same")]
+        assert told == [
+            "format=same: in/a.bmp: this format cannot be written, its result is a PNG file"
+        ]
+        np.testing.assert_array_equal(read("out/a_enhanced.png"), photo[1])
+        np.testing.assert_array_equal(
+            read("out/b_before_after.png"), np.concatenate([photo[1], photo[1]], axis=1)
+        )
+        assert np.abs(read("out/b_enhanced.heic").astype(int) - photo[1]).mean() < 4
+
+    def test_gray_stays_gray(self, command, run):
+        steps = np.linspace(0, 255, 60 * 40).astype(np.uint8).reshape(40, 60)
+        Image.fromarray(steps).save("gray.png")
+        Image.fromarray(np.stack([steps] * 3, axis=-1)).save("colorless.tif")
+        command("model=mine", "input=*.*", "output=out", "format=same")
+        gray, colorless = read("out/gray_enhanced.png"), read("out/colorless_enhanced.tif")
+        assert gray.shape == (40, 60) and np.abs(gray.astype(int) - steps).max() > 10
+        np.testing.assert_array_equal(colorless, np.stack([gray] * 3, axis=-1))
 
     def test_of_several_those_that_are_there_are_kept(self, command, photos):
         command("model=mine", "input=photos", "output=out")

@@ -92,7 +92,7 @@ class Test16Bits:
         tifffile.imwrite(tmp_path / "a.tif", given, photometric="rgb", planarconfig=planarconfig)
         np.testing.assert_array_equal(read_photo(tmp_path / "a.tif").pixels, wide)
 
-    def test_grey(self, tmp_path, wide):
+    def test_gray(self, tmp_path, wide):
         Image.fromarray(wide[..., 0]).save(tmp_path / "gray.png")
         np.testing.assert_array_equal(
             read_photo(tmp_path / "gray.png").pixels, np.repeat(wide[..., :1], 3, axis=-1)

@@ -5,6 +5,7 @@ import os
 import struct
 import zlib
 
+import imagecodecs
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -40,7 +41,10 @@ def photo(make_photo):
 
 
 def save(path, array, mode=None, **options):
-    """Writes an array through Pillow, converted to `mode`."""
+    """Writes an array through Pillow, or as JPEG XL, converted to `mode`."""
+    if path.suffix == ".jxl":
+        path.write_bytes(imagecodecs.jpegxl_encode(array))
+        return path
     picture = Image.fromarray(array)
     (picture.convert(mode) if mode else picture).save(path, **options)
     return path
@@ -60,7 +64,9 @@ class TestRead:
         assert np.abs(read_picture(path).astype(int) - photo).mean() < 8
 
     def test_every_suffix_is_covered_above(self):
-        assert set(SUFFIXES) == {".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg", ".webp"}
+        of_phones = {".heic", ".heif", ".hif", ".avif", ".jxl"}  # in test_phone_formats.py
+        covered = {".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg", ".webp"}
+        assert set(SUFFIXES) == covered | of_phones
 
     @pytest.mark.parametrize("path_type", [str, os.fspath, lambda path: path])
     def test_takes_strings_and_paths(self, tmp_path, photo, path_type):
@@ -81,11 +87,11 @@ class TestRead:
         assert np.abs(read.astype(int) - upright).max() <= 4
         assert picture_size(path) == upright.shape[:2]
 
-    def test_grey_gets_three_equal_channels(self, tmp_path, photo):
+    def test_gray_gets_three_equal_channels(self, tmp_path, photo):
         path = save(tmp_path / "gray.png", photo[..., 0])
         np.testing.assert_array_equal(read_picture(path), np.repeat(photo[..., :1], 3, axis=-1))
 
-    def test_grey_jpeg(self, tmp_path, photo):
+    def test_gray_jpeg(self, tmp_path, photo):
         read = read_picture(save(tmp_path / "gray.jpg", photo[..., 0], quality=100))
         assert read.shape == photo.shape
         assert np.ptp(read, axis=-1).max() == 0
@@ -96,7 +102,7 @@ class TestRead:
         path = save(tmp_path / "rgba.png", np.dstack([photo, alpha]))
         np.testing.assert_array_equal(read_picture(path), photo)
 
-    def test_grey_with_transparency(self, tmp_path, photo):
+    def test_gray_with_transparency(self, tmp_path, photo):
         path = save(tmp_path / "la.png", photo[..., 0], "LA")
         np.testing.assert_array_equal(read_picture(path), np.repeat(photo[..., :1], 3, axis=-1))
 
@@ -123,7 +129,7 @@ class TestRead:
         expected = np.repeat(255 * bits[..., None], 3, axis=-1)
         np.testing.assert_array_equal(read_picture(tmp_path / "bits.png"), expected)
 
-    def test_16_bit_grey_is_rounded_to_8(self, tmp_path, rng):
+    def test_16_bit_gray_is_rounded_to_8(self, tmp_path, rng):
         wide = rng.integers(0, 65536, (20, 31)).astype(np.uint16)
         iio.imwrite(tmp_path / "wide.png", wide)
         assert Image.open(tmp_path / "wide.png").mode.startswith("I")
@@ -132,7 +138,7 @@ class TestRead:
             read_picture(tmp_path / "wide.png"), np.repeat(expected[..., None], 3, axis=-1)
         )
 
-    def test_16_bit_grey_spans_the_whole_range(self, tmp_path):
+    def test_16_bit_gray_spans_the_whole_range(self, tmp_path):
         iio.imwrite(tmp_path / "wide.png", np.array([[0, 65535, 32768]], np.uint16))
         assert read_picture(tmp_path / "wide.png")[0, :, 0].tolist() == [0, 255, 128]
 
@@ -143,7 +149,7 @@ class TestRead:
         assert read.dtype == np.uint8 and read.shape == wide.shape
         np.testing.assert_array_equal(read, np.rint(wide / 65535 * 255))  # not cut off
 
-    def test_float_grey(self, tmp_path):
+    def test_float_gray(self, tmp_path):
         gray = np.array([[0, 0.25, 1, 1.5, -1]], np.float32)
         Image.fromarray(gray).save(tmp_path / "float.tif")
         assert read_picture(tmp_path / "float.tif")[0, :, 1].tolist() == [0, 64, 255, 255, 0]

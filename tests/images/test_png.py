@@ -12,10 +12,10 @@ from tests.images.test_tiff import packed
 from wespe_tf.images.photo import pixel_bytes, read_photo, write_photo
 from wespe_tf.images.picture import read_picture
 
-GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
-CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
-DEPTHS = [(GREY, bits) for bits in (1, 2, 4, 8, 16)] + [(PALETTE, bits) for bits in (1, 2, 4, 8)]
-DEPTHS += [(colors, bits) for colors in (RGB, GREY_ALPHA, RGB_ALPHA) for bits in (8, 16)]
+GRAY, RGB, PALETTE, GRAY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
+CHANNELS = {GRAY: 1, RGB: 3, PALETTE: 1, GRAY_ALPHA: 2, RGB_ALPHA: 4}
+DEPTHS = [(GRAY, bits) for bits in (1, 2, 4, 8, 16)] + [(PALETTE, bits) for bits in (1, 2, 4, 8)]
+DEPTHS += [(colors, bits) for colors in (RGB, GRAY_ALPHA, RGB_ALPHA) for bits in (8, 16)]
 
 
 def chunk(kind, data):
@@ -46,7 +46,7 @@ def test_transparency_of_every_type_of_color(tmp_path, rng, colors, bits, is_tra
     chosen = values[2, 3]
     if is_transparent and colors == PALETTE:
         before.append((b"tRNS", bytes(alphas.astype(np.uint8))))
-    elif is_transparent and colors in (GREY, RGB):
+    elif is_transparent and colors in (GRAY, RGB):
         before.append((b"tRNS", struct.pack(f">{len(chosen)}H", *chosen.tolist())))
     path = tmp_path / "a.png"
     path.write_bytes(png(values, bits, colors, before))
@@ -58,7 +58,7 @@ def test_transparency_of_every_type_of_color(tmp_path, rng, colors, bits, is_tra
     else:
         scaled = values * full / largest
         expected, alpha = scaled[..., : 3 if colors in (RGB, RGB_ALPHA) else 1], None
-        if colors in (GREY_ALPHA, RGB_ALPHA):
+        if colors in (GRAY_ALPHA, RGB_ALPHA):
             alpha = scaled[..., -1]
         elif is_transparent:
             alpha = np.where((values == chosen).all(axis=-1), 0, full)

@@ -92,7 +92,7 @@ class TestColors:
         assert photo.icc == SRGB and np.abs(photo.pixels - expected).max() < 1.5
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-    def test_grey_profiles(self, tmp_path, pixels, dtype):
+    def test_gray_profiles(self, tmp_path, pixels, dtype):
         """Gray of gamma 1.8 becomes RGB of sRGB's tones; its profile would say nothing of RGB."""
         icc = imagecodecs.cms_profile("gray", whitepoint=[0.3127, 0.329, 1], gamma=1.8)
         one = 257 if dtype == np.uint16 else 1
@@ -104,7 +104,7 @@ class TestColors:
         assert photo.icc == SRGB and photo.pixels.dtype == dtype
         assert np.abs(photo.pixels / one - expected).max() < 1.5
 
-    def test_grey_with_a_profile_of_rgb(self, tmp_path, pixels):
+    def test_gray_with_a_profile_of_rgb(self, tmp_path, pixels):
         Image.fromarray(pixels[..., 0]).save(tmp_path / "a.png", icc_profile=profile("sRGB"))
         photo = read_photo(tmp_path / "a.png")
         np.testing.assert_array_equal(photo.pixels, pixels[..., :1].repeat(3, -1))

@@ -19,7 +19,7 @@ from .dped_photos import enhance_test_photos
 from .origins import ANOTHER_PHOTO, CHANGED, NEW, SAME, UNKNOWN, Origins
 from .report import write_page
 from .runtimes import choose_runtime
-from .tasks import Task, check_formats, find_tasks, result_path
+from .tasks import Task, find_tasks, result_path, told_formats
 from .tiles import Enhancer
 
 USAGE = """\
@@ -61,7 +61,8 @@ def enhance_files(config):
     enhancer = make_enhancer(config)
     limit_megapixels(config.max_megapixels)
     tasks = find_tasks(config.input, config.target, config.output)
-    check_formats(tasks, config)
+    for line in told_formats(tasks, config):
+        print(line)
     output = Path(config.output)
     make_folder(output)
     origins = Origins(config, find_model(config.model, config.models_orig_dir))

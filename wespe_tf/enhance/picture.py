@@ -2,6 +2,22 @@
 
 import numpy as np
 
+BAND = 256  # rows at once
+# How bright red, green and blue are, as the discriminator of texture sees them.
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def has_color(photo: np.ndarray) -> bool:
+    """Whether any pixel of a photo, (H, W, 3), is not gray."""
+    bands = (photo[top : top + BAND] for top in range(0, len(photo), BAND))
+    return any((band != band[..., :1]).any() for band in bands)
+
+
+def remove_color(photo: np.ndarray) -> None:
+    """Makes all pixels of a photo, (H, W, 3) uint8 or uint16, gray of their luminance, in place."""
+    for top in range(0, len(photo), BAND):
+        photo[top : top + BAND] = np.rint(photo[top : top + BAND] @ LUMINANCE)[..., None]
+
 
 class Framed:
     """A photo continued by reflection, of which no copy is made.

@@ -31,17 +31,19 @@ class Task:
     name: str
 
 
-def check_formats(tasks: list[Task], config: TestConfig) -> None:
-    """Refuses before anything is computed what could not be written in the end."""
-    for task in tasks if config.format == "same" else []:
-        if Path(task.path).suffix.lower() not in FORMATS:
-            expected = ", ".join(FORMATS)
-            raise UserError(f"format=same: {task.path}: expected one of the formats {expected}")
+def told_formats(tasks: list[Task], config: TestConfig) -> list[str]:
+    """A line for each photo whose format cannot be written, where results are to keep it."""
+    return [
+        f"format=same: {task.path}: this format cannot be written, its result is a PNG file"
+        for task in tasks
+        if config.format == "same" and Path(task.path).suffix.lower() not in FORMATS
+    ]
 
 
 def result_path(task: Task, config: TestConfig) -> Path:
     """Where a photo's result lies."""
     suffix = Path(task.path).suffix if config.format == "same" else ".png"
+    suffix = suffix if suffix.lower() in FORMATS else ".png"
     return Path(config.output) / f"{task.name}{ENHANCED}{suffix}"
 
 

@@ -13,7 +13,7 @@ from ..models.generator import Generator
 from ..models.staged import reach, stages
 from ..progress import progress
 from . import memory
-from .picture import Framed
+from .picture import Framed, has_color, remove_color
 from .runtimes import Runtime, choose_runtime
 from .stream import DELAY, streamed
 from .strips import BUFFERS, LEAST_ROWS, Store, strip_starts
@@ -92,7 +92,7 @@ class PhotoEnhancer(abc.ABC):
     def __call__(
         self, photo: np.ndarray, plan: Plan = WHOLE, result: np.ndarray | None = None
     ) -> np.ndarray:
-        """Enhances a photo.
+        """Enhances a photo; one without any color stays so.
 
         Args:
             photo: (H, W, 3) uint8 or uint16 array.
@@ -106,6 +106,8 @@ class PhotoEnhancer(abc.ABC):
         result = np.empty_like(photo) if result is None else result
         for inner, part in self.parts(picture, plan):
             picture.place(result, part, inner)
+        if not has_color(photo):
+            remove_color(result)
         return result
 
     @abc.abstractmethod

@@ -18,6 +18,7 @@ class Photo:
         iptc: IPTC records; empty for none.
         texts: comments and other texts by their names, as PNG has them.
         dpi: pixels per inch, across and down, or None.
+        is_gray: whether its file has one channel of colors, as formats that know such files get.
     """
 
     pixels: np.ndarray
@@ -28,3 +29,4 @@ class Photo:
     iptc: bytes = b""
     texts: dict[str, str] = dataclasses.field(default_factory=dict)
     dpi: tuple[float, float] | None = None
+    is_gray: bool = False

@@ -14,19 +14,19 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from . import exif, jpeg, png, raw
+from . import exif, jpeg, jxl, png, raw
 from .directories import Directories
 from .metadata import Metadata, of_pillow
 from .opening import DAMAGE, UnreadablePicture, check_claim, formats, naming
 from .profiles import ADOBE_RGB, SRGB, converted
 from .tiff import ICC, IPTC, XMP, Page
 
-# A phone's JPEG may hold a second, smaller picture behind the photo.
-SEVERAL_PICTURES_ARE_ONE = ("MPO",)
+# A phone's JPEG may hold a second, smaller picture behind the photo; HEIC files name the main one.
+SEVERAL_PICTURES_ARE_ONE = ("MPO", "HEIF")
 # What takes an orientation's turn back, where that is another one.
 BACK = {6: 8, 8: 6}
 # Bands of gray pictures.
-GREY = ("1", "L", "I", "F")
+GRAY = ("1", "L", "I", "F")
 
 
 class Source:
@@ -40,12 +40,15 @@ class Source:
         size: (width, height) as stored.
         has_16_bits: whether its photo is read in 16 bits.
         has_alpha: whether it has transparency.
+        is_gray: whether it has no colors; known when it has been decoded.
         metadata: `Metadata`.
         orientation: 1 to 8, as EXIF has it.
 
     Raises:
         UnreadablePicture: naming the file, if it holds several pictures.
     """
+
+    is_gray = False
 
     def __init__(self, path: str | os.PathLike, file: BinaryIO):
         self.path, self.file = path, file
@@ -108,13 +111,15 @@ class Source:
 
         Of a profile that says nothing of the pixels none is left.
         """
-        pixels, icc, is_grey = self._stored()
+        pixels, icc, self.is_gray = self._stored()
         pixels = turned(pixels, self.orientation)
         if not icc:
             return pixels, b""
         colors = pixels[..., :3]
-        found = converted(colors[..., 0], icc, "GRAY") if is_grey else None
-        if found is None:
+        found = converted(colors[..., 0], icc, "GRAY") if self.is_gray else None
+        if found is not None:
+            found = np.repeat(found[..., 1:2], 3, axis=-1)  # of exactly no color
+        else:
             found = converted(colors, icc, "RGB")
         if found is None:
             return pixels, b""
@@ -136,7 +141,7 @@ class Source:
 
     def _of_pillow(self) -> tuple[np.ndarray, bytes, bool]:
         picture, icc = self.picture, self.icc
-        is_grey = picture.getbands()[0] in GREY
+        is_gray = picture.getbands()[0] in GRAY
         if picture.mode == "CMYK" and icc:
             pixels = converted(np.asarray(picture), icc, "CMYK")
             if pixels is not None:
@@ -145,10 +150,10 @@ class Source:
             pixels = np.asarray(picture)[..., None]
             if picture.mode == "F":
                 pixels = np.rint(np.clip(pixels, 0, 1) * 65535)
-            return as_rgb(np.clip(pixels, 0, 65535).astype(np.uint16)), icc, is_grey
+            return as_rgb(np.clip(pixels, 0, 65535).astype(np.uint16)), icc, is_gray
         mode = "RGBA" if self.has_alpha else "RGB"
         # Converting to the same mode would only cost a copy.
-        return np.asarray(picture if picture.mode == mode else picture.convert(mode)), icc, is_grey
+        return np.asarray(picture if picture.mode == mode else picture.convert(mode)), icc, is_gray
 
 
 class TiffSource(Source):
@@ -190,9 +195,9 @@ class TiffSource(Source):
             pixels = self.page.pixels()
             return as_rgb(pixels), self.icc, pixels.shape[-1] <= 2
         self.picture.load()
-        pixels, icc, is_grey = self._of_pillow()
+        pixels, icc, is_gray = self._of_pillow()
         # Pillow turns these files itself, and by other rules.
-        return turned(pixels, BACK.get(self.turned, self.turned)), icc, is_grey
+        return turned(pixels, BACK.get(self.turned, self.turned)), icc, is_gray
 
 
 class RawSource(Source):
@@ -226,6 +231,31 @@ class RawSource(Source):
             return raw.developed(found), b"", False
 
 
+class JxlSource(Source):
+    """An opened JPEG XL file; see `Source`."""
+
+    def __init__(self, path: str | os.PathLike, file: BinaryIO):
+        self.path, self.orientation = path, 1  # The decoder turns pictures.
+        self.metadata = found = Metadata()
+        file.seek(0)
+        self.content = file.read()
+        parts = list(jxl.boxes(self.content))
+        self.header = header = jxl.Header(jxl.stream(parts))
+        if header.is_moving:
+            raise UnreadablePicture(f"{path}: holds several pictures, expected one")
+        if not header.is_srgb:
+            raise UnreadablePicture(f"{path}: of a color space that cannot be told, expected sRGB")
+        self.size, self.has_16_bits = header.size, header.bits > 8
+        self.has_alpha = header.has_alpha
+        boxes = dict(reversed(parts))
+        found.take("exif", lambda: boxes.get(b"Exif", b"")[4:])
+        found.take("xmp", lambda: boxes.get(b"xml ", b""))
+
+    def _stored(self) -> tuple[np.ndarray, bytes, bool]:
+        pixels = imagecodecs.jpegxl_decode(self.content)
+        return as_rgb(pixels.reshape(*pixels.shape[:2], -1)), b"", self.header.is_gray
+
+
 @contextlib.contextmanager
 def opened(path: str | os.PathLike) -> Iterator[Source]:
     """A picture file as a `Source`, of no more pixels than are allowed.
@@ -235,12 +265,15 @@ def opened(path: str | os.PathLike) -> Iterator[Source]:
     """
     # From a path Pillow maps plain TIFF files into memory, and shears those on their side.
     with naming(path), open(path, "rb") as file:
+        head = file.read(12)
+        file.seek(0)
         kind: type[Source]
         if raw.is_raw(path, file):
             kind = RawSource
+        elif jxl.is_jxl(head):
+            kind = JxlSource
         else:
-            file.seek(0)
-            kind = TiffSource if file.read(4) in raw.OF_TIFF else Source
+            kind = TiffSource if head[:4] in raw.OF_TIFF else Source
         source = kind(path, file)
         check_claim(path, *source.size)
         yield source

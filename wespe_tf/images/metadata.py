@@ -20,6 +20,7 @@ class Metadata:
         texts: comments and other texts by their names.
         dpi: pixels per inch, across and down, or None.
         broken: names of what was there and could not be read, as "EXIF"; it counts as not there.
+        beside: what the file holds besides the main picture, as "gain map".
     """
 
     exif: bytes = b""
@@ -29,6 +30,7 @@ class Metadata:
     texts: dict[str, str] = dataclasses.field(default_factory=dict)
     dpi: tuple[float, float] | None = None
     broken: list[str] = dataclasses.field(default_factory=list)
+    beside: list[str] = dataclasses.field(default_factory=list)
 
     def take(self, name: str, find: Callable[[], bytes | str]) -> None:
         """Sets one of the first four attributes to what a function finds, if that is whole."""
@@ -56,7 +58,19 @@ def of_pillow(picture: Image.Image) -> Metadata:
     if picture.format in ("JPEG", "MPO") and info.get("comment"):
         found.texts["Comment"] = info["comment"].decode("utf-8", "replace").rstrip("\0")
     found.dpi = _dpi(picture)
+    found.beside = sorted({*xmp.beside(found.xmp), *_beside(picture)})
     return found
+
+
+def _beside(picture: Image.Image) -> set[str]:
+    """What a HEIC file holds besides the main picture."""
+    if picture.format != "HEIF":
+        return set()
+    kinds = "".join(picture.info.get("aux", ())).lower()
+    found = {"gain map"} if "gainmap" in kinds else set()
+    found |= {"masks"} if "matte" in kinds else set()
+    found |= {"depth map"} if picture.info.get("depth_images") or "depth" in kinds else set()
+    return found | ({"other pictures"} if getattr(picture, "n_frames", 1) > 1 else set())
 
 
 def _dpi(picture: Image.Image) -> tuple[float, float] | None:

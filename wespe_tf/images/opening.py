@@ -7,17 +7,19 @@ import struct
 import warnings
 from collections.abc import Iterator
 
+import pillow_heif
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError, first_line
-from . import raw
+from . import jxl, raw
 
 # A file may claim as many pixels for each of its bytes; an empty page in black and white has more,
 # so pictures that take little memory may claim any.
 PIXELS_PER_BYTE = 2000
 ALWAYS_ALLOWED = 50_000_000
 # What is taken for a picture by its name; files of other names are looked into.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+BY_NAME = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+SUFFIXES = (*BY_NAME, ".heic", ".heif", ".hif", ".avif", ".jxl")
 # Formats of Pillow that are none of photos, or are read by other programs.
 NO_PHOTOS = ("BUFR", "EPS", "FLI", "GRIB", "HDF5", "ICNS", "MPEG", "PDF", "WAL", "WMF", "XVTHUMB")
 
@@ -75,6 +77,7 @@ def megapixels_allowed() -> float:
 
 
 limit_megapixels(400)
+pillow_heif.register_heif_opener()  # teaches Pillow HEIC
 # Pillow's, on metadata that it cannot read: what is lost is told here, with the file's name.
 for told in ("Corrupt EXIF data", "Metadata Warning", "Truncated File Read", "Image appears"):
     warnings.filterwarnings("ignore", message=told, category=UserWarning)
@@ -118,12 +121,15 @@ def is_picture(path: str) -> bool:
 
     Raw files are, where what reads them is installed.
     """
-    if path.lower().endswith(SUFFIXES):
+    if path.lower().endswith(BY_NAME):
         return True
     try:
         with open(path, "rb") as file:
             if raw.is_raw(path, file):
                 return raw.can_be_read()
+            file.seek(0)
+            if jxl.is_jxl(file.read(12)):
+                return True
         with Image.open(path, formats=formats()):
             return True
     except DAMAGE:

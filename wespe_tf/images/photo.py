@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..errors import UserError, first_line
 from ..files import write_atomically
-from . import exif, jpeg, png, tiff, xmp
+from . import exif, jpeg, jxl, png, tiff, xmp
 from .contents import Photo
 from .decoding import opened, to_8_bits
 
@@ -32,6 +32,24 @@ FORMATS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".webp": "WEBP",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+    ".hif": "HEIF",
+    ".avif": "AVIF",
+    ".jxl": "JXL",
+}
+# Whether a value of color is kept for every pixel, or, of less quality, for four of them.
+ALL_COLORS: dict[str, dict] = {
+    "JPEG": {"subsampling": 0},
+    "WEBP": {},
+    "HEIF": {"chroma": 444},
+    "AVIF": {"subsampling": "4:4:4"},
+}
+HALF_OF_COLORS: dict[str, dict] = {
+    "JPEG": {"subsampling": 2},
+    "WEBP": {},
+    "HEIF": {"chroma": 420},
+    "AVIF": {"subsampling": "4:2:0"},
 }
 # What encoders raise: for more pixels a side than WebP has, for more than memory holds.
 REFUSALS = (OSError, ValueError, ArithmeticError, RuntimeError, MemoryError, struct.error)
@@ -42,9 +60,11 @@ def read_photo(path: str | os.PathLike) -> Photo:
 
     The EXIF orientation is applied, colors of another profile are converted to sRGB, gray becomes
     RGB, a palette too. Metadata that are broken are left out, with a warning that names the file.
+    Of a file with several pictures that are one photo, as with a gain map, the main one is read; a
+    line says so.
 
     Args:
-        path: of a JPEG, PNG, TIFF or WebP file, or another that Pillow reads.
+        path: of a JPEG, PNG, TIFF, WebP, HEIC, AVIF or JPEG XL file, or another that Pillow reads.
 
     Returns:
         A `Photo`.
@@ -58,6 +78,8 @@ def read_photo(path: str | os.PathLike) -> Photo:
         pixels, icc = source.decoded()
     if found.broken:
         log.warning("warning: %s: %s cannot be read, left out", path, ", ".join(found.broken))
+    if found.beside:
+        log.warning("%s: the main picture is read, not its %s", path, " and ".join(found.beside))
     height, width = pixels.shape[:2]
     # Views would keep all four channels.
     alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[-1] == 4 else None
@@ -70,6 +92,7 @@ def read_photo(path: str | os.PathLike) -> Photo:
         found.iptc,
         found.texts,
         found.dpi,
+        source.is_gray,
     )
 
 
@@ -88,13 +111,13 @@ def pixel_bytes(path: str | os.PathLike) -> int:
 def write_photo(path: str | os.PathLike, photo: Photo, quality: int = 95) -> None:
     """Writes a photo so that either the whole file is there or none.
 
-    PNG and TIFF keep 16 bits; JPEG and WebP get 8. JPEG keeps no alpha. What metadata a format has
-    no room for is left out; a warning names what is too long for one that has.
+    PNG and TIFF keep 16 bits, others get 8. JPEG keeps no alpha. What metadata a format
+    has no room for is left out; a warning names what is too long for one that has.
 
     Args:
         path: whose suffix names the format, one of `FORMATS`.
         photo: `Photo`.
-        quality: of JPEG and WebP, 1 to 100.
+        quality: of all but PNG and TIFF, 1 to 100.
 
     Raises:
         UserError: naming the file, if the format is another or the file cannot be written.
@@ -103,9 +126,11 @@ def write_photo(path: str | os.PathLike, photo: Photo, quality: int = 95) -> Non
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise UserError(f"{path}: expected one of the formats {', '.join(FORMATS)}")
-    if kind in ("JPEG", "WEBP"):
+    if kind not in ("PNG", "TIFF"):  # In JPEG XL the encoder takes 16 bits for linear light.
         alpha = None if photo.alpha is None else to_8_bits(photo.alpha)
         photo = dataclasses.replace(photo, pixels=to_8_bits(photo.pixels), alpha=alpha)
+    if photo.is_gray:
+        photo = dataclasses.replace(photo, icc=b"")  # One of RGB is none of gray.
     try:
         parts, lost = _encoded(photo, kind, quality)
     except REFUSALS as error:
@@ -121,13 +146,16 @@ def _encoded(photo: Photo, kind: str, quality: int) -> tuple[list, list[str]]:
         return list(png.write(_all_channels(photo), photo)), []
     if kind == "TIFF":
         return tiff.write(_all_channels(photo), photo), []
-    if kind == "WEBP":
+    if kind == "JXL":
+        return jxl.write(_all_channels(photo), photo, quality), []
+    options = {"quality": quality, **(ALL_COLORS if quality >= 90 else HALF_OF_COLORS)[kind]}
+    if kind != "JPEG":
         texts = {"exif": photo.exif, "xmp": photo.xmp}
-        return [_by_pillow(_all_channels(photo), kind, photo, quality=quality, **texts)], []
-    options: dict[str, Any] = {"quality": quality, "subsampling": 0 if quality >= 90 else 2}
+        return [_by_pillow(_all_channels(photo), kind, photo, **options, **texts)], []
     if photo.dpi:
         options["dpi"] = tuple(min(round(side), 65535) for side in photo.dpi)
-    return jpeg.with_metadata(_by_pillow(photo.pixels, kind, photo, **options), photo)
+    photo = dataclasses.replace(photo, alpha=None)
+    return jpeg.with_metadata(_by_pillow(_all_channels(photo), kind, photo, **options), photo)
 
 
 def _by_pillow(pixels: np.ndarray, kind: str, photo: Photo, **options: Any) -> bytes:
@@ -139,6 +167,8 @@ def _by_pillow(pixels: np.ndarray, kind: str, photo: Photo, **options: Any) -> b
 
 
 def _all_channels(photo: Photo) -> np.ndarray:
-    if photo.alpha is None:
-        return photo.pixels
-    return np.concatenate([photo.pixels, photo.alpha[..., None]], axis=-1)
+    """(H, W) of gray, or (H, W, 2 to 4) array."""
+    colors = photo.pixels[..., 1:2] if photo.is_gray else photo.pixels
+    if photo.alpha is not None:
+        return np.concatenate([colors, photo.alpha[..., None]], axis=-1)
+    return np.ascontiguousarray(colors[..., 0]) if photo.is_gray else colors

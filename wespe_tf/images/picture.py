@@ -13,7 +13,7 @@ from .decoding import opened, to_8_bits
 def read_picture(path: str | os.PathLike) -> np.ndarray:
     """Reads a picture as 8-bit RGB: upright and in sRGB, as it is enhanced too.
 
-    Grey pictures get three equal channels, transparency is dropped, CMYK is converted, 16-bit
+    Gray pictures get three equal channels, transparency is dropped, CMYK is converted, 16-bit
     values are rounded to 8.
 
     Args:

@@ -80,7 +80,7 @@ def write(pixels: np.ndarray, photo: Photo) -> tuple[memoryview | bytes, ...]:
     """A file in parts; a faster encoder than Pillow's, which has no 16 bits of color.
 
     Args:
-        pixels: (H, W, 1 to 4) uint8 or uint16 array.
+        pixels: (H, W) or (H, W, 2 to 4) uint8 or uint16 array.
         photo: `Photo` of the metadata.
     """
     plain = memoryview(imagecodecs.png_encode(np.ascontiguousarray(pixels), level=LEVEL))

@@ -145,7 +145,7 @@ def write(pixels: np.ndarray, photo: Photo) -> list[bytes]:
     """A file in parts; Pillow has no 16 bits of color, and fails on directories of EXIF.
 
     Args:
-        pixels: (H, W, 1 to 4) uint8 or uint16 array.
+        pixels: (H, W) or (H, W, 2 to 4) uint8 or uint16 array.
         photo: `Photo` of the metadata.
     """
     order: Literal[">", "<"] = ">" if photo.exif[:2] == b"MM" else "<"
@@ -155,7 +155,7 @@ def write(pixels: np.ndarray, photo: Photo) -> list[bytes]:
         pixels,
         bigtiff=False,
         byteorder=order,
-        photometric="rgb",
+        photometric="minisblack" if photo.is_gray else "rgb",
         planarconfig="contig",
         extrasamples=None if photo.alpha is None else ["unassalpha"],
         compression="zlib",

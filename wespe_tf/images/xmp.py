@@ -2,19 +2,20 @@
 
 import re
 
-# Namespaces whose claims are of what lies beside the picture in its file: gain maps, depth maps,
-# the film of a motion photo, the rest of a packet that was too long. None of it is written.
-GONE = (
-    "http://ns.adobe.com/hdr-gain-map/1.0/",
-    "http://ns.apple.com/HDRGainMap/1.0/",
-    "http://ns.apple.com/pixeldatainfo/1.0/",
-    "http://ns.google.com/photos/1.0/container/",
-    "http://ns.google.com/photos/1.0/container/item/",
-    "http://ns.google.com/photos/1.0/depthmap/",
-    "http://ns.google.com/photos/1.0/image/",
-    "http://ns.google.com/photos/1.0/audio/",
-    "http://ns.google.com/photos/dd/1.0/device/",
-)
+# Namespaces whose claims are of what lies beside the picture in its file, such as the film of a
+# motion photo or the rest of a packet that was too long; and what that is, where it is worth a
+# word. None of it is written.
+GONE = {
+    "http://ns.adobe.com/hdr-gain-map/1.0/": "gain map",
+    "http://ns.apple.com/HDRGainMap/1.0/": "gain map",
+    "http://ns.apple.com/pixeldatainfo/1.0/": "",
+    "http://ns.google.com/photos/1.0/container/": "",
+    "http://ns.google.com/photos/1.0/container/item/": "",
+    "http://ns.google.com/photos/1.0/depthmap/": "depth map",
+    "http://ns.google.com/photos/1.0/image/": "",
+    "http://ns.google.com/photos/1.0/audio/": "",
+    "http://ns.google.com/photos/dd/1.0/device/": "depth map",
+}
 # Of these only some names are.
 GONE_NAMES = {
     "http://ns.google.com/photos/1.0/camera/": rb"(?:MotionPhoto|MicroVideo)\w*",
@@ -34,6 +35,11 @@ def checked(packet: bytes | str) -> bytes:
     if packet and not packet.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         raise ValueError("no XML")
     return packet
+
+
+def beside(packet: bytes) -> list[str]:
+    """What a packet says that lies beside the picture: a gain map, a depth map."""
+    return [name for space, name in GONE.items() if name and space.encode() in packet]
 
 
 def made_true(packet: bytes) -> bytes:
