@@ -24,10 +24,10 @@ USAGE = """\
 usage: python -m wespe_tf.plots dataset [output=FILE] [source_dir=… target_dir=… | model=…]
        python -m wespe_tf.plots before_after run=RUN [photo=NAME] [output=FILE] [key=value …]
 
-dataset draws the report's figure 1: a row of the phone's patches over a row of the good camera's.
-They show the same scenes where there are validation pairs. before_after draws a part of a
-validation photo three times: as the phone took it, as a run enhances it, as the good camera took
-it. Without folders both take the built-in sample."""
+dataset draws the report's figure 1: a row of the phone's patches above a row of the good camera's
+patches. If there are validation pairs, both rows show the same scenes. before_after draws a part of
+a validation photo three times: from the phone, enhanced by a run, and from the good camera. Without
+folders, both commands use the built-in sample."""
 
 COMMANDS = ("dataset", "before_after")
 

@@ -27,10 +27,10 @@ usage: python -m wespe_tf.reproduce [experiments=report,repairs,exposure,heads,r
        [seeds=0]
        [output=FOLDER] [csv=FILE] [document=FILE] [setting=value …]
 
-An experiment is one of the named lists or one name of them. Every other key is a setting of
+experiments= takes the lists above, or names of single experiments. Every other key is a setting of
 train.py and holds for all runs: the photos (by default the embedded sample), vgg_weights, scale.
-Rows that the CSV file has are not computed again, whatever the other settings; a run that fails
-does not end the list. `overview.png` in the output folder shows all runs that are there."""
+If the CSV file has a row of an experiment, the experiment does not run again, even with other
+settings. If a run fails, the others go on. `overview.png` in the output folder shows all runs."""
 SAMPLE = "sample"
 REPORT = {
     "report_fig2": ["preset=report_fig2"],

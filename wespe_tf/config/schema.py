@@ -25,8 +25,8 @@ class Run:
 
     preset: str | None = setting(
         None,
-        "named list of settings, which the others override; by default recommended if photos are "
-        "given, else quickstart",
+        "name of a list of settings, which all other settings override; by default recommended if "
+        "photos are given, else quickstart",
         first=True,
     )
     scale: str = setting(
@@ -42,13 +42,13 @@ class Run:
     )
     resume: bool = setting(
         False,
-        "true goes on with run= from its newest checkpoint, with the run's own settings",
+        "true goes on with the run that run= names, from its newest checkpoint, with its settings",
         first=True,
     )
     deterministic: bool = setting(
         False, "true gives the same numbers every time, bit for bit, but takes longer"
     )
-    seed: int = setting(0, "number that everything random follows from", at_least=0, below=2**32)
+    seed: int = setting(0, "seed of all random numbers", at_least=0, below=2**32)
     method: str = setting(
         "wespe",
         "dped is the authors' supervised training on pairs of the DPED data set",
@@ -67,13 +67,13 @@ class Folders:
         None, "folder of good photos, of other scenes; sub-folders count", first=True
     )
     val_source_dir: str | None = setting(
-        None, "the phone's photos of pairs that score the run", first=True
+        None, "pairs that score the run: the phone's photos", first=True
     )
     val_target_dir: str | None = setting(
-        None, "the good photos of these pairs, with the same file names", first=True
+        None, "pairs that score the run: the good photos, with the same file names", first=True
     )
     model: str | None = setting(
-        None, "a phone of the DPED data set instead: iphone, blackberry or sony"
+        None, "instead of folders, a phone of the DPED data set: iphone, blackberry or sony"
     )
     dped_dir: str = setting("dped/", "folder of the DPED data set")
 
@@ -85,11 +85,11 @@ class Patches:
     patch_size: int = setting(100, "side of the training patches", "pixels", at_least=17)
     batch_size: int = setting(30, "patches from each folder in a batch", at_least=1, first=True)
     view_share: float = setting(
-        0.0, "share of the patches that show much of a photo, shrunk, and no cut-out", at_least=0
+        0.0, "share of the patches that show a large part of a photo, reduced in size", at_least=0
     )
     train_size: int = setting(
         30000,
-        "method=dped: so many patches are drawn, then batches from them; -1 takes all",
+        "method=dped: number of patches that are drawn first, and then make the batches; -1: all",
         at_least=-1,
     )
 
@@ -110,8 +110,8 @@ class Networks:
     )
     generator_ending: str = setting(
         "dped",
-        "what follows the generators' blocks: the authors' two convolutions, one of 9×9 and tanh; "
-        "or plain: three, and one of 1×1",
+        "last layers of the generators; dped: two convolutions, one of 9×9, and tanh, as the "
+        "authors'; plain: three convolutions and one of 1×1",
         choices=tuple(options.GENERATOR_ENDINGS),
     )
     norm_epsilon: float = setting(
@@ -142,15 +142,15 @@ class Networks:
     )
     color_layers: str = setting(
         "dped",
-        "layers of the color discriminator: the authors'; fine: smaller kernels and strides, which "
-        "see single pixels, and a judgment for every place of the patch; report: the report's "
-        "code's, with a norm behind the first convolution, too, and a mean over the patch, or "
-        "without that norm",
+        "layers of the color discriminator; dped: the authors'; fine: smaller kernels and strides, "
+        "which see single pixels, and one answer for each place of the patch; report: those of the "
+        "report's code, with a norm after the first convolution too, and a mean over the patch; "
+        "report_later_norms: the same without that first norm",
         choices=tuple(options.DISCRIMINATOR_LAYERS),
     )
     texture_layers: str = setting(
         "dped",
-        "layers of the texture discriminator, as color_layers",
+        "layers of the texture discriminator; see color_layers",
         choices=tuple(options.DISCRIMINATOR_LAYERS),
     )
 
@@ -162,7 +162,7 @@ class Losses:
 
     content_features: str = setting(
         "vgg19",
-        "what content is compared in: features of VGG-19, or pixels (CycleGAN's cycle loss)",
+        "what the content loss compares: features of VGG-19, or pixels (CycleGAN's cycle loss)",
         choices=("vgg19", "pixels"),
     )
     content_layer: str = setting(
@@ -175,8 +175,8 @@ class Losses:
     )
     content_pair: str = setting(
         "source",
-        "what F(G(x)) should resemble: the source picture, or, as in the report's code, the "
-        "enhanced one",
+        "what the content loss compares F(G(x)) with: the source picture, or the enhanced one, as "
+        "in the report's code",
         choices=options.CONTENT_PAIRS,
     )
     content_extra_division: bool = setting(
@@ -190,62 +190,64 @@ class Losses:
     )
     vgg_preprocessing: str = setting(
         "weights",
-        "what VGG-19 sees: what its weights expect, or, as in the report's code, RGB less the "
-        "means of BGR",
+        "how pictures are prepared for VGG-19; weights: as its weights expect; report: RGB minus "
+        "the means of BGR, as in the report's code",
         choices=("weights", "report"),
     )
     vgg_norm: str = setting(
         "none",
-        "batch: VGG-19 with batch norm, on the statistics of each batch, as in the report's code; "
-        "weights for it: torchvision's, as an .npz file",
+        "norm in VGG-19; batch: batch norm with the statistics of each batch, as in the report's "
+        "code; its weights are torchvision's, in an .npz file",
         choices=options.VGG_NORMS,
     )
     blur: str = setting(
         "paper",
-        "Gaussian that blurs what the color discriminator sees",
+        "Gaussian blur of the pictures that the color discriminator sees",
         choices=options.COLOR_VIEWS,
     )
     texture_view: str = setting(
         "grayscale",
-        "what the texture discriminator sees; luma: with the standard's weight of red, .299, not "
-        "TensorFlow's; detail: luminance less its blur",
+        "what the texture discriminator sees; luma: grayscale with .299 as weight of red, as in "
+        "the standard, where TensorFlow has .2989; detail: luminance minus its blur",
         choices=options.TEXTURE_VIEWS,
     )
     guide_blur: str = setting(
         "paper",
-        "Gaussian behind which the guide loss compares; a wide one leaves texture free",
+        "Gaussian blur of what the guide loss compares; a wide blur leaves texture free",
         choices=options.BLURS,
     )
     guide_detail: float = setting(
         0.0,
-        "share of the guide loss that compares without that blur: against invented detail",
+        "share of the guide loss that compares without that blur; it prevents invented detail",
         at_least=0,
     )
     border: int = setting(
-        0, "edge of the patches that losses and discriminators do not see", "pixels", at_least=0
+        0, "width of the patches' edge that losses and discriminators ignore", "pixels", at_least=0
     )
     noise_filter: bool = setting(
-        True, "whether the color transfer also takes away noise that good photos lack"
+        True, "whether the guide also removes noise that good photos do not have"
     )
     tv_form: str = setting(
         "mean",
-        "what tv is: a mean of squared differences; by_values: their sum, divided by the number of "
-        "values, which is 1 % larger; absolute: a sum of absolute differences",
+        "form of the tv loss; mean: mean of squared differences; by_values: their sum, divided by "
+        "the number of values, which is 1 % larger; absolute: sum of absolute differences",
         choices=options.TV_FORMS,
     )
     label_smoothing: float = setting(
-        0.0, "s: discriminators are to answer 1 - s·U(0, 1) instead of 1", at_least=0, below=1
+        0.0, "s: discriminators should answer 1 - s·U(0, 1) instead of 1", at_least=0, below=1
     )
     smoothed_labels: str = setting(
         "ones",
-        "both: they are also to answer s·U(0, 1) instead of 0",
+        "which labels are smoothed; both: discriminators should also answer s·U(0, 1) instead of 0",
         choices=options.SMOOTHED_LABELS,
     )
     flip_labels: bool = setting(
-        False, "true: discriminators are to answer 1 for enhanced pictures, 0 for good ones"
+        False, "true: discriminators should answer 1 for enhanced pictures, 0 for good ones"
     )
     discriminator_weight: float = setting(
-        1.0, "factor on the sum of the discriminators' losses; only Adam's ε feels it", at_least=0
+        1.0,
+        "factor on the sum of the discriminators' losses; acts through Adam's ε only",
+        at_least=0,
     )
 
     @property
@@ -265,7 +267,7 @@ class Optimization:
     )
     learning_rate_decay: str = setting(
         "none",
-        "cosine: steps grow over a tenth of the run, then shrink to zero",
+        "cosine: steps first grow, over a tenth of the run, then shrink to zero",
         choices=("none", "cosine"),
     )
     discriminator_beta_1: float = setting(
@@ -273,28 +275,29 @@ class Optimization:
     )
     adam: str = setting(
         "tensorflow",
-        "whose Adam: PyTorch's adds ε 1e-8 after the second moment's bias is corrected",
+        "form of Adam; pytorch: adds ε 1e-8 after the bias of the second moment is corrected",
         choices=options.ADAMS,
     )
     ema: float = setting(
         0.0,
-        "the saved generator is a moving average, which keeps this share in an iteration; 0: none",
+        "the saved weights are a moving average, which keeps this share of itself in each "
+        "iteration; 0: no average",
         at_least=0,
         below=1,
     )
     warm_start_iters: int = setting(
         0,
-        "before the run, the generators learn the color transfer for so many iterations",
+        "length of the warm start, in which the generators learn the guide before the run",
         "iterations",
         at_least=0,
     )
     warm_start_learning_rate: float = setting(
-        5e-4, "size of Adam's steps then, which grow, then shrink to zero", at_least=0
+        5e-4, "size of Adam's steps in the warm start; they grow, then shrink to zero", at_least=0
     )
     schedule: str = setting(
         "simultaneous",
-        "who trains in an iteration: both sides, one side by a fixed ratio, or the side that is "
-        "behind (dynamic balance)",
+        "who trains in an iteration; simultaneous: both sides; alternating: one side, by a fixed "
+        "ratio; balance: the side that is behind (dynamic balance)",
         choices=("simultaneous", "alternating", "balance"),
     )
     ratio: str = setting("1:1", "schedule=alternating: iterations of generators:discriminators")
@@ -303,14 +306,15 @@ class Optimization:
     )
     balance_epoch: int = setting(
         1364,
-        "schedule=balance: it begins anew after so many; the report's epoch, 30 000 pairs by 22",
+        "schedule=balance: it starts again after this; the default is the report's epoch, 30 000 "
+        "pairs divided by 22",
         "iterations",
         at_least=1,
     )
     balance_turns: str = setting(
         "anew",
-        "schedule=balance: whether a new ratio begins with its first turn, or goes by the number "
-        "of the iteration",
+        "schedule=balance: how a new ratio begins; anew: with its first turn; by_iteration: with "
+        "the turn that belongs to the iteration's number",
         choices=("anew", "by_iteration"),
     )
     unfreeze_discriminators: bool = setting(
@@ -337,7 +341,7 @@ class Output:
     eval_step: int = setting(
         1000, "iterations between evaluations, figures and checkpoints", "iterations", at_least=1
     )
-    keep_checkpoints: int = setting(2, "so many of the newest checkpoints stay", at_least=1)
+    keep_checkpoints: int = setting(2, "number of the newest checkpoints that stay", at_least=1)
     verbose: bool = VERBOSE
 
 
@@ -361,20 +365,20 @@ class TestConfig:
 
     # Own photos.
     input: str | None = setting(
-        None, "photo, folder of photos, or pattern such as day*/*.jpg", first=True
+        None, "your photo, folder of photos, or pattern such as day*/*.jpg", first=True
     )
     output: str = setting("visual_results", "folder for the results", first=True)
     target: str | None = setting(
-        None, "photo, or folder of the same names, to score against", first=True
+        None, "good photo, or folder of good photos of the same names, to score against", first=True
     )
     strength: float = setting(
         1.0, "share of the enhanced photo in the result", at_least=0, at_most=1, first=True
     )
     tone: float = setting(
-        1.0, "how much of the change of color and brightness, 1 is all", at_least=0, at_most=2
+        1.0, "factor on the change of color and brightness", at_least=0, at_most=2
     )
     detail: float = setting(
-        1.0, "how much of the change of sharpness and texture, 1 is all", at_least=0, at_most=2
+        1.0, "factor on the change of sharpness and texture", at_least=0, at_most=2
     )
     format: str = setting(
         "png", "format of the results; same keeps the input's", choices=("png", "same"), first=True
@@ -383,7 +387,7 @@ class TestConfig:
         95, "quality of JPEG and WebP results", "1 to 100", at_least=1, at_most=100, first=True
     )
     overwrite: bool = setting(
-        False, "whether results that are there already are made again", first=True
+        False, "whether results that exist already are made again", first=True
     )
     report: bool = setting(False, "whether report.html shows the results under sliders", first=True)
     runtime: str = setting(
@@ -398,14 +402,14 @@ class TestConfig:
     )
     mode: str = setting(
         "auto",
-        "whole: one pass; streamed: part by part, with the same result; auto: whole where it fits "
-        "memory_limit, else streamed",
+        "whole: one pass; streamed: part by part, with the same result; auto: whole if that fits "
+        "into memory_limit, else streamed",
         choices=("auto", "whole", "streamed"),
     )
     memory_limit: str = setting(
         "auto",
-        "memory that the whole process may take; it decides on the mode; auto is half of what the "
-        "system has available",
+        "memory that the whole process may use; mode=auto depends on it; auto is half of the "
+        "memory that is available",
         "GB",
         first=True,
     )
@@ -420,7 +424,7 @@ class TestConfig:
     resolution: str = setting(
         "orig", "center crop of the photos", choices=("orig", "high", "medium", "small", "tiny")
     )
-    use_gpu: bool = setting(True, "whether to use a GPU that is there")
+    use_gpu: bool = setting(True, "whether to use a GPU, if there is one")
     models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
     verbose: bool = VERBOSE
 
@@ -437,37 +441,39 @@ class ExportConfig:
     output: str = setting("exported", "folder for the files")
     formats: str = setting(
         "float32,float16,dynamic,int8",
-        "what to write: weights of 32 or 16 bits; 8-bit weights (dynamic); 8-bit weights and "
-        "activations (int8); the first and the last layer stay in float32",
+        "formats to write; float32, float16: weights of 32 or 16 bits; dynamic: 8-bit weights; "
+        "int8: 8-bit weights and activations; both leave the first and the last layer in float32",
     )
     height: int = setting(
-        0, "of the photos or tiles that the graph takes, 0 for any", "pixels", at_least=0
+        0, "height of the photos or tiles that the file takes; 0: any", "pixels", at_least=0
     )
     width: int = setting(
-        0, "of the photos or tiles that the graph takes, 0 for any", "pixels", at_least=0
+        0, "width of the photos or tiles that the file takes; 0: any", "pixels", at_least=0
     )
     io: str = setting(
         "float32",
-        "what goes in and out: float32 in [0, 1], or bytes, clipped and rounded in the graph",
+        "values that the file reads and writes: float32 in [0, 1], or bytes; it clips and rounds "
+        "bytes itself",
         choices=("float32", "uint8"),
     )
     export_norm: str = setting(
         "auto",
-        "adaptive: tiles of height × width (by default 256) and a second signature that measures "
-        "the photo for the norms; live: norms measure what goes in; frozen: what they do on "
-        "average is folded into the convolutions; auto: adaptive with a fixed shape, else live",
+        "adaptive: the file takes tiles of height × width (by default 256), and has a second "
+        "function that measures the photo for the norms; live: the norms measure the picture that "
+        "they are given; frozen: the norms use their average over the calibration photos; auto: "
+        "adaptive if height and width are given, else live",
         choices=("auto", "adaptive", "live", "frozen"),
     )
     calibration_dir: str | None = setting(
-        None, "photos that show int8 and frozen norms what to expect; by default the sample's"
+        None, "photos from which int8 and frozen norms take their ranges; by default the sample's"
     )
     val_dir: str | None = setting(
-        None, "other photos, to verify the files with; by default the sample's"
+        None, "other photos, with which the files are verified; by default the sample's"
     )
     val_target_dir: str | None = setting(
-        None, "good side of val_dir, same names, to score live and frozen norms against"
+        None, "good photos with the names of val_dir's; then live and frozen norms are scored"
     )
-    overwrite: bool = setting(False, "whether files that are there already are replaced")
-    force: bool = setting(False, "whether files that fail their verification are written as well")
+    overwrite: bool = setting(False, "whether files that exist already are replaced")
+    force: bool = setting(False, "whether files that fail their verification are written too")
     models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
     verbose: bool = VERBOSE

@@ -6,8 +6,8 @@ USAGE = """\
 usage: python -m wespe_tf.data check FOLDER [FOLDER …] [key=value …]
        python -m wespe_tf.data align phone_dir=FOLDER camera_dir=FOLDER output=FOLDER [key=value …]
 
-check says what is in folders of photos before hours are spent on them; align makes aligned patches
-of two cameras' photos of the same scenes. Each command's --help lists its settings."""
+check shows what is in folders of photos, before you train on them. align makes aligned patches from
+photos of the same scenes by two cameras. `check --help` and `align --help` list their settings."""
 
 
 def main(arguments: list[str]) -> None:

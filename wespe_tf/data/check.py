@@ -21,10 +21,10 @@ USAGE = """\
 usage: python -m wespe_tf.data check PHONE [GOOD …] [key=value …]
        python -m wespe_tf.data check dped_dir=FOLDER
 
-Looks for what spoils a training. The first folder holds the phone's photos, the others hold good
-photos. Prints a table of the folders, then every fault: broken, small, repeated and edited photos,
-screenshots, and photos that two folders have. check.html shows the same with pictures. With
-dped_dir= it checks whether a data set in DPED's layout is complete. The exit status is 1 if
+Looks for photos that spoil a training. The first folder holds the phone's photos, the others hold
+good photos. Prints a table of the folders, then every fault: broken, small, repeated and edited
+photos, screenshots, and photos that are in two folders. check.html shows the same with pictures.
+With dped_dir= it checks whether a data set in DPED's layout is complete. The exit status is 1 if
 something must be mended."""
 
 # Of one finding so many files are named in the terminal.

@@ -9,9 +9,9 @@ from ..config.schema import setting
 class CheckConfig:
     """Settings of `python -m wespe_tf.data check`."""
 
-    dped_dir: str | None = setting(None, "check whether this folder of DPED's layout is complete")
+    dped_dir: str | None = setting(None, "folder in DPED's layout; checks whether it is complete")
     patch_size: int = setting(
-        100, "photos with a shorter side are too small", "pixels a side", at_least=17
+        100, "photos are too small if a side is shorter", "pixels a side", at_least=17
     )
     output: str = setting("check.html", "the page that shows what was found")
 
@@ -32,12 +32,12 @@ class AlignConfig:
     )
     time_tolerance: float = setting(
         3.0,
-        "largest difference between a pair's times, after the clocks are compared",
+        "largest difference between the times of a pair, after the clocks are corrected",
         "seconds",
         at_least=0,
     )
     min_matches: int = setting(
-        20, "so many points must agree if two photos show the same scene", at_least=5
+        20, "fewest points that must agree if two photos show the same scene", at_least=5
     )
     patch_size: int = setting(100, "side of the patches", "pixels of the phone", at_least=17)
     stride: int = setting(

@@ -26,9 +26,9 @@ USAGE = """\
 usage: python test_model.py input=PHOTO_FOLDER_OR_PATTERN [model=MODEL] [output=FOLDER] [target=…]
        python test_model.py model=iphone_orig [dped_dir=dped/] [test_subset=…] [resolution=…]
 
-Writes <photo>_enhanced.png and <photo>_before_after.png for every photo, with its EXIF, XMP,
-transparency and 16 bits; with target= prints PSNR and SSIM of each. Without input= it enhances
-DPED's full-size test photos, as the authors' command of this name does."""
+Writes <photo>_enhanced.png and <photo>_before_after.png for every photo. Keeps its EXIF, XMP,
+transparency and 16 bits. With target= it prints PSNR and SSIM of each photo. Without input= it
+enhances DPED's full-size test photos, like the authors' command of the same name."""
 
 
 @as_command(USAGE, TestConfig)

@@ -7,9 +7,9 @@ from ..errors import optional
 USAGE = """\
 usage: python export_tflite.py [model=MODEL] [output=FOLDER] [formats=float32,float16,dynamic,int8]
 
-Writes FOLDER/<model>_<format>.tflite with a .json that describes it, runs each on photos, and
-prints how near it comes to the Keras model, its speed and its size; the table is written to
-FOLDER/<model>_export.md and .json. docs/PHONES.md says which format is for which phone."""
+Writes FOLDER/<model>_<format>.tflite, each with a .json file that describes it. Runs each file on
+photos, and prints its size, its speed, and how close it comes to the Keras model. This table is
+also in FOLDER/<model>_export.md and .json. docs/PHONES.md says which format is for which phone."""
 
 
 @as_command(USAGE, ExportConfig)

@@ -103,8 +103,8 @@ class Loss(NamedTuple):
 # of `WESPE` that computes it is <name>_loss.
 LOSSES = {
     "content": Loss(1.0, "F maps G(x) back to x"),
-    "color": Loss(5e-3, "the color discriminator takes G(x) for a target picture"),
-    "texture": Loss(5e-3, "the texture discriminator takes G(x) for a target picture"),
+    "color": Loss(5e-3, "the color discriminator cannot tell G(x) from target pictures"),
+    "texture": Loss(5e-3, "the texture discriminator cannot tell G(x) from target pictures"),
     "tv": Loss(10.0, "G(x) is smooth (total variation)", always=True),
-    "guide": Loss(0.0, "G(x) stays near a color transfer between the two folders"),
+    "guide": Loss(0.0, "G(x) stays near the guide, a color transfer between the two folders"),
 }

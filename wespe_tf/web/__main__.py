@@ -26,8 +26,8 @@ TILE = 256
 USAGE = """\
 usage: python -m wespe_tf.web [model=MODEL] output=FOLDER
 
-Exports a model, verifies it, and builds FOLDER: a page that enhances photos in the browser of who
-opens it. Any server of plain files can serve it. Needs Node.js 18 with npm."""
+Exports a model, verifies it, and builds the folder FOLDER. It holds a page that enhances photos in
+the visitor's browser. Any web server can serve it. This command needs Node.js 18 with npm."""
 
 
 @dataclasses.dataclass
@@ -35,14 +35,14 @@ class Settings:
     """Settings of this command."""
 
     model: str = setting("", "as for export_tflite.py")
-    output: str = setting("", "folder to make; it must be empty or not there")
+    output: str = setting("", "folder to make; it must be empty or missing")
     format: str = setting(
         "dynamic",
-        "what browsers without WebGPU run; the others run float32",
+        "format for browsers without WebGPU; browsers with WebGPU run float32",
         choices=("float32", "dynamic", "int8"),
     )
     calibration_dir: str | None = setting(None, "photos for format=int8, by default the sample's")
-    val_dir: str | None = setting(None, "photos to verify the files with, by default the sample's")
+    val_dir: str | None = setting(None, "photos to verify the files with; by default the sample's")
     models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
 
 
