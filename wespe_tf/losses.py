@@ -1,7 +1,7 @@
-"""Each loss of WESPE as one pure function of tensors.
+"""The losses of WESPE, each one a pure function of tensors.
 
-Pictures are (N, H, W, C) in [0, 1]; every function returns a scalar in its inputs' dtype, and is
-meant to be fed float32 or float64. Definitions and divisors: REPRODUCTION.md, "The objective".
+Pictures are (N, H, W, C) in [0, 1]. Every function returns a scalar in its inputs' dtype, which
+should be float32 or float64. REPRODUCTION.md, "The objective", has definitions and divisors.
 """
 
 from keras import ops
@@ -18,11 +18,11 @@ def adversarial_loss(logits, judged_real, head, confidence=1.0, doubt=0.0):
         judged_real: whether the target is "real".
         head: `"two_class_sigmoid"` or `"one_class_sigmoid"` (binary cross-entropy, mean over
             batch and outputs), or `"two_class_softmax"` (categorical cross-entropy).
-        confidence: what stands for 1 in the target; below 1 labels are smoothed.
-        doubt: what stands for 0; above 0 labels are smoothed on both sides.
+        confidence: value that replaces 1 in the target; below 1 labels are smoothed.
+        doubt: value that replaces 0; above 0 labels are smoothed on both sides.
 
     Returns:
-        Scalar, 0 at best with full confidence; ln 2 for a random guess.
+        Scalar; with full confidence at least 0, and ln 2 for a random guess.
     """
     target = [1.0, 0.0] if judged_real else [0.0, 1.0]
     target = ops.convert_to_tensor(target[: logits.shape[-1]], dtype=logits.dtype)
@@ -34,7 +34,7 @@ def adversarial_loss(logits, judged_real, head, confidence=1.0, doubt=0.0):
 
 
 def discriminator_loss(real_logits, fake_logits, head, confidence=1.0, doubt=0.0):
-    """BCE(D(real), real) + BCE(D(fake), fake): what D_c and D_t each minimise.
+    """BCE(D(real), real) + BCE(D(fake), fake): the loss that D_c and D_t each minimize.
 
     Args:
         real_logits: logits for target pictures.
@@ -56,10 +56,10 @@ def content_vgg(reconstructed_features, source_features, normalise, mean=ops.mea
     Args:
         reconstructed_features: (N, h, w, C) tensor.
         source_features: the same shape.
-        normalise: whether to divide by the mean square of `source_features`, so that the loss is
-            about 1 for unrelated pictures whatever the layer (raw values are 1e4 to 1e6).
-        mean: function of a tensor for that divisor: over the batch of all devices, where there are
-            several.
+        normalise: whether to divide by the mean square of `source_features`. Then the loss is about
+            1 for unrelated pictures, with every layer (raw values are 1e4 to 1e6).
+        mean: function of a tensor that computes this divisor; with several devices it is the mean
+            over all of them.
 
     Returns:
         Scalar.
@@ -71,8 +71,10 @@ def content_vgg(reconstructed_features, source_features, normalise, mean=ops.mea
 
 
 def mean_absolute_difference(pictures, reference):
-    """Mean absolute difference: of F(G(x)) and x, CycleGAN's cycle loss (`content` in pixels);
-    of the blurred G(x) and the blurred `Guide` of x.
+    """Mean absolute difference of two pictures.
+
+    Of F(G(x)) and x it is `content` in pixels, CycleGAN's cycle loss. Of the blurred G(x) and the
+    blurred `Guide` of x it is `guide`.
 
     Args:
         pictures: (N, H, W, C) tensor.
@@ -89,9 +91,9 @@ def total_variation(pictures, form="mean"):
 
     Args:
         pictures: (N, H, W, C) tensor.
-        form: `"mean"`; or `"by_values"`: both sums are divided by the number of the pictures'
-            values, of which there are more than differences: report-code; or `"absolute"`: the
-            sum of absolute differences of a picture, mean over pictures: WESPE-TF.
+        form: `"mean"`; or `"by_values"`, as in report-code: both sums are divided by the number of
+            values, which is larger than the number of differences; or `"absolute"`, as in
+            WESPE-TF: the sum of absolute differences of a picture, as a mean over pictures.
 
     Returns:
         Scalar.

@@ -17,7 +17,7 @@ log = logging.getLogger("wespe_tf")
 
 @dataclass(frozen=True)
 class DataFolders:
-    """Where a data set's pictures lie.
+    """The folders of a data set.
 
     Attributes:
         source: folder of the phone's photos, to be enhanced.
@@ -37,13 +37,13 @@ def find_pictures(
 ) -> list[str]:
     """All picture files in a folder and its sub-folders, in natural order (2 before 10).
 
-    Links to folders are followed; a folder to which several lead is looked into once. Hidden files
-    and folders are left out; of what else is left out a warning tells.
+    Links to folders are followed, but no folder is read twice. Hidden files and folders are left
+    out. A warning tells what else is left out.
 
     Args:
         folder: path.
         key: the setting it came from, for the message.
-        skip: function of a picture's path, true where it is left out.
+        skip: function of a picture's path, which returns whether to leave it out.
 
     Returns:
         List of path strings, not empty.
@@ -64,7 +64,7 @@ def find_pictures(
 
 
 def only_pictures(paths: list[str], where: str) -> list[str]:
-    """Those of some paths that are pictures; how many others there are, a warning tells.
+    """Keeps the paths that are pictures; a warning tells how many are not.
 
     Args:
         paths: of files.
@@ -112,7 +112,7 @@ def find_pairs(
     target_key: str = "val_target_dir",
     skip: Callable[[str], bool] = lambda path: False,
 ) -> list[tuple[str, str]]:
-    """Pairs of pictures in two folders: equal names below the folder, suffix aside.
+    """Pairs of pictures in two folders: the same path below the folder, without the suffix.
 
     Args:
         source: folder.

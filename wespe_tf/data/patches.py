@@ -1,4 +1,4 @@
-"""Patches of photos: drawn at random, decoded once and kept."""
+"""Random patches of photos, which are decoded once and kept."""
 
 import collections
 import functools
@@ -25,7 +25,7 @@ log = logging.getLogger("wespe_tf")
 
 
 class PhotoCache:
-    """The most recently used photos, decoded, in at most `limit` bytes; thread-safe.
+    """Keeps the decoded photos that were used last, in at most `limit` bytes; thread-safe.
 
     Args:
         limit: bytes.
@@ -40,7 +40,7 @@ class PhotoCache:
         self.lock = threading.Lock()
 
     def get(self, path):
-        """The photo at `path`; decoded outside the lock, so threads decode in parallel."""
+        """The photo at `path`. It is decoded outside the lock, so threads decode in parallel."""
         with self.lock:
             if path in self.photos:
                 self.photos.move_to_end(path)
@@ -59,19 +59,20 @@ class PhotoCache:
 class PatchStream:
     """Random patches of a folder's photos, by number.
 
-    One epoch cuts about as many patches from each photo as fit on it side by side, so that every
-    pixel is as likely as any other. Photos that fit into the cache together are mixed freely;
-    of larger sets as many as fit are mixed, cut 32 times at most, and replaced by the next ones.
+    An epoch cuts about as many patches from each photo as fit onto it side by side, so every pixel
+    is equally likely. If all photos fit into the cache, their patches are mixed freely. Of a larger
+    set, as many photos as fit are mixed. Each of them is cut 32 times at most, then others replace
+    them.
 
     Args:
         folder: of photos of any size; sub-folders count.
         patch_size: side of the square patches, pixels.
         seed: of the order and the positions.
         key: the setting that `folder` came from, for messages.
-        view_share: share of the patches that are not cut-outs but views of a photo: a square of
-            half its shorter side or more, shrunk to the patch size. They show its exposure, white
-            balance and composition, which a cut-out hides.
-        cache_bytes: bound on the decoded photos held.
+        view_share: share of the patches that show a large part of a photo: a square of half its
+            shorter side or more, reduced to the patch size. They show its exposure, white
+            balance and composition, which a small part hides.
+        cache_bytes: limit on the memory of the decoded photos.
         cache: a `PhotoCache` that other streams use too; by default the stream has its own.
 
     Raises:
@@ -135,7 +136,7 @@ class PatchStream:
 
     @functools.cached_property
     def readable(self):
-        """Some of the photos, 200 at most, all of them readable: for the domain's statistics.
+        """At most 200 of the photos, all of them readable, for statistics of the folder.
 
         Raises:
             UserError: if none of them can be read.
@@ -168,9 +169,9 @@ class PatchStream:
             log.warning("warning: skipped %s", reason)
 
     def digest(self):
-        """SHA-256 of the photos' names and sizes in bytes, which tells data sets apart.
+        """SHA-256 of the photos' names and file sizes. Different data sets have different ones.
 
-        A photo that has gone since the run began counts without a size.
+        A photo that has disappeared since the run began counts without a size.
         """
         found = hashlib.sha256()
         for path in self.paths:
@@ -191,7 +192,7 @@ class PatchStream:
         return self.cut(number)[0]
 
     def cut(self, number):
-        """Patch `number` and the path of the photo that it is from."""
+        """Patch `number`, and the path of its photo."""
         epoch, place = divmod(int(number), self.epoch_size)
         path, photo = self._photo(self._order(epoch)[place])
         rng = np.random.default_rng((self.seed, int(number)))

@@ -1,4 +1,4 @@
-"""How much of the enhancement a photo gets: of all of it, of its tone, and of its detail."""
+"""Scales the enhancement of a photo: all of it, its tone, or its detail."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -17,10 +17,10 @@ def blend(
     tone: float = 1.0,
     detail: float = 1.0,
 ) -> None:
-    """Weakens or strengthens what has been done to a photo, in place.
+    """Weakens or strengthens the enhancement of a photo, in place.
 
-    What the enhancement changes is taken apart into a blurred part, its tone, and the rest, its
-    detail; the result is `photo + strength * (tone * blurred + detail * rest)`.
+    The change is split into a blurred part, its tone, and the rest, its detail. The result is
+    `photo + strength * (tone * blurred + detail * rest)`.
 
     Args:
         photo: (H, W, 3) uint8 or uint16 array.

@@ -1,6 +1,6 @@
-"""What runs a network on this machine: Keras or OpenVINO behind one small interface.
+"""Runs a network on this machine, by Keras or OpenVINO, behind one small interface.
 
-OpenVINO is several times faster on a CPU, most of all on one with bfloat16 units; Keras runs
+OpenVINO is several times faster on a CPU, above all on a CPU with units for bfloat16. Keras runs
 everywhere.
 """
 
@@ -32,14 +32,14 @@ class Runtime:
     Attributes:
         name: `"keras"` or `"openvino"`.
         precision: `"float32"` or `"bfloat16"`.
-        footprint: bytes that a generator's pass holds for a pixel and a channel of its width.
+        footprint: bytes of memory that a pass needs for each pixel and each channel.
         ready: function of a generator that returns a `Network`.
         prepare: function from a `Generator` to the one that `ready` takes.
         stage: function of (stage, generator) that returns a `StageNetwork`.
-        value_bytes: bytes of a value that is kept between stages.
-        stage_footprint: bytes that a stage's work on a strip holds for a pixel and a channel.
-        stages_bytes: bytes that all stages, made ready, hold beside that.
-        strip_pixels: of a strip, if memory allows.
+        value_bytes: bytes of a value between two stages.
+        stage_footprint: bytes of memory that a stage needs for each pixel and channel of a strip.
+        stages_bytes: bytes of memory that all prepared stages need in addition.
+        strip_pixels: pixels of a strip, if memory allows.
     """
 
     name: str
@@ -61,9 +61,9 @@ def choose_runtime(name: str = "auto", precision: str = "auto") -> Runtime:
     """The `Runtime` that the settings ask for.
 
     Args:
-        name: `"keras"`, `"openvino"`, or `"auto"`: OpenVINO on a CPU, Keras where there is a GPU or
-            where OpenVINO is not installed, which is said.
-        precision: `"float32"`, `"bfloat16"` or `"auto"`: for OpenVINO bfloat16 where the processor
+        name: `"keras"`, `"openvino"`, or `"auto"`: Keras with a GPU, OpenVINO without; if OpenVINO
+            is not installed, Keras, and a line says so.
+        precision: `"float32"`, `"bfloat16"` or `"auto"`: for OpenVINO bfloat16 if the processor
             has units for it; for Keras float32.
 
     Raises:
@@ -104,10 +104,10 @@ def choose_runtime(name: str = "auto", precision: str = "auto") -> Runtime:
 
 
 def import_openvino() -> Any:
-    """The package, which takes a moment and which nothing else here needs.
+    """Imports OpenVINO, which takes a moment and which only this runtime needs.
 
-    Without its telemetry: that reports to OpenVINO's makers from a process that it forks, which
-    TensorFlow does not survive; such a process may stay for ever, and keep its parent from ending.
+    Its telemetry is switched off. It would report to OpenVINO's makers from a forked process.
+    TensorFlow does not survive a fork: the process may hang, and keep its parent from ending.
     """
     modules: dict[str, Any] = sys.modules
     modules.setdefault("openvino_telemetry", None)
@@ -132,7 +132,7 @@ OPENVINO_FOOTPRINTS = {"float32": 24.0, "bfloat16": 14.0}
 
 
 class Network(Protocol):
-    """A generator made ready: call it with (1, H, W, 3) float32 pictures in [0, 1]."""
+    """A prepared generator: call it with (1, H, W, 3) float32 pictures in [0, 1]."""
 
     def __call__(self, pictures: np.ndarray) -> np.ndarray: ...
 
@@ -157,9 +157,10 @@ class KerasNetwork:
 
 
 class OpenVINONetwork:
-    """A generator compiled for this machine's processor and for the size that it is called with.
+    """A generator that is compiled for this processor and for the size of its first picture.
 
-    It is compiled again when that changes: with free sizes it would be slower and hold more.
+    If the size changes it is compiled again. With free sizes it would be slower and need more
+    memory.
 
     Args:
         generator: what `fused.prepare` returns; for bfloat16 of `split` pictures.

@@ -1,8 +1,9 @@
-"""A photo through a generator stage by stage, so that a norm sees the whole of it.
+"""Runs a photo through a generator stage by stage, so that each norm sees the whole photo.
 
-Instance norm must know a whole photo before it passes on the first pixel. So each convolution is
-worked off over the whole photo in strips, what it gives is kept, and its moments are added up; the
-next one begins with the norm. No strip needs more of its neighbors than one convolution sees.
+An instance norm must know the whole photo before it can pass on the first pixel. So each
+convolution runs over the whole photo in strips. Its results are kept, and their moments are added
+up. The next stage begins with the norm. A strip needs only as much of its neighbors as one
+convolution sees.
 """
 
 import collections
@@ -51,8 +52,8 @@ def streamed(
         starts: first row of each strip, see `strips.strip_starts`.
 
     Yields:
-        First row of a strip, and the strip enhanced, (1, rows, width, 3) float32; as the last stage
-        comes to them.
+        First row of a strip, and the enhanced strip, (1, rows, width, 3) float32, in the order of
+        the last stage.
     """
     total = len(stages) * len(starts)
     with (
@@ -115,7 +116,7 @@ class _Run:
         self.affine = np.zeros((2, store.shape[3]), np.float32)
 
     def work(self, stage: Stage, network: StageNetwork) -> None:
-        """A stage over the whole photo."""
+        """Runs a stage over the whole photo."""
         pilot = np.zeros_like(self.affine[0])
         if stage.measures and network.needs_pilot:
             pilot = self._pilot(stage, network)
@@ -135,7 +136,7 @@ class _Run:
             self.affine = moments.affine(stage, pilot)
 
     def pictures(self, stage: Stage, network: StageNetwork) -> Iterator[tuple[int, np.ndarray]]:
-        """The last stage over the whole photo."""
+        """Runs the last stage over the whole photo."""
         for job in self._jobs(stage, network, self.affine[0]):
             yield self.starts[job.number], job.work.result
 

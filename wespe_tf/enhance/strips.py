@@ -1,4 +1,4 @@
-"""Arrays as large as a photo with many channels, kept as strips in memory and in a file."""
+"""Keeps large arrays, a photo's size with many channels, as strips in memory and in a file."""
 
 import os
 import queue
@@ -21,11 +21,11 @@ LEAST_ROWS = 5
 
 
 def strip_starts(length: int, rows: int) -> tuple[int, list[int]]:
-    """Strips that cover a picture: all of one height, overlapping by one row at most.
+    """Strips that cover a picture. All have the same height, and overlap by one row at most.
 
     Args:
         length: rows of the picture.
-        rows: of a strip at most, but where two would be lower than `LEAST_ROWS`.
+        rows: most rows of a strip; it has more if two strips would be lower than `LEAST_ROWS`.
 
     Returns:
         Rows of a strip, and the first row of each.
@@ -38,7 +38,7 @@ def strip_starts(length: int, rows: int) -> tuple[int, list[int]]:
 
 
 def temporary_folder() -> str:
-    """Where large temporary files belong: TMPDIR, or /var/tmp, since /tmp may be memory."""
+    """The folder for large temporary files: TMPDIR, or /var/tmp, because /tmp may be in memory."""
     if not os.environ.get("TMPDIR") and os.access("/var/tmp", os.W_OK):
         return "/var/tmp"
     return tempfile.gettempdir()
@@ -49,7 +49,7 @@ class Strip:
 
     Attributes:
         array: its values while they are in memory, or None.
-        place: its number in the file, or None for one that stays in memory.
+        place: its number in the file, or None if it stays in memory.
     """
 
     def __init__(self, array: np.ndarray | None, place: int | None):
@@ -58,16 +58,16 @@ class Strip:
 
 
 class Store:
-    """Room for strips of one shape: in memory as far as allowed, then in a temporary file.
+    """Room for strips of one shape: in memory up to a limit, then in a temporary file.
 
-    The file has no name, so that it is gone with the process, however that ends. It is read and
-    written by a thread, in the order asked for. Used as a context.
+    The file has no name, so it disappears with the process, even after a crash. A thread reads and
+    writes it, in the order of the calls. Use it in a `with` statement.
 
     Args:
         shape: of a strip.
         dtype: of its values.
-        in_memory: strips that may stay in memory.
-        in_file: strips that the file has room for.
+        in_memory: number of strips that may stay in memory.
+        in_file: number of strips that the file has room for.
 
     Raises:
         UserError: if the disk has too little room, before anything is written.
@@ -103,7 +103,7 @@ class Store:
             self.file.close()
 
     def take(self) -> Strip:
-        """A strip whose array is to be filled; `put` follows."""
+        """Gives a strip to fill; call `put` when it is full."""
         if self.idle:
             return Strip(self.idle.pop(), None)
         if self.allowed:
@@ -112,33 +112,33 @@ class Store:
         return Strip(self.buffers.get(), self.places.pop())
 
     def put(self, strip: Strip) -> None:
-        """Keeps what a strip's array has been filled with."""
+        """Keeps a strip that has been filled."""
         if strip.place is not None:
             array, strip.array = _array(strip), None
             strip.work = self.thread.submit(self._write, array, strip.place)
 
     def fetch(self, strip: Strip) -> None:
-        """Begins to read a strip that will soon be asked for."""
+        """Begins to read a strip that will be needed soon."""
         if strip.array is None and strip.place is not None:
             self._settle(strip)
             strip.array = self.buffers.get()
             strip.work = self.thread.submit(self._read, strip.array, strip.place)
 
     def get(self, strip: Strip) -> np.ndarray:
-        """A strip's array, which is only to be read; `close` or `free` follows."""
+        """Gives a strip's array to read; call `close` or `free` afterwards."""
         self.fetch(strip)
         self._settle(strip)
         return _array(strip)
 
     def close(self, strip: Strip) -> None:
-        """Gives back what `get` or `fetch` took; the strip can be had again."""
+        """Ends `get` or `fetch`; the strip can be read again later."""
         if strip.place is not None and strip.array is not None:
             self._settle(strip)
             self.buffers.put(strip.array)
             strip.array = None
 
     def free(self, strip: Strip) -> None:
-        """Gives up a strip."""
+        """Ends the use of a strip for good."""
         if strip.place is None:
             self.idle.append(_array(strip))
         else:
@@ -183,7 +183,7 @@ def _array(strip: Strip) -> np.ndarray:
 
 
 def check_room(folder: str, size: int) -> None:
-    """Raises a `UserError` unless a disk has room for so many bytes."""
+    """Raises a `UserError` if a disk has less room than this."""
     free = shutil.disk_usage(folder).free
     if free < size:
         raise UserError(

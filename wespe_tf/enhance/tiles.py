@@ -1,4 +1,4 @@
-"""A photo through a generator, whole or in parts that give the same, within a bound on memory."""
+"""Runs a photo through a generator within a memory limit: whole, or in equivalent parts."""
 
 import abc
 import contextlib
@@ -32,11 +32,11 @@ class Plan:
 
     Attributes:
         mode: `"whole"`: in one pass; `"streamed"`: in parts, with the same result.
-        side: of tiles, pixels, where a part is a tile; else 0.
-        rows: of strips, where the network is worked off stage by stage; else 0.
-        in_memory: strips that stay in memory between stages.
-        in_file: strips that lie in a temporary file.
-        on_disk: bytes of that file.
+        side: side of the tiles if the parts are tiles, pixels; else 0.
+        rows: rows of a strip if the network runs stage by stage; else 0.
+        in_memory: number of strips that stay in memory between stages.
+        in_file: number of strips in a temporary file.
+        on_disk: size of that file, bytes.
     """
 
     mode: str
@@ -56,11 +56,11 @@ WHOLE = Plan("whole")
 
 
 class PhotoEnhancer(abc.ABC):
-    """Enhances photos of any size, whatever computes: a runtime says how it goes about its parts.
+    """Enhances photos of any size. Subclasses say what computes, and how a photo is divided.
 
     Attributes:
-        runtime: what computes, as printed.
-        frame: pixels by which photos are continued by reflection beyond their edges.
+        runtime: name of what computes, as it is printed.
+        frame: pixels by which a photo is continued by its mirror image beyond its edges.
     """
 
     runtime: Any
@@ -68,12 +68,12 @@ class PhotoEnhancer(abc.ABC):
 
     @abc.abstractmethod
     def plan(self, photo: np.ndarray, mode: str = "auto", memory_limit: str | float = 1.5) -> Plan:
-        """How to enhance a photo within a bound on the memory of the whole process.
+        """How to enhance a photo within a limit on the memory of the whole process.
 
         Args:
             photo: (H, W, 3) array.
-            mode: `"auto"` for `"whole"` where that fits the bound, else `"streamed"`; or a mode,
-                see `Plan`, which is taken whether it fits or not.
+            mode: `"auto"`: `"whole"` if that fits into the limit, else `"streamed"`; or a mode,
+                see `Plan`, which is used even if it does not fit.
             memory_limit: GB, or `"auto"`, see `memory.memory_limit`.
 
         Raises:
@@ -92,7 +92,7 @@ class PhotoEnhancer(abc.ABC):
     def __call__(
         self, photo: np.ndarray, plan: Plan = WHOLE, result: np.ndarray | None = None
     ) -> np.ndarray:
-        """Enhances a photo; one without any color stays so.
+        """Enhances a photo. A photo without any color stays without color.
 
         Args:
             photo: (H, W, 3) uint8 or uint16 array.
@@ -112,7 +112,7 @@ class PhotoEnhancer(abc.ABC):
 
     @abc.abstractmethod
     def release(self) -> None:
-        """Frees what is kept between photos, at the price of making it ready again."""
+        """Frees what is kept between photos. The next photo then takes longer."""
 
 
 def in_windows(
@@ -121,7 +121,7 @@ def in_windows(
     margin: int,
     run: Callable[[np.ndarray], np.ndarray],
 ) -> Iterator[tuple[Inner, np.ndarray]]:
-    """`PhotoEnhancer.parts` of a network whose result depends on what is near alone.
+    """`PhotoEnhancer.parts` for a network in which a result depends on near pixels only.
 
     Args:
         picture: the photo.
@@ -137,13 +137,13 @@ def in_windows(
 
 
 class Enhancer(PhotoEnhancer):
-    """A generator readied for photos of any size.
+    """A generator that is prepared for photos of any size.
 
     Args:
         generator: a built `Generator` in float32.
         runtime: a `Runtime`, by default the fastest here.
-        reflect: whether photos are continued by reflection beyond their edges, so that the zero
-            padding of the convolutions leaves no frame; the authors' code does not.
+        reflect: whether photos are continued by their mirror image beyond their edges, so that the
+            zero padding of the convolutions leaves no frame; the authors' code does not do this.
     """
 
     def __init__(
@@ -237,18 +237,18 @@ class Enhancer(PhotoEnhancer):
 
 
 def enhance(model: Generator | Enhancer, photo: np.ndarray) -> np.ndarray:
-    """Enhances a photo: in one pass, or in parts where that would take more than 1.5 GB.
+    """Enhances a photo: in one pass, or in parts if one pass would take more than 1.5 GB.
 
     Args:
-        model: a built `Generator`, run by Keras in float32, or an `Enhancer`, which is quicker for
-            several photos.
+        model: a built `Generator`, which Keras runs in float32; or an `Enhancer`, which is faster
+            for several photos.
         photo: (H, W, 3) uint8 or uint16 array.
 
     Returns:
         Array of the same shape and dtype.
 
     Raises:
-        UserError: for a photo so large that not even small parts fit beside it.
+        UserError: if the photo is so large that not even small parts fit into the limit.
     """
     enhancer = model if isinstance(model, Enhancer) else Enhancer(model, choose_runtime("keras"))
     return enhancer(photo, enhancer.plan(photo))

@@ -1,7 +1,7 @@
 """Photo files for enhancing: pixels, and everything else that a file holds and should keep.
 
-16 bits, transparency, EXIF, XMP, IPTC, comments, resolution and the color profile survive from the
-file that comes in to the one that goes out, as far as its format has room for them.
+16 bits, transparency, EXIF, XMP, IPTC, comments, resolution and the color profile are copied from
+the input file to the output file, as far as its format has room for them.
 """
 
 import dataclasses
@@ -60,8 +60,8 @@ def read_photo(path: str | os.PathLike) -> Photo:
 
     The EXIF orientation is applied, colors of another profile are converted to sRGB, gray becomes
     RGB, a palette too. Metadata that are broken are left out, with a warning that names the file.
-    Of a file with several pictures that are one photo, as with a gain map, the main one is read; a
-    line says so.
+    If a file holds several pictures of one photo, for instance a gain map, the main one is read,
+    and a line says so.
 
     Args:
         path: of a JPEG, PNG, TIFF, WebP, HEIC, AVIF or JPEG XL file, or another that Pillow reads.
@@ -70,8 +70,8 @@ def read_photo(path: str | os.PathLike) -> Photo:
         A `Photo`.
 
     Raises:
-        UnreadablePicture: naming the file, if it is no picture, damaged, larger than
-            `limit_megapixels` allows, or holds several.
+        UnreadablePicture: names the file, if it is not a picture, damaged, larger than
+            `limit_megapixels` allows, or holds several pictures.
     """
     with opened(path) as source:
         found = source.metadata
@@ -97,7 +97,7 @@ def read_photo(path: str | os.PathLike) -> Photo:
 
 
 def pixel_bytes(path: str | os.PathLike) -> int:
-    """Bytes of the pixels and the alpha that `read_photo` returns, from the file's header alone.
+    """Bytes of the pixels and the alpha that `read_photo` returns, from the header alone.
 
     Raises:
         UnreadablePicture: naming the file, if there is no such header.
@@ -109,18 +109,18 @@ def pixel_bytes(path: str | os.PathLike) -> int:
 
 
 def write_photo(path: str | os.PathLike, photo: Photo, quality: int = 95) -> None:
-    """Writes a photo so that either the whole file is there or none.
+    """Writes a photo, completely or not at all.
 
-    PNG and TIFF keep 16 bits, others get 8. JPEG keeps no alpha. What metadata a format
-    has no room for is left out; a warning names what is too long for one that has.
+    PNG and TIFF keep 16 bits, other formats get 8. JPEG keeps no alpha. Metadata for which a format
+    has no room are left out. A warning names metadata that are too long for the format.
 
     Args:
-        path: whose suffix names the format, one of `FORMATS`.
+        path: its suffix names the format, one of `FORMATS`.
         photo: `Photo`.
         quality: of all but PNG and TIFF, 1 to 100.
 
     Raises:
-        UserError: naming the file, if the format is another or the file cannot be written.
+        UserError: names the file, if the format is another one or the file cannot be written.
     """
     path = Path(path)
     kind = FORMATS.get(path.suffix.lower())

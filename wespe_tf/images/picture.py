@@ -1,4 +1,4 @@
-"""Plain pictures in and out: uint8 RGB arrays, whatever the file holds."""
+"""Reads and writes plain pictures: uint8 RGB arrays, whatever the file holds."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from .decoding import opened, to_8_bits
 
 
 def read_picture(path: str | os.PathLike) -> np.ndarray:
-    """Reads a picture as 8-bit RGB: upright and in sRGB, as it is enhanced too.
+    """Reads a picture as 8-bit RGB, upright and in sRGB.
 
     Gray pictures get three equal channels, transparency is dropped, CMYK is converted, 16-bit
     values are rounded to 8.
@@ -23,7 +23,7 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
         (H, W, 3) uint8 array.
 
     Raises:
-        UnreadablePicture: naming the file, if it cannot be decoded to its end.
+        UnreadablePicture: names the file, if it cannot be decoded completely.
     """
     with opened(path) as source:
         pixels, _ = source.decoded()
@@ -54,10 +54,10 @@ def to_uint8(picture: np.ndarray) -> np.ndarray:
 
 
 def write_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
-    """Writes a uint8 picture so that either the whole file is there or none.
+    """Writes a uint8 picture, completely or not at all.
 
     Args:
-        path: whose suffix names the format; folders above it must exist.
+        path: its suffix names the format; its folder must exist.
         picture: (H, W, 3) uint8 array.
 
     Raises:

@@ -12,8 +12,8 @@ FLAT_BELOW = 0.02
 def collapse_score(enhanced: np.ndarray, source: np.ndarray) -> float:
     """How much of the input's contrast enhanced pictures keep: 0 when they are uniform.
 
-    Mean over pictures of the spatial standard deviation of the enhanced picture over that of its
-    input, channels averaged; inputs that are flat themselves (deviation below 0.02) do not count.
+    The spatial standard deviation of the enhanced picture, divided by that of its input, averaged
+    over channels and pictures. Inputs that are flat themselves (deviation below 0.02) do not count.
 
     Args:
         enhanced: (N, H, W, 3) array in [0, 1].
@@ -28,7 +28,7 @@ def collapse_score(enhanced: np.ndarray, source: np.ndarray) -> float:
 
 
 def input_correlation(enhanced: np.ndarray, source: np.ndarray) -> float:
-    """Correlation of enhanced pictures with their inputs: negative for negatives.
+    """Correlation of enhanced pictures with their inputs. It is negative for negatives.
 
     Args:
         enhanced: (N, H, W, 3) array.
@@ -45,10 +45,10 @@ def input_correlation(enhanced: np.ndarray, source: np.ndarray) -> float:
 
 
 def has_collapsed(scores: Iterable[float]) -> bool:
-    """The verdict over a run's collapse scores, one an evaluation, in order.
+    """The verdict from a run's collapse scores, one for each evaluation, in order.
 
-    Collapsed is a run whose score is below 0.1 at its last two evaluations and was above 0.3
-    before, or whose score never rose above 0.3.
+    A run has collapsed if its score is below 0.1 at the last two evaluations and was above 0.3
+    before, or if its score never rose above 0.3.
 
     Args:
         scores: sequence of `collapse_score`.
@@ -73,7 +73,7 @@ def uniform_since(iterations: Iterable[int], scores: Iterable[float]) -> int | N
         scores: as many collapse scores.
 
     Returns:
-        Iteration, or None when the last score is not below 0.1.
+        Iteration, or None if the last score is not below 0.1.
     """
     since = None
     for iteration, score in zip(reversed(list(iterations)), reversed(list(scores))):

@@ -1,10 +1,10 @@
-"""How far two sets of unpaired pictures are apart in colors and textures."""
+"""The distance between two sets of unpaired pictures, in colors and in textures."""
 
 import numpy as np
 
 
 def color_statistics(pictures: np.ndarray) -> np.ndarray:
-    """Points whose cloud is the pictures' tone and color: means of 4×4 pixels.
+    """Points that describe tone and color of pictures: means of 4×4 pixels.
 
     Args:
         pictures: (N, H, W, 3) uint8 array.
@@ -18,7 +18,7 @@ def color_statistics(pictures: np.ndarray) -> np.ndarray:
 
 
 def texture_statistics(pictures: np.ndarray) -> np.ndarray:
-    """Points whose cloud is the pictures' texture: luminance of 7×7 pixels less its mean.
+    """Points that describe the texture of pictures: luminance of 7×7 pixels minus its mean.
 
     Args:
         pictures: (N, H, W, 3) uint8 array.
@@ -37,15 +37,15 @@ def sliced_wasserstein(
 ) -> float:
     """Sliced Wasserstein-1 distance between two clouds of points.
 
-    The mean over random directions of how far the one cloud's projections have to be moved to
-    become the other's (Rabin et al., "Wasserstein barycenter and its application to texture
-    mixing", 2011).
+    Both clouds are projected onto random directions. The distance is how far the projections of one
+    cloud must move to become those of the other one, as a mean over the directions (Rabin et al.,
+    "Wasserstein barycenter and its application to texture mixing", 2011).
 
     Args:
         points: (M, d) array.
         others: (K, d) array.
-        directions: how many.
-        seed: of the directions.
+        directions: number of random directions.
+        seed: seed of the directions.
 
     Returns:
         Distance in the points' unit, at least 0.

@@ -14,23 +14,23 @@ _WINDOW, _WINDOW_SIGMA = 11, 1.5
 def ms_ssim(pictures_a: np.ndarray, pictures_b: np.ndarray, max_val: float = 255) -> float:
     """Multi-scale structural similarity of two batches, as DPED code computes it.
 
-    Five scales; the window, a Gaussian of 11×11 pixels and deviation 1.5, shrinks with pictures
-    that are smaller; channels count as pictures. The means over the batch come first, the
-    product over the scales after, so the value of a batch is not the mean of its pictures'.
-    Computed in float64 (float32 is off by 1e-5), one picture on each core. Source: DPED code,
-    ssim.py.
+    There are five scales. The window is a Gaussian of 11×11 pixels with a standard deviation of
+    1.5; it is smaller for smaller pictures. Channels count as pictures. First the means over the
+    batch are taken, then the product over the scales. So the value of a batch is not the mean of
+    its pictures' values. The computation is in float64 (float32 is off by 1e-5), with one picture
+    on each core. Source: DPED code, ssim.py.
 
     Args:
         pictures_a: (N, H, W, C) array in [0, `max_val`], any dtype.
         pictures_b: the same shape.
-        max_val: the largest value a picture can have.
+        max_val: the largest possible value of a picture.
 
     Returns:
-        Float, 1 for equal batches; NaN where the mean of contrast·structure of a scale is
-        negative, as in DPED code.
+        Float, 1 for equal batches; NaN if the mean of contrast·structure of a scale is negative, as
+        in DPED code.
 
     Raises:
-        ValueError: on shapes that differ or are not those of a batch.
+        ValueError: if the shapes differ or are not those of a batch.
     """
     if pictures_a.shape != pictures_b.shape or pictures_a.ndim != 4 or not pictures_a.size:
         raise ValueError(

@@ -23,7 +23,7 @@ def psnr(picture: np.ndarray, reference: np.ndarray) -> float:
 def ssim(picture: np.ndarray, reference: np.ndarray) -> float:
     """Structural similarity of one 8-bit picture (Wang et al. 2004), mean over channels.
 
-    Gaussian window of deviation 1.5, biased covariances, as in the original publication.
+    Gaussian window with a standard deviation of 1.5, and biased covariances, as in the publication.
 
     Args:
         picture: (H, W, 3) uint8 array.
@@ -64,17 +64,17 @@ def mean_psnr_ssim(
 
 
 def tone_corrected_psnr(picture: np.ndarray, reference: np.ndarray) -> float:
-    """PSNR after the best curve for each channel: what no global tone could mend.
+    """PSNR after the best curve for each channel: the error that no global tone curve can remove.
 
-    The curve takes each 8-bit value to the mean of the reference where the picture has it, which
-    minimizes the squared error among all curves.
+    The curve maps each 8-bit value to the mean of the reference over the pixels with this value. Of
+    all curves it has the smallest squared error.
 
     Args:
         picture: (H, W, 3) uint8 array.
         reference: the same shape.
 
     Returns:
-        Decibels; infinite where a curve explains the reference.
+        Decibels; infinite if a curve makes the picture equal to the reference.
     """
     squares = 0.0
     for c in range(3):

@@ -1,4 +1,4 @@
-"""How much fine detail pictures have, and how much noise where there is nothing to see."""
+"""How much fine detail pictures have, and how much noise in flat areas."""
 
 from collections.abc import Iterable
 
@@ -24,10 +24,10 @@ def detail_energy(pictures: Iterable[np.ndarray]) -> float:
 
 
 def flat_noise(pictures: Iterable[np.ndarray]) -> float:
-    """Deviation of detail in each picture's own flattest tenth, mean over pictures.
+    """Standard deviation of detail in the flattest tenth of each picture, mean over pictures.
 
-    Detail is luminance less its Gaussian blur of deviation 3; a pixel is as flat as the 9×9 pixels
-    around it have little of it.
+    Detail is luminance minus its Gaussian blur of deviation 3. A pixel is flat if the 9×9 pixels
+    around it have little detail.
 
     Args:
         pictures: iterable of (H, W, 3) uint8 arrays.
@@ -40,29 +40,29 @@ def flat_noise(pictures: Iterable[np.ndarray]) -> float:
 
 
 def detail_ratio(enhanced: np.ndarray, reference: np.ndarray) -> float:
-    """`detail_energy` of a picture over that of its reference: 1 is right, less is soft.
+    """`detail_energy` of a picture divided by that of its reference: 1 is right, less is too soft.
 
     Args:
         enhanced: (H, W, 3) uint8 array.
         reference: the same shape.
 
     Returns:
-        Ratio, infinite where the reference is uniform.
+        Ratio, infinite if the reference is uniform.
     """
     return ratio(detail_energy([enhanced]), detail_energy([reference]))
 
 
 def flat_noise_ratio(enhanced: np.ndarray, reference: np.ndarray) -> float:
-    """Deviation of detail over that of the reference, where the reference is flattest.
+    """Deviation of detail divided by that of the reference, where the reference is flattest.
 
-    Unlike the ratio of two `flat_noise`, both are taken at the same places.
+    Both are measured at the same places. This differs from the ratio of two `flat_noise`.
 
     Args:
         enhanced: (H, W, 3) uint8 array.
         reference: the same shape.
 
     Returns:
-        Ratio: 1 is right, more is noise; infinite where the reference is uniform there.
+        Ratio: 1 is right, more is noise; infinite if the reference is uniform there.
     """
     wanted = _detail(reference)
     flat = _flat(wanted)
@@ -70,7 +70,7 @@ def flat_noise_ratio(enhanced: np.ndarray, reference: np.ndarray) -> float:
 
 
 def ratio(value: float, reference: float) -> float:
-    """One number over another; infinite where that is 0."""
+    """One number divided by another one; infinite if the other one is 0."""
     return float(value / reference) if reference > 0 else float("inf")
 
 

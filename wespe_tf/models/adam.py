@@ -13,8 +13,8 @@ class PyTorchAdam(keras.optimizers.Adam):
     """Adam whose ε is added after the second moment's bias is corrected.
 
     m̂ / (√v̂ + ε), as in the paper (Kingma & Ba 2015, algorithm 1) and in PyTorch. TensorFlow and
-    Keras compute m̂ / (√v̂ + ε / √(1 − β₂ᵗ)): an ε 32 times as large in the first step, which is
-    felt where gradients are as small as 1e-6. Powers of β are taken in the variables' dtype.
+    Keras compute m̂ / (√v̂ + ε / √(1 − β₂ᵗ)): an ε that is 32 times as large in the first step,
+    which matters if gradients are as small as 1e-6. Powers of β have the variables' dtype.
 
     Args: those of `keras.optimizers.Adam`.
     """

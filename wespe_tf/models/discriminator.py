@@ -11,22 +11,22 @@ DPED = DISCRIMINATOR_LAYERS["dped"]
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Discriminator(keras.Model):
-    """Convolutions and two dense layers that judge a patch real or enhanced.
+    """Convolutions and two dense layers that tell whether a patch is real or enhanced.
 
-    Convolution → LeakyReLU 0.2 → norm, the first without norm; flatten; dense 1024 + LeakyReLU;
-    dense to one or two outputs. Source: DPED code. `DISCRIMINATOR_LAYERS` has other ones.
+    Convolution → LeakyReLU 0.2 → norm (the first convolution has no norm); flatten; dense 1024 +
+    LeakyReLU; dense to one or two outputs. Source: DPED code. `DISCRIMINATOR_LAYERS` has others.
 
-    With `dense=0` a 3×3 convolution takes the place of the dense layers and judges every place of
-    the last feature map by itself, as in Isola et al.'s PatchGAN: one picture is many examples.
+    With `dense=0` a 3×3 convolution replaces the dense layers. It judges every place of the last
+    feature map separately, as in Isola et al.'s PatchGAN, so one picture gives many examples.
 
     Args:
-        layers: output channels, kernel size and stride of each convolution, SAME padding; or a
-            fourth number, the zeros on each side.
+        layers: output channels, kernel size and stride of each convolution; a fourth number, if
+            there is one, is the zeros on each side, instead of SAME padding.
         width_multiplier: factor on the channels and on `dense`, rounded.
         dense: units of the hidden dense layer, or 0.
-        first_norm: whether the first convolution has a norm, too: report-code.
-        pooled: whether the mean over the last feature map takes the place of `flatten`.
-        dense_norm: whether the hidden dense layer has, in place of its bias, a layer norm.
+        first_norm: whether the first convolution has a norm too, as in report-code.
+        pooled: whether the mean over the last feature map replaces `flatten`.
+        dense_norm: whether the hidden dense layer has a layer norm instead of its bias.
         head: `"two_class_sigmoid"` (outputs for [real, fake], each a sigmoid: the report),
             `"two_class_softmax"` (DPED code) or `"one_class_sigmoid"` (real).
         norm: `"instance"`, `"batch"`, `"layer"`, `"spectral"` (every kernel divided by its
@@ -45,7 +45,7 @@ class Discriminator(keras.Model):
         under a float64 policy); `probabilities` turns them into what `head` names.
 
     Raises:
-        ValueError: on an option outside those listed.
+        ValueError: if an option is not in these lists.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class Discriminator(keras.Model):
         return ops.cast(_apply(logits, x, training), statistics_dtype(self.compute_dtype))
 
     def probabilities(self, logits):
-        """What `head` makes of logits: softmax over two classes, or independent sigmoids.
+        """Turns logits into what `head` names: softmax over two classes, or independent sigmoids.
 
         Args:
             logits: (..., 2) or (..., 1) tensor, as `call` returns.

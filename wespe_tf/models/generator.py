@@ -24,10 +24,10 @@ from .options import GENERATOR_ENDINGS, GENERATOR_STARTS
 
 
 class PassThrough(keras.initializers.Initializer):
-    """Kernel whose output channels copy the input channels of the same number, times `gain`.
+    """Kernel whose output channels copy the input channels with the same number, times `gain`.
 
-    Output channels beyond the inputs weigh these at random, at the kernel's center. Every tap has
-    normal noise of deviation `noise` on top.
+    Further output channels are random sums of the inputs, at the kernel's center. Normal noise with
+    standard deviation `noise` is added to every weight.
     """
 
     def __init__(self, gain: float = 1.0, noise: float = 0.0, seed: int | None = None) -> None:
@@ -50,8 +50,8 @@ class PassThrough(keras.initializers.Initializer):
 class Knots(keras.initializers.Initializer):
     """Biases 0 for the first `copied` channels, uniform in [-1, 1] for the others.
 
-    Behind `PassThrough` and a ReLU the others bend at colors of their own: together they are a
-    basis in which tone curves and color maps are nearly linear.
+    After `PassThrough` and a ReLU, each of the others has its bend at another color. Together they
+    form a basis in which tone curves and color maps are nearly linear.
     """
 
     def __init__(self, copied: int, seed: int | None = None) -> None:
@@ -67,7 +67,7 @@ def kernel_bytes(width: int, blocks: int) -> int:
     """Bytes that the kernels of a `Generator` of this size take in float32.
 
     Raises:
-        ValueError: on a number that is none.
+        ValueError: if a value is not a number.
     """
     check_number("width", width, numbers.Integral, 4)
     check_number("blocks", blocks, numbers.Integral, 0)
@@ -86,9 +86,9 @@ class Step:
 
     Attributes:
         conv: the layer.
-        norm: the layer that follows, or None; a ReLU follows in any case but after the last step.
-        part: `"trunk"`: the output goes on; `"branch"`: it does too, while what the step took
-            waits beside it; `"join"`: what waits is added to the output.
+        norm: the layer that follows, or None. A ReLU follows too, except after the last step.
+        part: `"trunk"`: the output goes on; `"branch"`: it goes on, and the step's input waits
+            beside it; `"join"`: the waiting tensor is added to the output.
     """
 
     conv: keras.layers.Layer
@@ -97,11 +97,11 @@ class Step:
 
 
 def walk(steps: list[Step], x: Tensor, activate: Callable[[Step, Tensor], Tensor]) -> Tensor:
-    """Goes along steps of a generator.
+    """Runs the steps of a generator.
 
     Args:
         steps: list of `Step`.
-        x: (N, H, W, C) tensor, what the first of them takes; it is none that joins.
+        x: (N, H, W, C) tensor, the input of the first step, which is not a `"join"`.
         activate: function of a step and of its convolution's output that returns the output's
             normalized and rectified version.
 
@@ -133,9 +133,9 @@ class Generator(keras.Model):
         norm: `"instance"`, `"batch"`, `"layer"` or `"none"`.
         norm_epsilon: added to the variance: 1e-3 in DPED code, 1e-5 in report-code.
         tanh_scale: 0.58 (DPED code: outputs in [-0.08, 1.08]) or 0.5 (report-code).
-        ending: `"dped"`; or `"plain"`: three convolutions 3×3 + ReLU, and one 1×1, of which the
-            picture is the result, without tanh (WESPE-TF).
-        init: `"identity"` (the untrained network passes its input through, nearly),
+        ending: `"dped"`; or `"plain"`: three convolutions 3×3 + ReLU, and one 1×1, which gives the
+            picture without tanh (WESPE-TF).
+        init: `"identity"` (the untrained network returns almost its input),
             `"truncated_normal"`, `"kaiming_uniform"`, `"glorot"` or `"torch_default"`.
 
     Call arguments:
@@ -145,7 +145,7 @@ class Generator(keras.Model):
         (N, H, W, 3) tensor, float32 (float64 under a float64 policy), not clipped.
 
     Raises:
-        ValueError: on an option outside those listed, or a number of no use.
+        ValueError: if an option is not in these lists, or a number is out of range.
 
     Example:
 
@@ -249,14 +249,14 @@ class Generator(keras.Model):
 
     @property
     def steps(self) -> list[Step]:
-        """The network as data, in order; `walk` goes along it, the last step gives the picture."""
+        """The steps of the network, in order; `walk` runs them, the last one gives the picture."""
         found = [Step(self.head)]
         for conv1, norm1, conv2, norm2 in self.residuals:
             found += [Step(conv1, norm1, "branch"), Step(conv2, norm2, "join")]
         return [*found, *(Step(conv) for conv in self.tail), Step(self.to_rgb)]
 
     def features(self, inputs: Tensor, training: bool = False) -> Tensor:
-        """What the last convolution sees, (N, H, W, width), for pictures as `call` takes them."""
+        """Input of the last convolution, (N, H, W, width), for pictures as in `call`."""
         return walk(self.steps[:-1], inputs, lambda step, x: _norm_relu(step.norm, x, training))
 
     def _fast_to_rgb(self, features: Tensor) -> Tensor:
@@ -271,7 +271,7 @@ class Generator(keras.Model):
         return self.finish(z)
 
     def finish(self, z: Tensor) -> Tensor:
-        """The picture from what the last convolution gives."""
+        """The picture, from the output of the last convolution."""
         z = ops.cast(z, statistics_dtype(self.compute_dtype))
         return self.tanh_scale * ops.tanh(z) + 0.5 if self.has_tanh else z
 

@@ -1,4 +1,4 @@
-"""Layers shared by the networks: norms, initializers, and what discriminators see of a picture."""
+"""Layers that the networks share: norms and initializers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,8 +31,8 @@ def statistics_dtype(compute_dtype: str) -> str:
 def picture_mean(x: Tensor) -> Tensor:
     """Mean over height and width, (N, H, W, C) → (N, 1, 1, C).
 
-    Row by row: a runtime that adds up all pixels of a photo one after another, as a phone's may,
-    would lose three digits of float32.
+    It goes row by row. A runtime that adds up all pixels of a photo one after another, as a phone's
+    may do, would lose three digits of float32.
     """
     return ops.mean(ops.mean(x, axis=2, keepdims=True), axis=1, keepdims=True)
 
@@ -44,8 +44,8 @@ class InstanceNormalization(keras.layers.Layer):
     Computes `scale * (x - mean) / sqrt(variance + epsilon) + shift` with the biased variance
     over height and width. Unlike `keras.layers.GroupNormalization(groups=-1)`, which gives the
     same numbers, no tensor has more than four dimensions, which phone accelerators require.
-    Statistics are taken in float32 (float64 under a float64 policy). For the backward pass nothing
-    is kept but the input and two numbers for each channel of each picture, with `relu` too. Source:
+    Statistics are computed in float32 (float64 under a float64 policy). For the backward pass it
+    keeps only the input and two numbers for each channel of each picture, also with `relu`. Source:
     DPED code.
 
     Args:
@@ -134,10 +134,10 @@ class InstanceNormalization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class BatchStatistics(InstanceNormalization):
-    """Batch norm that never learns running statistics: those of the batch at hand always count.
+    """Batch norm that always uses the statistics of the batch and learns no running statistics.
 
-    What PyTorch's batch norm computes in a network left in training mode, as the VGG-19 of
-    report-code is. On several devices each has its own statistics.
+    PyTorch's batch norm computes this in a network that stays in training mode, as the VGG-19 of
+    report-code does. With several devices, each device has its own statistics.
     """
 
     @staticmethod
@@ -147,9 +147,9 @@ class BatchStatistics(InstanceNormalization):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class AffineNormalization(keras.layers.BatchNormalization):
-    """Batch norm that never leaves inference mode: running mean 0 and variance 1, for good.
+    """Batch norm that always stays in inference mode, with running mean 0 and variance 1.
 
-    What is left of it is a learned scale and shift for each channel: WESPE-TF's discriminators.
+    Only a learned scale and shift for each channel remain, as in WESPE-TF's discriminators.
     """
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: Any = None) -> Tensor:
@@ -160,12 +160,12 @@ class AffineNormalization(keras.layers.BatchNormalization):
 class LayerNormalization(keras.layers.GroupNormalization):
     """Normalizes each picture by its mean and variance over height, width and channels.
 
-    Keras's layer of one group with the same weights, but no tensor has more than four
+    It equals Keras's layer with one group and the same weights, but no tensor has more than four
     dimensions, which phone accelerators require.
 
     Args:
         epsilon: added to the variance.
-        **kwargs: of `keras.layers.GroupNormalization`.
+        **kwargs: arguments of `keras.layers.GroupNormalization`.
 
     Call arguments:
         inputs: (N, H, W, C) tensor.
@@ -271,10 +271,10 @@ def make_initializers(name: str) -> Callable[[int], tuple[Any, Any]]:
 
 @tf.custom_gradient
 def few_outputs_conv(inputs: Tensor, kernel: Tensor) -> Any:
-    """A SAME convolution of stride 1, with a gradient that is fast on a CPU if outputs are few.
+    """A SAME convolution of stride 1. Its gradient is fast on a CPU if there are few outputs.
 
-    TensorFlow's own takes a gradient of a 9×9 convolution from 64 channels to 3 seven times as
-    long. Here each row of the kernel is a product of matrices.
+    TensorFlow's own gradient of a 9×9 convolution from 64 channels to 3 takes seven times as long.
+    Here each row of the kernel is a product of matrices.
 
     Args:
         inputs: (N, H, W, C) tensor.

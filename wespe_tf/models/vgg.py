@@ -1,4 +1,4 @@
-"""VGG-19 up to one of its ReLUs, frozen: the space in which content is compared."""
+"""Frozen VGG-19 up to one of its ReLUs. The content loss compares its features."""
 
 import keras
 from keras import ops
@@ -16,8 +16,8 @@ TORCHVISION_MEAN, TORCHVISION_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 
 class VGGFeatures(keras.Model):
     """Features of VGG-19 after a chosen ReLU, weights frozen.
 
-    Pictures are scaled to 0–255 and reduced by ImageNet's means. What else they need depends on
-    whose weights these are:
+    Pictures are scaled to 0–255, and ImageNet's means are subtracted. The rest depends on the
+    origin of the weights:
 
         keras        channels in BGR; max pooling 2×2 drops an odd row or column (VALID)
         matconvnet   channels in RGB; pooling keeps it (SAME): 100 → 50 → 25 → 13 → 7, DPED code
@@ -26,7 +26,7 @@ class VGGFeatures(keras.Model):
                      are subtracted; pooling as in Keras
 
     Args:
-        layer: `"relu1_1"` … `"relu5_4"`; nothing above it is built.
+        layer: `"relu1_1"` … `"relu5_4"`; later layers are not built.
         style: `"keras"`, `"matconvnet"`, `"torchvision"` or `"report"`.
         norm: `"none"`; or `"batch"`: VGG-19 with batch norm, between convolution and ReLU, on the
             statistics of what each call is given: report-code.
@@ -38,7 +38,7 @@ class VGGFeatures(keras.Model):
         (N, h, w, C) tensor, float32 (float64 under a float64 policy).
 
     Raises:
-        ValueError: on an option outside those listed.
+        ValueError: if an option is not in these lists.
     """
 
     def __init__(self, layer, style="keras", norm="none", **kwargs):

@@ -47,14 +47,14 @@ class Luma(Grayscale):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Detail(keras.layers.Layer):
-    """Luminance less its Gaussian blur, times a gain: texture without tone.
+    """Luminance minus its Gaussian blur, times a gain: texture without tone.
 
-    What the texture discriminator sees in an extra beyond the paper: tone is the guide's part, and
-    hides the little that texture changes.
+    The texture discriminator sees this in an extra beyond the paper. Tone is left to the guide; it
+    would hide the small changes of texture.
 
     Args:
-        deviation: standard deviation of the blur, pixels; it is cut off at three of them.
-        gain: factor; under spectral norm a discriminator cannot enlarge what it sees itself.
+        deviation: standard deviation of the blur, pixels; the blur is cut off at three of them.
+        gain: factor; with spectral norm a discriminator cannot enlarge its input itself.
 
     Call arguments:
         inputs: (N, H, W, 3) tensor in [0, 1], mirrored at its edges for the blur: height and width
@@ -89,7 +89,7 @@ class Detail(keras.layers.Layer):
 
 
 def blur_profile(kernel: str) -> np.ndarray:
-    """One-dimensional profile whose outer product with itself is the blur kernel.
+    """One-dimensional profile. Its outer product with itself is the blur kernel.
 
     Args:
         kernel: `"dped_code"`: square root of differences of the normal CDF, sum 1, effective

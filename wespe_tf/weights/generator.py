@@ -1,4 +1,4 @@
-"""Trained generators: found by name and loaded from any of their formats."""
+"""Finds trained generators by name, and loads them from any of their formats."""
 
 import collections
 import inspect

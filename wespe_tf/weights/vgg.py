@@ -34,8 +34,8 @@ def load_vgg(layer: str, weights: str, as_report: bool = False, norm: str = "non
         The built model.
 
     Raises:
-        UserError: where the weights cannot be had, with the ways there are; on a file that lacks
-            a layer or has one of another shape, or norms for which there is no use.
+        UserError: if the weights cannot be found, with the possible ways; if a file lacks a layer,
+            has one of another shape, or has norms that `norm` does not use.
     """
     is_matconvnet = weights.lower().endswith(".mat")
     if as_report and is_matconvnet:
