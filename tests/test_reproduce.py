@@ -243,6 +243,6 @@ def test_runs_a_list_and_goes_on(tmp_path, monkeypatch, make_folder, capfd):
     reproduce.main(["experiments=report_fig3", "output=out", "document=text.md", *settings])
     assert Path("reproduction.csv").read_bytes() == before
     assert "kept, reproduction.csv has it (4 iterations, float32)" in capfd.readouterr().out
-    assert "| recognisable pictures | 1 | 4 |" in Path("text.md").read_text()
+    assert "| recognizable pictures | 1 | 4 |" in Path("text.md").read_text()
     # Figures of other photos than the sample's are not for the document.
     assert not Path("docs").exists()

@@ -4,10 +4,22 @@ Pictures are (N, H, W, C) in [0, 1]. Every function returns a scalar in its inpu
 should be float32 or float64. REPRODUCTION.md, "The objective", has definitions and divisors.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from keras import ops
 
+# Of any backend and of NumPy; Keras has no common type for them.
+Tensor = Any
 
-def adversarial_loss(logits, judged_real, head, confidence=1.0, doubt=0.0):
+
+def adversarial_loss(
+    logits: Tensor,
+    judged_real: bool,
+    head: str,
+    confidence: float | Tensor = 1.0,
+    doubt: float | Tensor = 0.0,
+) -> Tensor:
     """Cross-entropy of a discriminator's logits against "real" or "fake", mean over the batch.
 
     BCE(D(·), real) of the paper's equations: the target is [1, 0] for real and [0, 1] for fake,
@@ -33,7 +45,13 @@ def adversarial_loss(logits, judged_real, head, confidence=1.0, doubt=0.0):
     return ops.mean(ops.relu(logits) - logits * target + ops.softplus(-ops.abs(logits)))
 
 
-def discriminator_loss(real_logits, fake_logits, head, confidence=1.0, doubt=0.0):
+def discriminator_loss(
+    real_logits: Tensor,
+    fake_logits: Tensor,
+    head: str,
+    confidence: float | Tensor = 1.0,
+    doubt: float | Tensor = 0.0,
+) -> Tensor:
     """BCE(D(real), real) + BCE(D(fake), fake): the loss that D_c and D_t each minimize.
 
     Args:
@@ -50,13 +68,18 @@ def discriminator_loss(real_logits, fake_logits, head, confidence=1.0, doubt=0.0
     return real + adversarial_loss(fake_logits, False, head, confidence, doubt)
 
 
-def content_vgg(reconstructed_features, source_features, normalise, mean=ops.mean):
+def content_vgg(
+    reconstructed_features: Tensor,
+    source_features: Tensor,
+    normalize: bool,
+    mean: Callable[[Tensor], Tensor] = ops.mean,
+) -> Tensor:
     """Mean squared difference of the VGG-19 features of F(G(x)) and of x.
 
     Args:
         reconstructed_features: (N, h, w, C) tensor.
         source_features: the same shape.
-        normalise: whether to divide by the mean square of `source_features`. Then the loss is about
+        normalize: whether to divide by the mean square of `source_features`. Then the loss is about
             1 for unrelated pictures, with every layer (raw values are 1e4 to 1e6).
         mean: function of a tensor that computes this divisor; with several devices it is the mean
             over all of them.
@@ -65,12 +88,12 @@ def content_vgg(reconstructed_features, source_features, normalise, mean=ops.mea
         Scalar.
     """
     loss = ops.mean(ops.square(reconstructed_features - source_features))
-    if normalise:
+    if normalize:
         loss = loss / mean(ops.square(source_features))
     return loss
 
 
-def mean_absolute_difference(pictures, reference):
+def mean_absolute_difference(pictures: Tensor, reference: Tensor) -> Tensor:
     """Mean absolute difference of two pictures.
 
     Of F(G(x)) and x it is `content` in pixels, CycleGAN's cycle loss. Of the blurred G(x) and the
@@ -86,7 +109,7 @@ def mean_absolute_difference(pictures, reference):
     return ops.mean(ops.abs(pictures - reference))
 
 
-def total_variation(pictures, form="mean"):
+def total_variation(pictures: Tensor, form: str = "mean") -> Tensor:
     """Mean squared horizontal difference plus mean squared vertical difference.
 
     Args:

@@ -6,7 +6,9 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -31,6 +33,8 @@ experiments= takes the lists above, or names of single experiments. Every other 
 train.py and holds for all runs: the photos (by default the embedded sample), vgg_weights, scale.
 If the CSV file has a row of an experiment, the experiment does not run again, even with other
 settings. If a run fails, the others go on. `overview.png` in the output folder shows all runs."""
+Rows = list[dict[str, str]]
+
 SAMPLE = "sample"
 REPORT = {
     "report_fig2": ["preset=report_fig2"],
@@ -131,7 +135,7 @@ SETTING_AND_SAW = {
         "color and texture only; batch norm",
         "uniform gray, its loss still falling",
     ),
-    "report_fig3": ("the same, 30 iterations", "recognisable pictures"),
+    "report_fig3": ("the same, 30 iterations", "recognizable pictures"),
     "report_fig4": ("the same, larger and longer", "uniform red"),
     "report_all_losses": ("tv and content added", "no visible change from figure 4"),
     "report_fig5": (
@@ -219,7 +223,9 @@ def main(given: tuple[dict[str, str], list[str]]) -> None:
             copy_figures(output / "models", experiments, seeds[0], figures)
 
 
-def run_experiment(name, changes, seed, settings, output, table):
+def run_experiment(
+    name: str, changes: list[str], seed: int, settings: list[str], output: Path, table: Path
+) -> None:
     """Trains one experiment with `train.py`'s command and appends its row to the CSV file.
 
     Args:
@@ -264,7 +270,7 @@ def run_experiment(name, changes, seed, settings, output, table):
     say(", ".join(f"{k} {v}" for k, v in row.items()))
 
 
-def tables(rows):
+def tables(rows: Rows) -> list[str]:
     """Lines of Markdown: one table for each of the lists.
 
     Args:
@@ -291,7 +297,7 @@ def tables(rows):
     return lines
 
 
-def _differences(experiments):
+def _differences(experiments: dict[str, Rows]) -> Iterator[str]:
     """A line: what other heads change in PSNR, seed by seed."""
     (one, *others) = HEADS
     psnr = {
@@ -308,7 +314,7 @@ def _differences(experiments):
             )
 
 
-def find_figure(runs, experiment, seed):
+def find_figure(runs: Path, experiment: str, seed: int) -> Path | None:
     """Path of the loss figure of an experiment's latest run that came to its end, or None."""
     name = f"{_file_name(experiment)}-{seed}"
     done = [
@@ -317,10 +323,10 @@ def find_figure(runs, experiment, seed):
         if (folder / "summary.json").exists() and (folder / "figures" / "losses.png").exists()
     ]
     latest = max(done, key=lambda folder: (folder / "summary.json").stat().st_mtime, default=None)
-    return latest and latest / "figures" / "losses.png"
+    return latest / "figures" / "losses.png" if latest else None
 
 
-def copy_figures(runs, experiments, seed, folder):
+def copy_figures(runs: Path, experiments: Iterable[str], seed: int, folder: Path) -> None:
     """Small copies of the loss figures that the document's table links to.
 
     Args:
@@ -342,7 +348,7 @@ def copy_figures(runs, experiments, seed, folder):
             write_atomically(folder / f"{name}.png", file.getvalue())
 
 
-def draw_overview(runs, seed):
+def draw_overview(runs: Path, seed: int) -> Figure | None:
     """One page with the loss figure of every experiment that has run with this seed.
 
     Args:
@@ -366,9 +372,9 @@ def draw_overview(runs, seed):
     return figure
 
 
-def _experiments(text):
+def _experiments(text: str) -> dict[str, list[str]]:
     known = {name: changes for named in LISTS.values() for name, changes in named.items()}
-    found = {}
+    found: dict[str, list[str]] = {}
     for name in text.split(","):
         if name in LISTS:
             found |= LISTS[name]
@@ -379,24 +385,24 @@ def _experiments(text):
     return found
 
 
-def _seeds(text):
+def _seeds(text: str) -> list[int]:
     if not all(part.isdecimal() for part in text.split(",")):
         raise UserError(f"seeds={text}: expected numbers such as 0,1,2")
     return [int(part) for part in text.split(",")]
 
 
-def _data_name(config):
+def _data_name(config: TrainConfig) -> str:
     """What the CSV file calls the photos of a `TrainConfig`."""
     if config.model:
         return config.model
     return Path(config.source_dir).resolve().parent.name if config.source_dir else SAMPLE
 
 
-def _file_name(experiment):
+def _file_name(experiment: str) -> str:
     return experiment.replace(":", "to").replace(" ", "_")
 
 
-def _absolute(setting):
+def _absolute(setting: str) -> str:
     key, _, value = setting.partition("=")
     is_path = key in (*(PHOTOS - {"model"}), "val_source_dir", "val_target_dir", "dped_dir")
     if is_path or (key in ("vgg_weights", "vgg_dir") and os.path.exists(value)):
@@ -404,13 +410,13 @@ def _absolute(setting):
     return setting
 
 
-def _result(folder):
+def _result(folder: Path) -> dict[str, Any]:
     """A run's cells, from its `summary.json` and `log.csv`."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     log = read_rows(folder / "log.csv")
     scores = [float(row["collapse_score"]) for row in log if row["collapse_score"]]
 
-    def last(name):
+    def last(name: str) -> str:
         values = [float(row[name]) for row in log if row[name]]
         return f"{np.mean(values[-5:]):.4g}"
 
@@ -430,7 +436,7 @@ def _result(folder):
     }
 
 
-def _groups(rows):
+def _groups(rows: Rows) -> dict[tuple[str, ...], dict[str, Rows]]:
     """Rows by (title, data, scale, base) and experiment, in the order of the lists."""
     where = ("data", "scale", "base")
     places = sorted(dict.fromkeys(tuple(row[key] for key in where) for row in rows), reverse=True)
@@ -445,10 +451,10 @@ def _groups(rows):
     return groups
 
 
-def _cells(runs):
+def _cells(runs: Rows) -> list[str]:
     """A table's cells for the runs of one experiment: means, with the spread where there is one."""
 
-    def mean(name, digits=2):
+    def mean(name: str, digits: int = 2) -> str:
         values = [float(run[name]) for run in runs if run[name]]
         if not values:
             return ""

@@ -74,13 +74,13 @@ class TestMongeKantorovich:
 
 
 class TestCertainty:
-    COLOURS = np.array([[0.10, 0.04, 0.02], [0.04, 0.09, 0.03], [0.02, 0.03, 0.11]])
+    COLORS = np.array([[0.10, 0.04, 0.02], [0.04, 0.09, 0.03], [0.02, 0.03, 0.11]])
 
     def photos(self, rng, count, spread):
         """Photos of one color distribution, each with saturation off by `spread`."""
         found = []
         for off in rng.normal(0, spread, count):
-            pixels = rng.normal(size=(500, 3)) @ self.COLOURS
+            pixels = rng.normal(size=(500, 3)) @ self.COLORS
             gray = pixels.mean(axis=1, keepdims=True)
             found.append(0.5 + gray + np.exp(off) * (pixels - gray))
         return found

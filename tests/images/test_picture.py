@@ -116,12 +116,12 @@ class TestRead:
         assert np.abs(read.astype(int) - photo).mean() < (0.5 if suffix == ".tif" else 6)
 
     def test_palette_is_resolved(self, tmp_path):
-        colours = np.array([[255, 0, 0], [0, 128, 0], [1, 2, 3]], np.uint8)
+        colors = np.array([[255, 0, 0], [0, 128, 0], [1, 2, 3]], np.uint8)
         indices = np.random.default_rng(0).integers(0, 3, (9, 11)).astype(np.uint8)
         picture = Image.frombytes("P", (11, 9), indices.tobytes())
-        picture.putpalette(colours.tobytes())
+        picture.putpalette(colors.tobytes())
         picture.save(tmp_path / "palette.png")
-        np.testing.assert_array_equal(read_picture(tmp_path / "palette.png"), colours[indices])
+        np.testing.assert_array_equal(read_picture(tmp_path / "palette.png"), colors[indices])
 
     def test_black_and_white(self, tmp_path):
         bits = np.random.default_rng(0).random((9, 11)) < 0.5
@@ -306,7 +306,7 @@ class TestWrite:
             write_picture(tmp_path / place, photo)
 
 
-def test_tiff_without_a_colour_space_is_refused(tmp_path, photo):
+def test_tiff_without_a_color_space_is_refused(tmp_path, photo):
     """Pillow meets such a file with a KeyError."""
     path = save(tmp_path / "photo.tif", photo)
     with Image.open(path) as picture:

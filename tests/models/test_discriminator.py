@@ -232,7 +232,7 @@ class TestWithoutDenseLayers:
         assert logits.shape == (2, 12, 12, 2)
         np.testing.assert_allclose(array(logits), array(expected), rtol=1e-9)
 
-    def test_a_judgement_sees_its_surroundings_only(self, rng):
+    def test_a_judgment_sees_its_surroundings_only(self, rng):
         """The first pixel reaches 2 places: 2, 1, 0, 1, 1 by the five convolutions' sizes."""
         discriminator = self.fine(init="kaiming_uniform")
         pictures = rng.random((1, 48, 48, 2)).astype(np.float32)

@@ -33,7 +33,6 @@ def play(schedule, losses):
 
 def test_simultaneous():
     assert turns(Simultaneous(), 3) == [BOTH] * 3
-    assert not Simultaneous().needs_losses
 
 
 class TestAlternating:

@@ -24,7 +24,7 @@ class Command:
         self,
         work: Callable[[Any], None],
         usage: str,
-        schema: type | None = None,
+        schema: Any = None,
         read: Callable[[list[str]], Any] | None = None,
     ) -> None:
         self.__doc__ = work.__doc__

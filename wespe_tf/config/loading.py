@@ -5,6 +5,8 @@ import difflib
 import importlib.resources
 import math
 import os
+from collections.abc import Iterable
+from typing import Any, TypeVar, cast
 
 import yaml
 from omegaconf import OmegaConf
@@ -15,12 +17,14 @@ from .schema import TrainConfig
 from .setting import RETIRED
 
 # What PyYAML raises; numbers, dates and tags of no use end in errors of Python's own.
+Schema = TypeVar("Schema")
+
 YAML_ERRORS = (ValueError, LookupError, AttributeError, RecursionError, yaml.YAMLError)
 # Settings that name photos to train on.
 PHOTOS = {"source_dir", "target_dir", "model"}
 
 
-def load(schema, arguments):
+def load(schema: type[Schema], arguments: list[str]) -> Schema:
     """Settings from command-line arguments.
 
     Later arguments win over the preset, and the preset over the schema's defaults.
@@ -37,7 +41,7 @@ def load(schema, arguments):
     Raises:
         UserError: on an unknown key, a value of another type or out of range, a missing preset.
     """
-    fields = {field.name: field for field in dataclasses.fields(schema)}
+    fields = {field.name: field for field in dataclasses.fields(cast(Any, schema))}
     given = given_settings(schema, arguments)
     config_file = given.pop("config", None)
     layers = []
@@ -68,7 +72,7 @@ def load(schema, arguments):
             except OmegaConfBaseException as error:
                 expected = getattr(fields[key].type, "__name__", fields[key].type)
                 raise UserError(f"{where}{key}={_short(value)}: expected {expected}") from error
-    return OmegaConf.to_object(config)
+    return cast(Schema, OmegaConf.to_object(config))
 
 
 def given_settings(schema: type, arguments: list[str]) -> dict[str, str]:
@@ -82,7 +86,7 @@ def given_settings(schema: type, arguments: list[str]) -> dict[str, str]:
     return {aliases.get(key, key): text for key, text in given.items()}
 
 
-def _check_retired(where, key, value):
+def _check_retired(where: str, key: str, value: Any) -> None:
     """Lets a setting of earlier versions pass in a file if it says what holds for all by now."""
     if value != RETIRED[key]:
         raise UserError(
@@ -91,7 +95,7 @@ def _check_retired(where, key, value):
         )
 
 
-def _small(layers):
+def _small(layers: list[dict[str, Any]]) -> dict[str, Any]:
     """What `scale=small` sets over a preset's layers."""
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     full = {key: value for layer in (defaults, *layers) for key, value in layer.items()}
@@ -104,18 +108,19 @@ def _small(layers):
     }
 
 
-def to_yaml(config):
+def to_yaml(config: Any) -> str:
     """All settings as YAML text that `config=FILE` reads back."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
-def preset_names():
+def preset_names() -> list[str]:
     """Names of the presets that ship with the package, sorted."""
     folder = importlib.resources.files("wespe_tf") / "presets"
-    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.suffix == ".yaml")
+    names = [file.name for file in folder.iterdir()]
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
-def _preset_layers(preset, above=()):
+def _preset_layers(preset: str, above: tuple[str, ...] = ()) -> list[tuple[str, dict[str, Any]]]:
     """(where, settings) of a preset, after those that it is based on."""
     if preset in above:
         raise UserError(f"preset={preset}: based on itself")
@@ -125,7 +130,7 @@ def _preset_layers(preset, above=()):
     return [*layers, (f"preset {preset}", values)]
 
 
-def _preset_path(preset):
+def _preset_path(preset: str) -> str:
     if preset in preset_names():
         return str(importlib.resources.files("wespe_tf") / "presets" / f"{preset}.yaml")
     if preset.endswith(".yaml") and os.path.isfile(preset):
@@ -133,14 +138,14 @@ def _preset_path(preset):
     raise UserError(f"preset={_short(preset)}: no such preset{_nearest(preset, preset_names())}")
 
 
-def _split(argument):
+def _split(argument: str) -> tuple[str, str]:
     key, equals, text = argument.lstrip("-").partition("=")
     if not equals or not key:
         raise UserError(f"{_short(argument)!r}: expected key=value; --help lists the keys")
     return key, text
 
 
-def _parse(fields, key, text):
+def _parse(fields: dict[str, dataclasses.Field], key: str, text: str) -> Any:
     """The value of a command-line text; text settings stay as they are written."""
     if key in fields and fields[key].type in (str, str | None):
         return None if text.lower() in ("null", "none") and fields[key].default is None else text
@@ -150,7 +155,7 @@ def _parse(fields, key, text):
         return text
 
 
-def _read_yaml(path, key):
+def _read_yaml(path: str, key: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             values = yaml.safe_load(file)
@@ -166,7 +171,7 @@ def _read_yaml(path, key):
     return values
 
 
-def _check(field, value, where):
+def _check(field: dataclasses.Field, value: Any, where: str) -> None:
     choices, at_least, below, at_most = (
         field.metadata[k] for k in ("choices", "at_least", "below", "at_most")
     )
@@ -186,11 +191,11 @@ def _check(field, value, where):
         raise UserError(f"{where}{field.name}={value}: expected {bounds}")
 
 
-def _short(value):
+def _short(value: Any) -> str:
     """What something says in one line of at most 150 characters."""
     return " ".join(str(value).split())[:150]
 
 
-def _nearest(name, names):
+def _nearest(name: str, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -154,7 +154,8 @@ class Writer:
                 continue
             for side in ("phone", "camera"):
                 name = f"{side}{len(self.rows)}.{config.format}"
-                iio.imwrite(drafts / name, getattr(window, side), **ENCODING[config.format])
+                patch, encoding = getattr(window, side), ENCODING[config.format]
+                iio.imwrite(drafts / name, patch, plugin="pillow", **encoding)
             self.rows.append(
                 {
                     "scene": scene,

@@ -1,6 +1,8 @@
 """Paired patches of DPED, drawn in the authors' order."""
 
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +13,8 @@ from .dped import dped_folders
 from .folders import find_pictures
 
 SHOWN = 5
+# The phone's file and the DSLR's.
+Pair = tuple[str, str]
 
 
 class PairedPatches:
@@ -29,15 +33,15 @@ class PairedPatches:
         UserError: if a folder is missing or empty, or the two sides differ in number.
     """
 
-    def __init__(self, dped_dir, phone, patch_size):
+    def __init__(self, dped_dir: str | Path, phone: str, patch_size: int) -> None:
         folders = dped_folders(dped_dir, phone)
-        if folders.val_source is None:
+        if folders.val_source is None or folders.val_target is None:
             raise UserError(f"dped_dir={dped_dir}: no folder {phone}/test_data/patches")
         self.patch_size = patch_size
         self.train = self._pairs(folders.source, folders.target)
         self.test = self._pairs(folders.val_source, folders.val_target)
 
-    def _pairs(self, phone_folder, dslr_folder):
+    def _pairs(self, phone_folder: Path, dslr_folder: Path) -> list[Pair]:
         sides = [find_pictures(folder, "dped_dir") for folder in (phone_folder, dslr_folder)]
         if len(sides[0]) != len(sides[1]):
             raise UserError(
@@ -46,7 +50,7 @@ class PairedPatches:
             )
         return list(zip(*sides))
 
-    def load(self, pairs):
+    def load(self, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
         """Reads pairs, in parallel.
 
         Args:
@@ -62,7 +66,7 @@ class PairedPatches:
             patches = list(pool.map(self._read, (path for pair in pairs for path in pair)))
         return np.stack(patches[0::2]), np.stack(patches[1::2])
 
-    def _read(self, path):
+    def _read(self, path: str) -> np.ndarray:
         patch = read_picture(path)
         if patch.shape != (self.patch_size, self.patch_size, 3):
             raise UserError(
@@ -95,7 +99,15 @@ class Sampler:
         UserError: if there are fewer pairs than asked for.
     """
 
-    def __init__(self, train_count, test_count, train_size, batch_size, eval_step, seed):
+    def __init__(
+        self,
+        train_count: int,
+        test_count: int,
+        train_size: int,
+        batch_size: int,
+        eval_step: int,
+        seed: int,
+    ) -> None:
         if train_size > train_count:
             raise UserError(
                 f"train_size={train_size}: only {train_count} training pairs; expected at most "
@@ -114,18 +126,18 @@ class Sampler:
         self.random = np.random.RandomState(seed)
         self.pool = self._draw_pool()
         self.crops = self.random.randint(0, test_count, SHOWN)
-        self.test_swaps = {}
+        self.test_swaps: dict[int, np.ndarray] = {}
 
-    def _draw_pool(self):
+    def _draw_pool(self) -> np.ndarray:
         everything = np.arange(self.train_count)
         if not self.draws_pool:
             return everything
         return self.random.choice(everything, self.train_size, replace=False)
 
-    def _draw_swaps(self):
+    def _draw_swaps(self) -> np.ndarray:
         return self.random.randint(0, 2, self.batch_size).reshape(-1, 1)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yields (generator's indices, discriminator's indices, swaps) without end."""
         iteration = 0
         while True:
@@ -143,7 +155,7 @@ class Sampler:
             iteration += 1
 
 
-def training_batches(data, sampler):
+def training_batches(data: PairedPatches, sampler: Sampler) -> tf.data.Dataset:
     """What `DPED.train_step` takes, read ahead; memory does not grow with the pool.
 
     Args:
@@ -155,14 +167,14 @@ def training_batches(data, sampler):
         (N, 1) int64 one.
     """
 
-    def batches():
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for generator, discriminator, swaps in sampler:
             yield np.concatenate([generator, discriminator]), swaps
 
-    def load(indices):
+    def load(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return data.load([data.train[index] for index in indices])
 
-    def add_pictures(indices, swaps):
+    def add_pictures(indices: tf.Tensor, swaps: tf.Tensor) -> tuple[tf.Tensor, ...]:
         phone, dslr = tf.numpy_function(load, [indices], (tf.uint8, tf.uint8))
         shape = (2 * sampler.batch_size, data.patch_size, data.patch_size, 3)
         phone, dslr = (tf.ensure_shape(side, shape) for side in (phone, dslr))

@@ -7,12 +7,13 @@ import logging
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from ..guide.tone_curve import some_of
+from ..guide.tone_curve import Read, some_of
 from ..images.opening import UnreadablePicture
 from ..images.picture import picture_size, read_picture
 from .folders import find_pictures
@@ -32,14 +33,16 @@ class PhotoCache:
         read: function from a path to a uint8 array.
     """
 
-    def __init__(self, limit, read=read_picture):
+    def __init__(self, limit: int, read: Read = read_picture) -> None:
         self.limit = limit
         self.read = read
         self.size = 0
-        self.photos = collections.OrderedDict()
+        self.photos: collections.OrderedDict[str | os.PathLike, np.ndarray] = (
+            collections.OrderedDict()
+        )
         self.lock = threading.Lock()
 
-    def get(self, path):
+    def get(self, path: str | os.PathLike) -> np.ndarray:
         """The photo at `path`. It is decoded outside the lock, so threads decode in parallel."""
         with self.lock:
             if path in self.photos:
@@ -80,8 +83,15 @@ class PatchStream:
     """
 
     def __init__(
-        self, folder, patch_size, seed, key, view_share=0.0, cache_bytes=CACHE_BYTES, cache=None
-    ):
+        self,
+        folder: str | Path,
+        patch_size: int,
+        seed: int,
+        key: str,
+        view_share: float = 0.0,
+        cache_bytes: int = CACHE_BYTES,
+        cache: PhotoCache | None = None,
+    ) -> None:
         self.patch_size = patch_size
         self.seed = seed
         self.key = key
@@ -89,7 +99,7 @@ class PatchStream:
         self.folder = folder
         self.paths = find_pictures(folder, key)
         self.cache = PhotoCache(cache_bytes) if cache is None else cache
-        self.unusable = set()
+        self.unusable: set[str] = set()
         self.lock = threading.Lock()
 
         areas = self._measure()
@@ -100,7 +110,7 @@ class PatchStream:
             self.crops = np.minimum(self.crops, CROPS_PER_VISIT)
         self.epoch_size = int(self.crops.sum())
 
-    def _measure(self):
+    def _measure(self) -> np.ndarray:
         """Areas of all photos, pixels; those too small or broken are dropped.
 
         Reading the headers of very many files takes long: there, every photo counts as large as
@@ -123,25 +133,27 @@ class PatchStream:
             return areas
         return np.full(len(self.paths), areas.mean())
 
-    def _size(self, path):
+    def _size(self, path: str) -> tuple[int, int] | None:
         try:
             height, width = picture_size(path)
         except UnreadablePicture as error:
-            return self._skip(path, str(error))
+            self._skip(path, str(error))
+            return None
         if min(height, width) < self.patch_size:
-            return self._skip(
+            self._skip(
                 path, f"{path}: {width}×{height} pixels, smaller than patch_size={self.patch_size}"
             )
+            return None
         return height, width
 
     @functools.cached_property
-    def readable(self):
+    def readable(self) -> list[str]:
         """At most 200 of the photos, all of them readable, for statistics of the folder.
 
         Raises:
             UserError: if none of them can be read.
         """
-        paths = some_of(self.paths)
+        paths = [str(path) for path in some_of(self.paths)]
         with ThreadPoolExecutor(2) as pool:
             # Not the photos themselves: together they may not fit into memory.
             usable = list(pool.map(lambda path: self._read(path) is not None, paths))
@@ -150,17 +162,19 @@ class PatchStream:
             raise UserError(f"{self.key}: no picture in {self.folder} can be read")
         return found
 
-    def _read(self, path):
+    def _read(self, path: str) -> np.ndarray | None:
         """The photo at `path`; None, with a warning, if it is broken or too small."""
         try:
             photo = self.cache.get(path)
         except UnreadablePicture as error:
-            return self._skip(path, str(error))
+            self._skip(path, str(error))
+            return None
         if min(photo.shape[:2]) < self.patch_size:
-            return self._skip(path, f"{path}: smaller than patch_size={self.patch_size}")
+            self._skip(path, f"{path}: smaller than patch_size={self.patch_size}")
+            return None
         return photo
 
-    def _skip(self, path, reason):
+    def _skip(self, path: str, reason: str) -> None:
         """Warns of an unusable file, once."""
         with self.lock:
             new = path not in self.unusable
@@ -168,7 +182,7 @@ class PatchStream:
         if new:
             log.warning("warning: skipped %s", reason)
 
-    def digest(self):
+    def digest(self) -> str:
         """SHA-256 of the photos' names and file sizes. Different data sets have different ones.
 
         A photo that has disappeared since the run began counts without a size.
@@ -180,7 +194,7 @@ class PatchStream:
             found.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
         return found.hexdigest()
 
-    def __getitem__(self, number):
+    def __getitem__(self, number: int) -> np.ndarray:
         """Patch `number`, counted from 0 without end.
 
         Returns:
@@ -191,7 +205,7 @@ class PatchStream:
         """
         return self.cut(number)[0]
 
-    def cut(self, number):
+    def cut(self, number: int) -> tuple[np.ndarray, str]:
         """Patch `number`, and the path of its photo."""
         epoch, place = divmod(int(number), self.epoch_size)
         path, photo = self._photo(self._order(epoch)[place])
@@ -207,7 +221,7 @@ class PatchStream:
         return square, path
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (a stream lives as long as the run)
-    def _order(self, epoch):
+    def _order(self, epoch: int) -> np.ndarray:
         """Indices into `paths` in the order of an epoch."""
         rng = np.random.default_rng((self.seed, epoch, 1))
         photos = rng.permutation(len(self.paths))
@@ -217,7 +231,7 @@ class PatchStream:
             order.append(rng.permutation(np.repeat(together, self.crops[together])))
         return np.concatenate(order)
 
-    def _photo(self, index):
+    def _photo(self, index: int) -> tuple[str, np.ndarray]:
         """Path and photo at `index`, or of the next one that can be used."""
         for step in range(len(self.paths)):
             path = self.paths[(index + step) % len(self.paths)]

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -51,7 +51,7 @@ class Record:
     seconds: float
     score: tuple[float, float] | None
 
-    def numbers(self):
+    def numbers(self) -> str:
         """Size, plan, runtime, seconds and scores as one line."""
         parts = [f"{self.size[0]}×{self.size[1]}", str(self.plan), str(self.runtime)]
         parts.append(f"{self.seconds:.1f} s")
@@ -200,9 +200,11 @@ class Batch:
             self.records.append(record)
 
 
-def _one_ahead(pool, function, arguments):
+def _one_ahead(
+    pool: ThreadPoolExecutor, function: Callable[..., Any], arguments: Iterable[Any]
+) -> Iterator[Future]:
     """Futures of `function` of each argument, the next one begun while one is worked on."""
-    futures = collections.deque()
+    futures: collections.deque[Future] = collections.deque()
     for argument in arguments:
         futures.append(pool.submit(function, argument))
         if len(futures) == 2:
@@ -211,12 +213,12 @@ def _one_ahead(pool, function, arguments):
         yield futures.popleft()
 
 
-def _settle(future):
+def _settle(future: Future) -> None:
     if future is not None:
         future.result()
 
 
-def _score(task, enhanced):
+def _score(task: Task, enhanced: np.ndarray) -> tuple[float, float] | None:
     """PSNR in dB and SSIM against the target, in 8 bits; None without one."""
     if task.target is None:
         return None

@@ -45,7 +45,7 @@ def main(config: TestConfig) -> None:
 command = main.run  # The console script `wespe-test`.
 
 
-def enhance_files(config):
+def enhance_files(config: TestConfig) -> None:
     """Enhances the photos that the settings name and writes the results.
 
     A result that is there already is kept unless `overwrite` says otherwise, or its photo or the
@@ -58,6 +58,7 @@ def enhance_files(config):
     Raises:
         UserError: if the model or the only photo cannot be read, or its result cannot be written.
     """
+    assert config.input is not None  # `main` enhances DPED's test photos without it.
     enhancer = make_enhancer(config)
     limit_megapixels(config.max_megapixels)
     tasks = find_tasks(config.input, config.target, config.output)
@@ -119,7 +120,7 @@ def sort_out(
     return new, [task for task, state in zip(tasks, states) if state in (UNKNOWN, SAME)], failures
 
 
-def make_enhancer(config):
+def make_enhancer(config: TestConfig) -> Enhancer | litert.LiteRTEnhancer:
     """What enhances photos with the model and the runtime that the settings name.
 
     Args:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..config.schema import TestConfig
 from ..data.folders import find_pictures, natural_order
 from ..errors import UserError
 from ..files import make_folder
@@ -25,7 +26,7 @@ CROP_SIZES = {
 }
 
 
-def enhance_test_photos(config):
+def enhance_test_photos(config: TestConfig) -> None:
     """Enhances DPED's full-size test photos with the authors' keys, crops and file names.
 
     Unlike theirs, pixels are not rounded through float16, results are clipped where they leave
@@ -72,7 +73,7 @@ def enhance_test_photos(config):
             write_picture(output / f"{name}{BEFORE_AFTER}.png", np.hstack([photo, enhanced]))
 
 
-def _iterations(phone, iteration):
+def _iterations(phone: str, iteration: str) -> dict[str, Path]:
     """File name part and checkpoint of the iterations of an own model, in order."""
     found = {}
     for path in sorted(Path("models").glob(f"{phone}_iteration_*.ckpt.index"), key=natural_order):
@@ -88,7 +89,7 @@ def _iterations(phone, iteration):
     return found
 
 
-def _center_crop(path, phone, resolution):
+def _center_crop(path: str | Path, phone: str, resolution: str) -> np.ndarray:
     """A photo at its phone's native size, cut to `resolution`: (H, W, 3) uint8."""
     height, width = NATIVE_SIZES[phone]
     photo = read_picture(path)

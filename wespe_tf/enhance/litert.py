@@ -99,11 +99,12 @@ class LiteRTModel:
             raise ValueError(f"{self.path}: can only be run, not trained")
         return np.stack([self._enhance(picture) for picture in pictures])
 
-    def _enhance(self, picture):
+    def _enhance(self, picture: np.ndarray) -> np.ndarray:
         result = np.empty_like(picture)
         picture, moments = self.filled(picture), self.measure(picture)
-        window = self.window(*picture.shape[:2], TILE)
-        for each in windows(*picture.shape[:2], window, self.margin or 0):
+        height, width = picture.shape[:2]
+        window = self.window(height, width, TILE)
+        for each in windows(height, width, window, self.margin or 0):
             (top, left), (first, end, start, last) = each.outer, each.inner
             tile = picture[top : top + window[0], left : left + window[1]]
             target = result[first:end, start:last]
@@ -125,7 +126,7 @@ class LiteRTModel:
         Args:
             photo: (H, W, 3) array of float32 in [0, 1] or of integers.
         """
-        if not self.adaptive:
+        if self.patches is None:
             return None
         count, side, places = self.patches
         photo = _at_least(photo, (side, side))
@@ -172,7 +173,7 @@ class LiteRTModel:
         result = self.run(self._taken(picture), moments)
         return result / np.float32(255 if self.io == "uint8" else 1)
 
-    def _taken(self, picture):
+    def _taken(self, picture: np.ndarray) -> np.ndarray:
         return np.rint(picture * 255).astype(np.uint8) if self.io == "uint8" else picture
 
     def run(self, picture: np.ndarray, moments: Moments | None = None) -> np.ndarray:
@@ -201,7 +202,8 @@ class LiteRTModel:
         self.interpreter.invoke()
         return self.interpreter.get_tensor(self.output)[0]
 
-    def _refuse(self, height, width):
+    def _refuse(self, height: int, width: int) -> None:
+        assert self.shape is not None  # else it takes any photo
         larger = "" if self.margin is None else " or larger"
         raise UserError(
             f"model={self.path}: takes photos of {size_text(self.shape)}{larger}, this one has "
@@ -231,7 +233,7 @@ class LiteRTEnhancer(PhotoEnhancer):
         margin = self.model.margin or 0
         pixels = memory.room_of_pass(limit, photo.nbytes) / self.bytes_per_pixel
         sample = 0
-        if self.model.adaptive:
+        if self.model.patches is not None:
             count, patch, _ = self.model.patches
             sample = count * patch**2
         side = min(TILE, max(int(np.sqrt(max(pixels, 0))), 4 * margin))
@@ -269,14 +271,14 @@ def as_float(photo: np.ndarray) -> np.ndarray:
     return photo.astype(np.float32) / np.iinfo(photo.dtype).max
 
 
-def _at_least(photo, shape):
+def _at_least(photo: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     missing = [max(0, wanted - there) for wanted, there in zip(shape, photo.shape[:2])]
     if not any(missing):
         return photo
     return np.pad(photo, [*((0, length) for length in missing), (0, 0)], mode="symmetric")
 
 
-def _described(path, adaptive):
+def _described(path: Path, adaptive: bool) -> tuple[int | None, tuple[int, int, np.ndarray] | None]:
     """What the JSON file beside a model says of it.
 
     Returns:

@@ -9,18 +9,22 @@ import importlib.resources
 import io
 import os
 import string
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
+from ..config.schema import TestConfig
 from ..files import write_parts
 from ..images.decoding import to_8_bits
 from ..images.opening import limit_megapixels
 from ..images.photo import read_photo
-from .tasks import before_after_path
+from .batch import Record
+from .tasks import Task, before_after_path
 
 
-def write_page(tasks, records, config):
+def write_page(tasks: Sequence[Task], records: Iterable[Record], config: TestConfig) -> None:
     """Writes the page of all photos whose results are there, whenever they were made."""
     shown = [task for task in tasks if os.path.isfile(before_after_path(task, config))]
     if not shown:
@@ -32,7 +36,9 @@ def write_page(tasks, records, config):
     print(f"{path} shows them")
 
 
-def _entries(tasks, numbers, config):
+def _entries(
+    tasks: Sequence[Task], numbers: dict[str, str], config: TestConfig
+) -> Iterator[tuple[str, str, bytes, bytes]]:
     """What `write_report` takes, from the files: pictures of many photos would fill the memory."""
     for task in tasks:
         both = read_photo(before_after_path(task, config)).pixels
@@ -58,7 +64,7 @@ CARD = """\
 """
 
 
-def pictures_of(both):
+def pictures_of(both: np.ndarray) -> tuple[bytes, bytes]:
     """The two pictures of a photo for the page.
 
     Args:
@@ -71,10 +77,13 @@ def pictures_of(both):
     # Every n-th pixel of a very large photo first: a whole copy of it would not fit.
     step = max(1, max(height, width) // (2 * LONGEST_SIDE))
     halves = both[::step, :width:step], both[::step, width::step]
-    return tuple(_jpeg(to_8_bits(half)) for half in halves)
+    before, after = (_jpeg(to_8_bits(half)) for half in halves)
+    return before, after
 
 
-def write_report(path, entries, count):
+def write_report(
+    path: str | Path, entries: Iterable[tuple[str, str, bytes, bytes]], count: int
+) -> None:
     """Writes the page, one photo after another.
 
     Args:
@@ -88,7 +97,7 @@ def write_report(path, entries, count):
     write_parts(path, _parts(entries, f"{count} photo{'' if count == 1 else 's'}"))
 
 
-def _parts(entries, count):
+def _parts(entries: Iterable[tuple[str, str, bytes, bytes]], count: str) -> Iterator[bytes]:
     page = importlib.resources.files(__package__).joinpath("report.html").read_text("utf-8")
     head, tail = (string.Template(part) for part in page.split("$cards"))
     yield head.substitute(count=count).encode()
@@ -97,7 +106,7 @@ def _parts(entries, count):
     yield tail.substitute().encode()
 
 
-def _card(name, numbers, before, after):
+def _card(name: str, numbers: str, before: bytes, after: bytes) -> str:
     with Image.open(io.BytesIO(before)) as picture:
         width, height = picture.size
     return string.Template(CARD).substitute(
@@ -110,7 +119,7 @@ def _card(name, numbers, before, after):
     )
 
 
-def _jpeg(pixels):
+def _jpeg(pixels: np.ndarray) -> bytes:
     picture = Image.fromarray(pixels)
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     file = io.BytesIO()
@@ -118,5 +127,5 @@ def _jpeg(pixels):
     return file.getvalue()
 
 
-def _data(content):
+def _data(content: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"

@@ -68,7 +68,7 @@ def find_tasks(source: str, target: str | None, output: str) -> list[Task]:
     """
     folder = Path(output).resolve()
 
-    def is_result(path):
+    def is_result(path: str | Path) -> bool:
         mine = Path(path).stem.endswith((ENHANCED, BEFORE_AFTER))
         return mine and folder in Path(path).resolve().parents
 

@@ -5,7 +5,8 @@ import functools
 import io
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import flatbuffers
 import keras
@@ -64,14 +65,14 @@ class Converter:
         return _compact(content)
 
     @functools.cached_property
-    def _ranges(self):
+    def _ranges(self) -> dict[str, Any]:
         """Ranges of the float32 graph's tensors over the photos.
 
         It takes photos of any size; graphs of other shapes and dtypes call their tensors alike.
         """
         return _calibrated(self._converted(None, "float32"), self._shown())
 
-    def _shown(self):
+    def _shown(self) -> dict[str, list[dict[str, np.ndarray]]]:
         """What each signature is shown: signature → list of its inputs by name."""
         shown = {ENHANCE: [{"photo": photo} for photo in self.photos]}
         if self.graph is Adaptive:
@@ -83,14 +84,14 @@ class Converter:
             shown[MEASURE] = [{"patches": _patches(photo[0])} for photo in self.photos]
         return shown
 
-    def _converted(self, shape, io):
+    def _converted(self, shape: tuple[int, int] | None, io: str) -> bytes:
         """The content of a file in float32, with our names."""
         if (shape, io) not in self.converted:
             self.converted[shape, io] = _convert(self.graph(self.generator, io), shape)
         return self.converted[shape, io]
 
 
-def _patches(photo):
+def _patches(photo: np.ndarray) -> np.ndarray:
     """(32, 48, 48, 3) patches of a photo; a small one is continued by reflection."""
     missing = [max(0, PATCH - length) for length in photo.shape[:2]]
     photo = np.pad(photo, [(0, rows) for rows in (*missing, 0)], mode="symmetric")
@@ -99,7 +100,7 @@ def _patches(photo):
     return np.stack([photo[y : y + PATCH, x : x + PATCH] for y, x in corners])
 
 
-def _convert(graph, shape):
+def _convert(graph: Portable, shape: tuple[int, int] | None) -> bytes:
     """A `Portable` as the content of a .tflite file in float32."""
     signatures = graph.signatures(shape)
     archive = keras.export.ExportArchive()
@@ -113,7 +114,7 @@ def _convert(graph, shape):
         return _named(converter.convert())
 
 
-def _named(content):
+def _named(content: bytes) -> bytes:
     """A model whose tensors at the signatures' ends have our names, not generated ones.
 
     The quantizer wants every name once in a file, so `measure` stands before those of its own.
@@ -127,7 +128,7 @@ def _named(content):
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def _calibrated(content, shown):
+def _calibrated(content: bytes, shown: dict[str, list[dict[str, np.ndarray]]]) -> dict[str, Any]:
     """The ranges of a float32 model's tensors: the mean over what is shown to it.
 
     The quantizer's own moving average would forget all photos but the first.
@@ -146,7 +147,9 @@ def _calibrated(content, shown):
     }
 
 
-def _quantized(content, generator, form, ranges):
+def _quantized(
+    content: bytes, generator: Generator, form: str, ranges: dict[str, Any] | None
+) -> bytes:
     """A float32 model by LiteRT's quantizer, told how many bits each layer may have."""
     found = quantizer.Quantizer(content)
     conv = qtyping.TFLOperationName.CONV_2D
@@ -179,21 +182,21 @@ class _Sharing(flatbuffers.Builder):
     What a buffer holds begins at a multiple of 16 bytes, as the format's schema asks for.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(2**20)
-        self.written = {}
+        self.written: dict[Any, Any] = {}
 
-    def StartVector(self, size, count, alignment):
+    def StartVector(self, size: int, count: int, alignment: int) -> Any:
         return super().StartVector(size, count, 16 if size == 1 else alignment)
 
-    def CreateNumpyVector(self, values):
+    def CreateNumpyVector(self, values: np.ndarray) -> Any:
         key = values.dtype, values.tobytes()
         if key not in self.written:
             self.written[key] = super().CreateNumpyVector(values)
         return self.written[key]
 
 
-def _compact(content):
+def _compact(content: bytes) -> bytes:
     """The same model in a tenth less of an 8-bit file: shapes, scales and zero points once."""
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
@@ -205,13 +208,13 @@ def _compact(content):
     return bytes(builder.Output())
 
 
-def _listed(known, new):
+def _listed(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """Ranges of several photos, one after another."""
     return {end: np.concatenate([known[end], new[end]]) for end in ("min", "max")}
 
 
 @contextlib.contextmanager
-def _silence():
+def _silence() -> Iterator[None]:
     """Progress bars and notes of the converters go nowhere; errors are raised all the same."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield

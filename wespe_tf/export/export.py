@@ -4,7 +4,9 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -72,7 +74,7 @@ def export(config: ExportConfig) -> None:
             case.moments = _moments(generator, case.photo)
         shrunk = [whole_photo(photo) for photo, _ in pairs[:MOST_WHOLE_PHOTOS]]
         whole = [Case(photo, network(photo[None])[0]) for photo in shrunk]
-    report = {"model": name, "norm": norm, "io": config.io, "shape": shape}
+    report: dict[str, Any] = {"model": name, "norm": norm, "io": config.io, "shape": shape}
     if affines is not None:
         report["frozen_norm"] = _cost(_runner(generator), photos, [c.enhanced for c in cases])
 
@@ -106,21 +108,21 @@ def export(config: ExportConfig) -> None:
     write_atomically(table, "\n".join([*lines, ""]).encode())
 
 
-def _formats(text):
+def _formats(text: str) -> list[str]:
     formats = list(dict.fromkeys(part.strip() for part in text.split(",")))
     if not set(formats) <= set(FORMATS):
         raise UserError(f"formats={text}: expected some of {','.join(FORMATS)}")
     return formats
 
 
-def _shape(config):
+def _shape(config: ExportConfig) -> tuple[int, int] | None:
     height, width = config.height, config.width
     if bool(height) != bool(width):
         raise UserError(f"height={height} width={width}: expected both, or neither for any size")
     return (height, width) if height else None
 
 
-def _norm(asked, generator, shape):
+def _norm(asked: str, generator: Generator, shape: tuple[int, int] | None) -> str:
     """How norms are exported: what `export_norm` asks for, or what suits the shape."""
     looks = generator.norm not in LOCAL_NORMS and generator.blocks > 0
     if asked == "auto":
@@ -133,7 +135,7 @@ def _norm(asked, generator, shape):
     return asked
 
 
-def _tile(shape, generator):
+def _tile(shape: tuple[int, int], generator: Generator) -> tuple[int, int]:
     least = 2 * reach(generator) + 1
     if min(shape) < least:
         raise UserError(
@@ -143,13 +145,14 @@ def _tile(shape, generator):
     return shape
 
 
-def _moments(generator, photo):
+def _moments(generator: Generator, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance that the norms see of an (H, W, 3) photo, (1, norms, 1, width) each."""
     moments = keras.ops.convert_to_numpy(Statistics(generator)(photo[None]))
-    return tuple(np.moveaxis(moments, 1, 0)[:, None, :, None])
+    mean, variance = np.moveaxis(moments, 1, 0)[:, None, :, None]
+    return mean, variance
 
 
-def _check_size(shape, generator):
+def _check_size(shape: tuple[int, int] | None, generator: Generator) -> None:
     """LiteRT counts the values of a tensor in 32 bits."""
     largest = (2**31 - 1) // generator.width
     if shape is not None and shape[0] * shape[1] > largest:
@@ -159,20 +162,22 @@ def _check_size(shape, generator):
         )
 
 
-def _name(path):
+def _name(path: Path) -> str:
     """What a model's files are called after: its run, or its own file."""
     if path.name == "generator.keras":
         return path.resolve().parent.name
     return path.name.removesuffix(".keras").removesuffix(".ckpt")
 
 
-def _check_free(targets, overwrite):
+def _check_free(targets: Iterable[Path], overwrite: bool) -> None:
     for target in (t for path in targets for t in (path, path.with_suffix(".json"))):
         if target.exists() and not overwrite:
             raise UserError(f"{target}: is there already and kept; overwrite=true replaces it")
 
 
-def _runner(generator, affines=None):
+def _runner(
+    generator: Generator, affines: np.ndarray | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
     """Function of (1, H, W, 3) arrays: the Keras model, with frozen norms where affines are given.
 
     Nothing of what is exported takes part, so that it can be compared with.
@@ -184,7 +189,9 @@ def _runner(generator, affines=None):
     return lambda photo: keras.ops.convert_to_numpy(staged([photo, affines[None]]))
 
 
-def _cost(live, photos, after):
+def _cost(
+    live: Callable[[np.ndarray], np.ndarray], photos: Any, after: list[np.ndarray]
+) -> dict[str, float]:
     """What frozen norms change: PSNR to the live norm's results and, with targets, to these."""
     before = [live(photo[None])[0] for photo, _ in photos]
     cost = {"psnr_to_live": reference_psnr(after, before)}
@@ -218,7 +225,7 @@ def describe(
     """
     values = "0 to 255" if io == "uint8" else "0 to 1"
 
-    def picture(*shape):
+    def picture(*shape: int | None) -> dict[str, Any]:
         return {
             "dtype": io,
             "shape": [*shape, 3],

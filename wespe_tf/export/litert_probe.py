@@ -16,7 +16,7 @@ from ai_edge_litert.compiled_model import CompiledModel
 from ai_edge_litert.interpreter import Interpreter
 
 
-def memory(entry):
+def memory(entry: str) -> int | None:
     """An entry of this process's status in bytes: VmRSS, VmHWM; None where there is none."""
     try:
         with open("/proc/self/status", encoding="ascii") as file:
@@ -25,7 +25,7 @@ def memory(entry):
         return None
 
 
-def main(path, height, width, threads):
+def main(path: str, height: str, width: str, threads: str) -> None:
     """Runs the model of a file once and prints what that took, as JSON."""
     before = memory("VmRSS")
     interpreter = Interpreter(path, num_threads=int(threads))
@@ -41,8 +41,8 @@ def main(path, height, width, threads):
         start = time.perf_counter()
         interpreter.invoke()
         seconds.append(time.perf_counter() - start)
-    peak = memory("VmHWM")
-    peak = None if peak is None else peak - before
+    after = memory("VmHWM")
+    peak = None if after is None or before is None else after - before
     found = {"seconds": statistics.median(seconds[1:]), "bytes": peak}
     delegated = CompiledModel.from_file(path).is_fully_accelerated()
     print(json.dumps(found | {"delegated": delegated}))

@@ -52,27 +52,27 @@ def find_photos(config: ExportConfig, quantizes: bool) -> tuple[list[np.ndarray]
     return calibration, [(_image(photo), None if t is None else _image(t)) for photo, t in pairs]
 
 
-def _image(path):
+def _image(path: str) -> Image.Image:
     return Image.fromarray(read_picture(path))
 
 
-def _evenly(values, most):
+def _evenly(values: list, most: int) -> list:
     """At most that many of a list, spread over it."""
     return [values[k] for k in np.linspace(0, len(values) - 1, min(most, len(values))).astype(int)]
 
 
-def _check_apart(calibration, validation):
+def _check_apart(calibration: Sequence[str], validation: Sequence[str]) -> None:
     known = {_digest(path): path for path in calibration}
     for path in validation:
         if _digest(path) in known:
             raise UserError(f"val_dir: {path} is {known[_digest(path)]}, which calibrates")
 
 
-def _digest(path):
+def _digest(path: str) -> bytes:
     return hashlib.sha256(Path(path).read_bytes()).digest()
 
 
-def _shrunk(path):
+def _shrunk(path: str) -> np.ndarray:
     photo = _image(path)
     photo.thumbnail((CALIBRATION_SIDE, CALIBRATION_SIDE))
     return np.asarray(photo)[None] * BYTE

@@ -1,13 +1,15 @@
 """A generator as phones should get it: plain 4-D operators, weights that 8 bits can hold."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from ..enhance.windows import BATCH, PATCH
-from ..models.generator import Generator, walk
+from ..models.generator import Generator, Step, walk
+from ..models.layers import Shape, Tensor
 from ..models.staged import Statistics, affine, gain_and_offset, norms, reach
 
 # The names of signatures, and of what goes from one to the other.
@@ -34,22 +36,22 @@ class Beside(keras.layers.Layer):
         Tensor of the input's shape and dtype.
     """
 
-    def __init__(self, conv, **kwargs):
+    def __init__(self, conv: keras.layers.Conv2D, **kwargs: Any) -> None:
         super().__init__(name=conv.name, **kwargs)
         self.conv = conv
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.conv.build(input_shape)
         self.gain = self.add_weight(shape=input_shape[-1:], initializer="zeros", name="gain")
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: Sequence[np.ndarray]) -> None:
         """Takes the kernel and the bias of a convolution that computes the same."""
         kernel, bias = weights
         gain, rest = _split(kernel)
         self.gain.assign(gain)
         self.conv.set_weights([rest, bias])
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         return self.conv(inputs) + self.gain * inputs
 
 
@@ -62,7 +64,7 @@ def passes_through(kernel: np.ndarray) -> bool:
     return 4 * np.abs(_split(kernel)[1]).max() < np.abs(kernel).max()
 
 
-def _split(kernel):
+def _split(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Gains of the channels that go to themselves, (C,), and the kernel without them."""
     center = kernel.shape[0] // 2, kernel.shape[1] // 2
     gain = np.diag(kernel[center])
@@ -92,14 +94,16 @@ class Portable:
         """
         return {ENHANCE: (self.enhance, [self._pictures("photo", 1, *(shape or (None, None)))])}
 
-    def enhance(self, photo):
+    def enhance(self, photo: Tensor) -> dict[str, Tensor]:
         """(1, H, W, 3) RGB tensor of dtype `io` → dictionary of `enhanced`, the same."""
         return self._given(self.generator(self._taken(photo)))
 
-    def _pictures(self, name, count, height, width):
+    def _pictures(
+        self, name: str, count: int, height: int | None, width: int | None
+    ) -> keras.InputSpec:
         return keras.InputSpec(shape=(count, height, width, 3), dtype=self.io, name=name)
 
-    def _taken(self, photo):
+    def _taken(self, photo: Tensor) -> Tensor:
         if self.io == "float32":
             return photo
         # A scope of its own, so that the other operators are called as in the float32 graph.
@@ -108,7 +112,7 @@ class Portable:
         with keras.name_scope("bytes"):
             return ops.relu(ops.cast(photo, "float32") * BYTE)
 
-    def _given(self, enhanced):
+    def _given(self, enhanced: Tensor) -> dict[str, Tensor]:
         if self.io == "float32":
             return {"enhanced": enhanced}
         with keras.name_scope("bytes"):
@@ -124,20 +128,23 @@ class Adaptive(Portable):
     and no more than a tile is in memory.
     """
 
-    def signatures(self, shape):
+    def signatures(self, shape: Shape | None) -> dict[str, tuple[Callable, list]]:
+        height, width = shape or (None, None)
         return {
             ENHANCE: (
                 self.enhance,
-                [self._pictures("photo", 1, *(shape or (None, None))), *self._moments()],
+                [self._pictures("photo", 1, height, width), *self._moments()],
             ),
             MEASURE: (self.measure, [self._pictures("patches", BATCH, PATCH, PATCH)]),
         }
 
-    def enhance(self, photo, mean, variance):
+    def enhance(  # type: ignore[override]
+        self, photo: Tensor, mean: Tensor, variance: Tensor
+    ) -> dict[str, Tensor]:
         """A tile and (1, norms, 1, width) float32 moments → dictionary of `enhanced`."""
         number = iter(range(mean.shape[1]))
 
-        def activate(step, x):
+        def activate(step: Step, x: Tensor) -> Tensor:
             if step.part != "trunk":
                 k = next(number)
                 moments = mean[:, k : k + 1], variance[:, k : k + 1]
@@ -148,7 +155,7 @@ class Adaptive(Portable):
         features = walk(self.generator.steps[:-1], self._taken(photo), activate)
         return self._given(self.generator.finish(self.generator.to_rgb(features)))
 
-    def measure(self, patches):
+    def measure(self, patches: Tensor) -> dict[str, Tensor]:
         """(32, 48, 48, 3) patches → dictionary of `mean` and `variance`, (1, norms, 1, width).
 
         The patches are normalized by themselves; their edges, where the zero padding is felt, do
@@ -157,7 +164,7 @@ class Adaptive(Portable):
         margin = reach(self.generator, norms_only=True)
         means, variances = [], []
 
-        def activate(step, x):
+        def activate(step: Step, x: Tensor) -> Tensor:
             if step.part != "trunk":
                 inner = x[:, margin:-margin, margin:-margin]
                 mean = _mean(inner)
@@ -173,19 +180,19 @@ class Adaptive(Portable):
         walk(steps[: last + 1], self._taken(patches), activate)
         return {"mean": _joined(means), "variance": _joined(variances)}
 
-    def _moments(self):
+    def _moments(self) -> list[keras.InputSpec]:
         shape = (1, len(norms(self.generator)), 1, self.generator.width)
         return [keras.InputSpec(shape=shape, dtype="float32", name=n) for n in MOMENTS]
 
 
-def _mean(x):
+def _mean(x: Tensor) -> Tensor:
     """(1, 1, 1, C) means, axis by axis: phones add up what they are given one by one."""
     for axis in (2, 1, 0):
         x = ops.mean(x, axis=axis, keepdims=True)
     return x
 
 
-def _joined(moments):
+def _joined(moments: list[Tensor]) -> Tensor:
     """(1, norms, 1, width), joined two by two: XNNPACK takes no more than a few at once."""
     while len(moments) > 1:
         moments = [ops.concatenate(moments[k : k + 2], axis=1) for k in range(0, len(moments), 2)]

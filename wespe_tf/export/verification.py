@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..enhance.litert import LiteRTModel
-from .graph import measure, read_graph
+from .graph import Graph, measure, read_graph
 
 # The lowest PSNR to the Keras model that an export may have, decibels.
 BOUNDS = {"float32": 90.0, "float16": 70.0, "dynamic": 45.0, "int8": 38.0}
@@ -198,14 +198,14 @@ def markdown(report: dict, results: list[Verification]) -> list[str]:
     return lines
 
 
-def _open(folder, name, content, description):
+def _open(folder: str | Path, name: str, content: bytes, description: dict) -> LiteRTModel:
     path = Path(folder) / f"{name}.tflite"
     path.write_bytes(content)
     path.with_suffix(".json").write_text(json.dumps(description), encoding="utf-8")
     return LiteRTModel(path)
 
 
-def _failures(result, graph, fixed):
+def _failures(result: Verification, graph: Graph, fixed: bool) -> list[str]:
     found, bound = [], BOUNDS[result.format]
     if not result.psnr >= bound:
         found.append(f"PSNR {result.psnr:.1f} dB, expected at least {bound:.0f}")
@@ -221,7 +221,7 @@ def _failures(result, graph, fixed):
     return found
 
 
-def _row(result):
+def _row(result: Verification) -> str:
     rounded = "" if result.rounded is None else f"{result.rounded:.3%}"
     memory = "" if result.memory is None else f"{result.memory / 1e6:.0f}"
     whole = (
@@ -234,11 +234,11 @@ def _row(result):
     )
 
 
-def _operators(result):
+def _operators(result: Verification) -> str:
     return ", ".join(f"{count} {name}" for name, count in result.operators.items())
 
 
-def _delegated(result):
+def _delegated(result: Verification) -> str:
     said = {
         (True, True): "takes every operator, in LiteRT.js too",
         (True, False): "takes every operator, but in LiteRT.js not",

@@ -44,14 +44,14 @@ def ms_ssim(pictures_a: np.ndarray, pictures_b: np.ndarray, max_val: float = 255
         return float(np.prod(means ** np.array(MS_SSIM_WEIGHTS)))
 
 
-def _scales(a, b, max_val):
+def _scales(a: np.ndarray, b: np.ndarray, max_val: float) -> np.ndarray:
     """What each scale contributes to the similarity of two (H, W, C) pictures: (5,)."""
     # With s = a + b and d = a − b, variances of s and d are sum and difference of var(a) + var(b)
     # and 2·cov(a, b), and so are the squares of their means: fewer filters than from a and b.
     pair = np.concatenate(
         [np.add(a, b, dtype=np.float64), np.subtract(a, b, dtype=np.float64)], axis=-1
     )
-    found = []
+    found: list[float] = []
     for _ in MS_SSIM_WEIGHTS:
         filtered = _filter(np.concatenate([pair, pair * pair], axis=-1))
         mean_s, mean_d, square_s, square_d = np.split(filtered, 4, axis=-1)
@@ -64,11 +64,11 @@ def _scales(a, b, max_val):
     return np.array(found)
 
 
-def _contrast(x, y, c):
+def _contrast(x: np.ndarray, y: np.ndarray, c: float) -> np.ndarray:
     return (x - y + c) / (x + y + c)
 
 
-def _filter(x):
+def _filter(x: np.ndarray) -> np.ndarray:
     """Filters the first two axes of (H, W, K) with the window, valid part only."""
     size = min(_WINDOW, *x.shape[:2])
     for _ in range(2):
@@ -78,7 +78,7 @@ def _filter(x):
 
 
 @functools.cache
-def _band(length, size):
+def _band(length: int, size: int) -> scipy.sparse.csr_array:
     """The window's filter along an axis as a matrix: twice as fast as SciPy's correlate1d."""
     places = np.arange(size) - (size - 1) / 2
     window = np.exp(-(places**2) / (2 * (_WINDOW_SIGMA * size / _WINDOW) ** 2))
@@ -88,7 +88,7 @@ def _band(length, size):
     return scipy.sparse.diags_array(bands, offsets=range(size), shape=(valid, length), format="csr")
 
 
-def _halve(x):
+def _halve(x: np.ndarray) -> np.ndarray:
     """Mean of each pixel and its right, lower and lower-right neighbors, every second pixel."""
     height, width = x.shape[:2]
     if height % 2 or width % 2:

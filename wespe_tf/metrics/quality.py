@@ -1,6 +1,6 @@
 """How good enhanced pictures are, and whether a run has collapsed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import skimage.metrics
@@ -45,7 +45,7 @@ def ssim(picture: np.ndarray, reference: np.ndarray) -> float:
 
 
 def mean_psnr_ssim(
-    pictures: Sequence[np.ndarray], references: Sequence[np.ndarray]
+    pictures: Iterable[np.ndarray], references: Iterable[np.ndarray]
 ) -> tuple[float, float]:
     """Means of `psnr` and `ssim` over pairs of 8-bit pictures.
 

@@ -1,9 +1,12 @@
 """The network that tells target pictures from enhanced ones: D_c (color) and D_t (texture)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
-from .layers import PACKAGE, make_initializers, make_norm, statistics_dtype
+from .layers import PACKAGE, Tensor, make_initializers, make_norm, statistics_dtype
 from .options import DISCRIMINATOR_LAYERS, DISCRIMINATOR_NORMS, HEADS, ORDERS
 
 DPED = DISCRIMINATOR_LAYERS["dped"]
@@ -50,19 +53,19 @@ class Discriminator(keras.Model):
 
     def __init__(
         self,
-        layers=DPED.layers,
-        width_multiplier=1.0,
-        dense=DPED.dense,
-        first_norm=False,
-        pooled=False,
-        dense_norm=False,
-        head="two_class_sigmoid",
-        norm="instance",
-        norm_epsilon=1e-3,
-        order="activation_norm",
-        init="truncated_normal",
-        **kwargs,
-    ):
+        layers: Sequence[Sequence[int]] = DPED.layers,
+        width_multiplier: float = 1.0,
+        dense: int | None = DPED.dense,
+        first_norm: bool = False,
+        pooled: bool = False,
+        dense_norm: bool = False,
+        head: str = "two_class_sigmoid",
+        norm: str = "instance",
+        norm_epsilon: float = 1e-3,
+        order: str = "activation_norm",
+        init: str = "truncated_normal",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if head not in HEADS:
             raise ValueError(f"head: expected one of {', '.join(HEADS)}, got {head!r}")
@@ -85,9 +88,9 @@ class Discriminator(keras.Model):
         self.init = init
         self.initializers = make_initializers(init)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         # Layers are made here because torch_default needs each layer's fan-in.
-        def wrap(layer):
+        def wrap(layer: keras.layers.Layer) -> keras.layers.Layer:
             if self.norm == "spectral":
                 # Wrapped in full precision: it overwrites the kernel with its quotient, and
                 # rounding that to 8 bits would swallow the optimizer's steps.
@@ -173,7 +176,7 @@ class Discriminator(keras.Model):
             self.norm_of_dense.build((None, self.denses[0].units))
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         x = inputs
         for (_, _, _, *zeros), conv, norm in zip(self.conv_layers, self.convs, self.norms):
             if zeros:
@@ -197,7 +200,7 @@ class Discriminator(keras.Model):
             x = _leaky_relu(x)
         return ops.cast(_apply(logits, x, training), statistics_dtype(self.compute_dtype))
 
-    def probabilities(self, logits):
+    def probabilities(self, logits: Tensor) -> Tensor:
         """Turns logits into what `head` names: softmax over two classes, or independent sigmoids.
 
         Args:
@@ -208,7 +211,7 @@ class Discriminator(keras.Model):
         """
         return ops.softmax(logits) if self.head == "two_class_softmax" else ops.sigmoid(logits)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "layers": self.conv_layers,
@@ -225,12 +228,12 @@ class Discriminator(keras.Model):
         }
 
 
-def _leaky_relu(x):
+def _leaky_relu(x: Tensor) -> Tensor:
     # TensorFlow's own takes its slope in float32 whatever the dtype, 3e-9 off in float64.
     return ops.maximum(x, 0.2 * x)
 
 
-def _apply(layer, x, training):
+def _apply(layer: keras.layers.Layer, x: Tensor, training: bool) -> Tensor:
     """Calls a layer; only those with running state care whether this is training."""
     stateful = (keras.layers.BatchNormalization, keras.layers.SpectralNormalization)
     return layer(x, training=training) if isinstance(layer, stateful) else layer(x)

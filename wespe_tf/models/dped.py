@@ -4,20 +4,25 @@ First their losses as they stand, as far as `losses` lacks them. Pictures are (N
 [0, 1]; every function returns a scalar in its inputs' dtype.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from .. import losses
-from .layers import statistics_dtype
+from .discriminator import Discriminator
+from .generator import Generator
+from .layers import Shape, Tensor, statistics_dtype
+from .vgg import VGGFeatures
 from .views import GaussianBlur, Grayscale
 
 # What `DPED.test_step` averages over batches: the columns of the authors' log line.
 TEST_VALUES = ("generator", "content", "color", "texture", "tv", "psnr", "accuracy")
 
 
-def color_loss(enhanced_blurred, dslr_blurred):
+def color_loss(enhanced_blurred: Tensor, dslr_blurred: Tensor) -> Tensor:
     """Σ(blur(y) − blur(e))² / 2N: a sum over the pixels, a mean over the pictures, halved.
 
     Args:
@@ -31,7 +36,7 @@ def color_loss(enhanced_blurred, dslr_blurred):
     return ops.sum(ops.square(dslr_blurred - enhanced_blurred)) / (2 * pictures)
 
 
-def discriminator_loss(probabilities, swaps):
+def discriminator_loss(probabilities: Tensor, swaps: Tensor) -> Tensor:
     """−Σ target·log(clip(probability, 1e-10, 1)), summed over the batch.
 
     Args:
@@ -45,7 +50,7 @@ def discriminator_loss(probabilities, swaps):
     return -ops.sum(targets(swaps) * ops.log(ops.clip(probabilities, 1e-10, 1.0)))
 
 
-def discriminator_accuracy(probabilities, swaps):
+def discriminator_accuracy(probabilities: Tensor, swaps: Tensor) -> Tensor:
     """Share of the pictures whose larger output is the right one.
 
     Args:
@@ -59,7 +64,7 @@ def discriminator_accuracy(probabilities, swaps):
     return ops.mean(ops.cast(right, probabilities.dtype))
 
 
-def psnr(enhanced, dslr):
+def psnr(enhanced: Tensor, dslr: Tensor) -> Tensor:
     """20·log10(1/√MSE) of the whole batch, unclipped, decibels.
 
     Args:
@@ -72,12 +77,12 @@ def psnr(enhanced, dslr):
     return -10 * ops.log10(ops.mean(ops.square(dslr - enhanced)))
 
 
-def targets(swaps):
+def targets(swaps: Tensor) -> Tensor:
     """[adv, 1 − adv]: what the discriminator should answer, (N, 2)."""
     return ops.concatenate([swaps, 1 - swaps], axis=-1)
 
 
-def authors_adam(learning_rate=5e-4):
+def authors_adam(learning_rate: float = 5e-4) -> keras.optimizers.Optimizer:
     """The authors' optimizer: TensorFlow 1's Adam, ε 1e-8 (Keras's default is 1e-7).
 
     Both β are those of float32. TensorFlow 1 computes with them throughout; Keras takes their
@@ -128,16 +133,16 @@ class DPED(keras.Model):
 
     def __init__(
         self,
-        generator,
-        discriminator,
-        vgg,
+        generator: Generator,
+        discriminator: Discriminator,
+        vgg: VGGFeatures,
         *,
-        w_content=10.0,
-        w_color=0.5,
-        w_texture=1.0,
-        w_tv=2000.0,
-        **kwargs,
-    ):
+        w_content: float = 10.0,
+        w_color: float = 0.5,
+        w_texture: float = 1.0,
+        w_tv: float = 2000.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if discriminator.head != "two_class_softmax":
             raise ValueError(f"head: expected two_class_softmax, got {discriminator.head!r}")
@@ -153,13 +158,17 @@ class DPED(keras.Model):
         self.grayscale = Grayscale(dtype=self.loss_dtype)
         self.means = [keras.metrics.Mean(name, dtype=self.loss_dtype) for name in TEST_VALUES]
 
-    def compile(self, generator_optimizer, discriminator_optimizer):
+    def compile(
+        self,
+        generator_optimizer: keras.optimizers.Optimizer,
+        discriminator_optimizer: keras.optimizers.Optimizer,
+    ) -> None:
         """Sets the optimizers of G and D; the authors': `authors_adam` for each."""
         super().compile(jit_compile=False)
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         """Builds networks for patches of `input_shape` = (N, H, W, 3), and the optimizers."""
         gray_shape = (*input_shape[:-1], 1)
         for network, shape in ((self.generator, input_shape), (self.discriminator, gray_shape)):
@@ -169,17 +178,19 @@ class DPED(keras.Model):
         self.discriminator_optimizer.build(self.discriminator.trainable_variables)
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Enhances pictures: G."""
         return self.generator(inputs)
 
-    def judge(self, enhanced, dslr, swaps, training):
+    def judge(self, enhanced: Tensor, dslr: Tensor, swaps: Tensor, training: bool) -> Tensor:
         """D's probabilities of [real, fake], (N, 2), for e where swaps is 0 and y where it is 1."""
         swaps = ops.reshape(swaps, (-1, 1, 1, 1))
         seen = self.grayscale(enhanced) * (1 - swaps) + self.grayscale(dslr) * swaps
         return self.discriminator.probabilities(self.discriminator(seen, training=training))
 
-    def compute_losses(self, phone, dslr, swaps, training):
+    def compute_losses(
+        self, phone: Tensor, dslr: Tensor, swaps: Tensor, training: bool
+    ) -> dict[str, Tensor]:
         """The generator's losses on one batch, and how well D judges it.
 
         Args:
@@ -196,7 +207,7 @@ class DPED(keras.Model):
 
         # The authors write content as 2·l2(φ(e) − φ(y)) / (size of φ(y)), and tv likewise for
         # each direction, with l2(v) = Σv²/2: means of squares. φ(y) costs no backward pass.
-        content = losses.content_vgg(self.vgg(enhanced), self.vgg(dslr), normalise=False)
+        content = losses.content_vgg(self.vgg(enhanced), self.vgg(dslr), normalize=False)
         color = color_loss(self.blur(enhanced), self.blur(dslr))
         texture = -discriminator_loss(probabilities, swaps)
         tv = losses.total_variation(enhanced)
@@ -215,7 +226,7 @@ class DPED(keras.Model):
             "accuracy": discriminator_accuracy(probabilities, swaps),
         }
 
-    def train_step(self, data):
+    def train_step(self, data: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """A step of the generator, then one of the discriminator on the other batch.
 
         Returns:
@@ -242,18 +253,19 @@ class DPED(keras.Model):
         accuracy = discriminator_accuracy(probabilities, swaps)
         return {**values, "texture_disc": texture_disc, "accuracy": accuracy}
 
-    def test_step(self, data):
+    def test_step(self, data: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The losses, PSNR and accuracy of a batch (x, y, swaps).
 
         Returns:
             Dictionary of their means over the batches since the evaluation began.
         """
-        values = self.compute_losses(*self.unpack(data), training=False)
+        phone, dslr, swaps = self.unpack(data)
+        values = self.compute_losses(phone, dslr, swaps, training=False)
         for mean in self.means:
             mean.update_state(values[mean.name])
         return {mean.name: mean.result() for mean in self.means}
 
-    def unpack(self, data):
+    def unpack(self, data: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Pictures as uint8 → as [0, 1], the swaps, last, as they are; in the losses' dtype."""
         *pictures, swaps = (ops.cast(tensor, self.loss_dtype) for tensor in data)
         return (*(p / 255.0 for p in pictures), swaps)

@@ -7,12 +7,11 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from ..losses import Tensor
 from .options import GENERATOR_NORMS, KERNEL_STARTS
 
 PACKAGE = "wespe_tf"
 
-# Of Keras's backend, or what it makes one of: there is no common type.
-Tensor = Any
 Shape = tuple[int | None, ...]
 
 

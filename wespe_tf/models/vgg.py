@@ -1,9 +1,11 @@
 """Frozen VGG-19 up to one of its ReLUs. The content loss compares its features."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
-from .layers import BatchStatistics, statistics_dtype
+from .layers import BatchStatistics, Shape, Tensor, statistics_dtype
 from .options import VGG_CONVOLUTIONS, VGG_LAYERS, VGG_NORMS
 
 CHANNELS = (64, 128, 256, 512, 512)
@@ -41,7 +43,7 @@ class VGGFeatures(keras.Model):
         ValueError: if an option is not in these lists.
     """
 
-    def __init__(self, layer, style="keras", norm="none", **kwargs):
+    def __init__(self, layer: str, style: str = "keras", norm: str = "none", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if layer not in VGG_LAYERS:
             raise ValueError(f"layer: expected one of {', '.join(VGG_LAYERS)}, got {layer!r}")
@@ -73,7 +75,7 @@ class VGGFeatures(keras.Model):
                 self.norms[conv.name] = BatchStatistics(1e-5, name=name, dtype=self.dtype_policy)
         self.trainable = False
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape | None) -> None:
         channels = 3
         for conv in self.conv_layers():
             conv.build((None, None, None, channels))
@@ -81,11 +83,11 @@ class VGGFeatures(keras.Model):
             if self.norms:
                 self.norms[conv.name].build((None, None, None, channels))
 
-    def conv_layers(self):
+    def conv_layers(self) -> list[keras.layers.Conv2D]:
         """The convolutions in order, as a flat list."""
         return [conv for block in self.convs for conv in block]
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         if self.style == "torchvision":
             x = inputs - ops.convert_to_tensor(TORCHVISION_MEAN, dtype=inputs.dtype)
             x = x / ops.convert_to_tensor(TORCHVISION_DEVIATION, dtype=inputs.dtype)

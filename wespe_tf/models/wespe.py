@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from .. import losses
-from .layers import statistics_dtype
+from .layers import Tensor, statistics_dtype
 from .options import LOSSES, Loss
 from .views import Detail, GaussianBlur, Grayscale, Luma
 
@@ -162,14 +162,18 @@ class WESPE(keras.Model):
         self.texture_view = TEXTURE_LAYER[texture_view](dtype=self.loss_dtype)
         self.smoothing_seed = keras.random.SeedGenerator()
 
-    def compile(self, generator_optimizer, discriminator_optimizer):
+    def compile(
+        self,
+        generator_optimizer: keras.optimizers.Optimizer,
+        discriminator_optimizer: keras.optimizers.Optimizer,
+    ) -> None:
         """Sets the optimizers: one for G and F, one for D_c and D_t."""
         super().compile(jit_compile=False)
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
         self.turn = BOTH
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Builds networks for patches of `input_shape` = (N, H, W, 3), and the optimizers."""
         batch, height, width, _ = input_shape
         seen = (batch, height - 2 * self.border, width - 2 * self.border)
@@ -182,23 +186,23 @@ class WESPE(keras.Model):
         self.built = True
 
     @property
-    def metrics(self):
+    def metrics(self) -> list:
         """None: the progress bar shows the losses as `train_step` returns them."""
         return []
 
     @property
-    def generator_variables(self):
+    def generator_variables(self) -> list[keras.Variable]:
         """Trainable variables of G, and of F, which only the content loss trains."""
         if self.weight_of["content"] == 0:
             return self.generator.trainable_variables
         return self.generator.trainable_variables + self.inverse_generator.trainable_variables
 
     @property
-    def discriminator_variables(self):
+    def discriminator_variables(self) -> list[keras.Variable]:
         """Trainable variables of D_c and D_t, of those whose loss has a weight."""
         return sum((network.trainable_variables for network in self.discriminators.values()), [])
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Enhances pictures: G."""
         return self.generator(inputs)
 
@@ -238,7 +242,7 @@ class WESPE(keras.Model):
             for name, discriminator in self.discriminators.items()
         }
         step = Step(source, guide, enhanced, fake, judged, self.draw_labels(), training)
-        values = {}
+        values: dict[str, Tensor] = {}
         if turn != DISCRIMINATORS:
             values |= {name: self.term(name, step) for name in self.terms}
             values["generator"] = sum(self.weight_of[name] * values[name] for name in self.terms)
@@ -246,11 +250,11 @@ class WESPE(keras.Model):
             nothing = ops.zeros((), dtype=self.loss_dtype)
             values |= {f"{name}_disc": nothing for name in self.adversaries}
             for name, discriminator in self.discriminators.items():
-                logits = discriminator(real[name], training=training), judged[name]
+                ones, zeros = discriminator(real[name], training=training), judged[name]
+                if self.flip_labels:
+                    ones, zeros = zeros, ones
                 values[f"{name}_disc"] = losses.discriminator_loss(
-                    *(reversed(logits) if self.flip_labels else logits),
-                    discriminator.head,
-                    *step.labels,
+                    ones, zeros, discriminator.head, *step.labels
                 )
         return values
 
@@ -302,17 +306,17 @@ class WESPE(keras.Model):
         return loss + self.guide_detail * losses.mean_absolute_difference(*pair)
 
     @property
-    def discriminators(self):
+    def discriminators(self) -> dict[str, keras.Model]:
         """D_c and D_t by the names in `adversaries`, those whose loss has a weight."""
         heard = (name for name in self.adversaries if self.weight_of[name])
         return {name: getattr(self, f"{name}_discriminator") for name in heard}
 
-    def views(self, pictures):
+    def views(self, pictures: Tensor) -> dict[str, Tensor]:
         """What each discriminator sees of pictures."""
         views = {"color": self.blur, "texture": self.texture_view}
         return {name: views[name](pictures) for name in self.discriminators}
 
-    def draw_labels(self):
+    def draw_labels(self) -> tuple[float | Tensor, float | Tensor]:
         """What stands for 1 and for 0 in the discriminators' targets of this batch."""
         if self.label_smoothing == 0:
             return 1.0, 0.0
@@ -320,13 +324,13 @@ class WESPE(keras.Model):
         smoothed = self.label_smoothing * draw
         return 1.0 - smoothed, smoothed if self.smoothed_labels == "both" else 0.0
 
-    def inner(self, pictures):
+    def inner(self, pictures: Tensor) -> Tensor:
         """Pictures without the `border` pixels along each edge."""
         if self.border == 0:
             return pictures
         return pictures[:, self.border : -self.border, self.border : -self.border]
 
-    def train_step(self, data):
+    def train_step(self, data: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """One iteration of those whose turn it is, from one pass through the networks.
 
         Under a strategy every device has an equal part of the batch, and optimizers add up what
@@ -353,21 +357,21 @@ class WESPE(keras.Model):
             optimizer.apply(tape.gradient(loss, variables), variables)
         return values
 
-    def test_step(self, data):
+    def test_step(self, data: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The same losses without training anything."""
         return self.compute_losses(*self.unpack(data), training=False)
 
-    def unpack(self, data):
+    def unpack(self, data: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Pictures as uint8 → as [0, 1] in the losses' dtype."""
         return tuple(ops.cast(pictures, self.loss_dtype) / 255.0 for pictures in data)
 
 
-def devices():
+def devices() -> int:
     """How many devices share a batch."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def mean_of_all(values):
+def mean_of_all(values: Tensor) -> Tensor:
     """Mean of a tensor of which every device has an equal part; within a step."""
     mean = ops.mean(values)
     if devices() == 1:

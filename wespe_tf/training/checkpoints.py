@@ -5,12 +5,16 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from ..errors import UserError, first_line
 from ..files import write_atomically
+from ..models.wespe import WESPE
+from .schedule import Schedule
 
 # What a checkpoint holds of a `WESPE`.
 PARTS = (
@@ -31,12 +35,12 @@ class Log(tf.train.experimental.PythonState):
         columns: names in its first line.
     """
 
-    def __init__(self, path, columns):
+    def __init__(self, path: str | Path, columns: Sequence[str]) -> None:
         self.path = Path(path)
         self.columns = columns
         self.restored = b""
 
-    def open(self):
+    def open(self) -> None:
         """Writes the file anew with what a checkpoint brought back; other lines are added to it.
 
         Raises:
@@ -52,7 +56,7 @@ class Log(tf.train.experimental.PythonState):
         else:
             self.write({name: name for name in self.columns})
 
-    def write(self, row):
+    def write(self, row: Mapping[str, Any]) -> None:
         """Adds a line.
 
         Args:
@@ -68,29 +72,29 @@ class Log(tf.train.experimental.PythonState):
             while left:
                 left = left[self.file.write(left) :]
 
-    def iterations_on_disk(self):
+    def iterations_on_disk(self) -> int:
         """How many the file tells of, whatever else it holds."""
         lines = self.path.read_bytes().splitlines() if self.path.exists() else []
         return max(0, len(lines) - 2)  # Of names, and of the evaluation before the first one.
 
-    def close(self):
+    def close(self) -> None:
         """Closes the file."""
         self.file.close()
 
-    def rows(self):
+    def rows(self) -> list[dict[str, str]]:
         """The lines that a checkpoint brought back, as dictionaries of text."""
         return list(csv.DictReader(self.restored.decode().splitlines()))
 
-    def serialize(self):
+    def serialize(self) -> bytes:
         """What the file holds, which in memory would grow with the run."""
         return self.path.read_bytes()
 
-    def deserialize(self, content):
+    def deserialize(self, content: bytes) -> None:
         """Restores what `serialize` gave; the file is as it was until `open`."""
         self.restored = content
 
     @contextlib.contextmanager
-    def _written(self):
+    def _written(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -114,7 +118,9 @@ class Checkpoints:
         keep: how many stay, the best one besides.
     """
 
-    def __init__(self, run, model, schedule, log, keep):
+    def __init__(
+        self, run: str | Path, model: WESPE, schedule: Schedule, log: Log, keep: int
+    ) -> None:
         # By variables: of layers in lists TensorFlow would find those that an optimizer trains, not
         # the running statistics.
         variables = {p: [v.value for v in getattr(model, p).variables] for p in PARTS}
@@ -128,12 +134,12 @@ class Checkpoints:
         self.folder = Path(run) / "checkpoints"
         self.keep = keep
 
-    def iterations(self):
+    def iterations(self) -> list[int]:
         """Of the checkpoints that are there, in order."""
         found = (re.fullmatch(r"ckpt-(\d+)\.index", p.name) for p in self.folder.glob("*.index"))
         return sorted(int(match[1]) for match in found if match)
 
-    def save(self, iteration, best=None):
+    def save(self, iteration: int, best: int | None = None) -> None:
         """Writes a checkpoint, and drops those that need not stay once it is there.
 
         Args:
@@ -155,7 +161,7 @@ class Checkpoints:
             reason = first_line(error)
             raise UserError(f"{self.folder}: cannot be written ({reason})") from error
 
-    def restore(self):
+    def restore(self) -> int | None:
         """Restores the newest checkpoint that is whole, and says so of those that are not.
 
         Returns:
@@ -180,13 +186,13 @@ class Checkpoints:
 class ScheduleState(tf.train.experimental.PythonState):
     """A schedule's `state()` as a part of a TensorFlow checkpoint."""
 
-    def __init__(self, schedule):
+    def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
 
-    def serialize(self):
+    def serialize(self) -> str:
         """The state as JSON text."""
         return json.dumps(self.schedule.state())
 
-    def deserialize(self, text):
+    def deserialize(self, text: str) -> None:
         """Restores what `serialize` gave."""
         self.schedule.restore(json.loads(text))

@@ -5,13 +5,14 @@ import functools
 import json
 import os
 import signal
+from collections.abc import Iterator
 
 import tensorflow as tf
 
 from ..errors import UserError
 
 
-def make_strategy(name):
+def make_strategy(name: str) -> tf.distribute.Strategy:
     """The strategy that `distribute=` names; to be made before anything else of TensorFlow.
 
     Args:
@@ -27,7 +28,7 @@ def make_strategy(name):
 
 
 @functools.cache
-def _make_once(name):
+def _make_once(name: str) -> tf.distribute.Strategy:
     """A strategy of this process; a second one would number its collectives as the first did."""
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
@@ -37,7 +38,7 @@ def _make_once(name):
 
 
 @contextlib.contextmanager
-def _ended_by_interrupt():
+def _ended_by_interrupt() -> Iterator[None]:
     """Lets SIGINT end the process at once: TensorFlow waits outside of Python, which cannot."""
     handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
@@ -46,26 +47,26 @@ def _ended_by_interrupt():
         signal.signal(signal.SIGINT, handler)
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes: the first worker, or the only process."""
     resolver = strategy.cluster_resolver
     return resolver is None or not resolver.cluster_spec() or resolver.task_id == 0
 
 
-def agree(strategy, number):
+def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
     """Whether all workers have the same number; to be asked by all of them."""
     if strategy.num_replicas_in_sync == 1:
         return True
 
     @tf.function
-    def numbers():
+    def numbers() -> tf.Tensor:
         return strategy.gather(strategy.run(lambda: tf.constant([number])), axis=0)
 
     return len(set(numbers().numpy().tolist())) == 1
 
 
 @contextlib.contextmanager
-def gone_workers():
+def gone_workers() -> Iterator[None]:
     """Says so where TensorFlow's errors mean that another worker has gone.
 
     Raises:
@@ -80,7 +81,7 @@ def gone_workers():
         ) from error
 
 
-def _check_tf_config():
+def _check_tf_config() -> None:
     wanted = '{"cluster": {"worker": ["HOST:PORT", …]}, "task": {"type": "worker", "index": 0}}'
     text = os.environ.get("TF_CONFIG")
     if text is None:

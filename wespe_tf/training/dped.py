@@ -1,12 +1,15 @@
 """`preset=dped`: the authors' supervised training with their draws, files and log lines."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ..config.loading import to_yaml
+from ..config.schema import TrainConfig
 from ..data.batches import reading_errors
 from ..data.pairs import PairedPatches, Sampler, training_batches
 from ..errors import UserError
@@ -21,7 +24,7 @@ from .build import make_discriminator, make_generator, options_of
 from .loop import Progress
 
 
-def train_dped(config):
+def train_dped(config: TrainConfig) -> None:
     """Trains DPED on pairs, as the authors' train_model.py does.
 
     Writes `models/<phone>.txt`, `models/<phone>_iteration_<i>.ckpt` and
@@ -61,7 +64,7 @@ def train_dped(config):
         )
 
 
-def build_dped(config):
+def build_dped(config: TrainConfig) -> DPED:
     """A compiled and built `DPED` with the authors' optimizers."""
     model = DPED(
         make_generator(config, "generator"),
@@ -85,27 +88,28 @@ class AuthorsLog(keras.callbacks.Callback):
         sampler: `Sampler`.
     """
 
-    def __init__(self, config, data, sampler):
+    def __init__(self, config: TrainConfig, data: PairedPatches, sampler: Sampler) -> None:
         super().__init__()
         self.phone = config.model
         self.eval_step = config.eval_step
         self.data = data
         self.sampler = sampler
-        self.lines = []
+        self.lines: list[str] = []
         self.losses, self.accuracies = 0.0, 0.0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        assert logs is not None
         self.losses += float(logs["generator"]) / self.eval_step
         self.accuracies += float(logs["accuracy"]) / self.eval_step
         if batch % self.eval_step == 0:
             self._evaluate(batch)
             self.losses, self.accuracies = 0.0, 0.0
 
-    def _evaluate(self, iteration):
+    def _evaluate(self, iteration: int) -> None:
         swaps = self.sampler.test_swaps.pop(iteration)
         similarities = []
 
-        def batches():
+        def batches() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
             for k, batch_swaps in enumerate(swaps):
                 count = len(batch_swaps)
                 phone, dslr = self.data.load(self.data.test[k * count : (k + 1) * count])
@@ -118,16 +122,16 @@ class AuthorsLog(keras.callbacks.Callback):
         signature = (pictures, pictures, tf.TensorSpec((None, 1), tf.int64))
         dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
         values = self.model.evaluate(dataset, steps=len(swaps), return_dict=True, verbose=0)
-        self._write_log(iteration, {**values, "ms_ssim": np.mean(similarities)})
+        self._write_log(iteration, {**values, "ms_ssim": float(np.mean(similarities))})
         self._write_crops(iteration)
         prefix = Path("models") / f"{self.phone}_iteration_{iteration}.ckpt"
         save_checkpoint(self.model.generator, prefix)
 
-    def _enhance(self, phone):
+    def _enhance(self, phone: np.ndarray) -> np.ndarray:
         pictures = phone.astype(np.float32) / 255
         return keras.ops.convert_to_numpy(self.model.generator(pictures, training=False))
 
-    def _write_log(self, iteration, test):
+    def _write_log(self, iteration: int, test: dict[str, float]) -> None:
         discriminator = (
             f"step {iteration:d}, {self.phone} | discriminator accuracy | "
             f"train: {self.accuracies:.4g}, test: {test['accuracy']:.4g}"
@@ -143,7 +147,7 @@ class AuthorsLog(keras.callbacks.Callback):
         content = "".join(f"{line}\n" for line in self.lines)
         write_atomically(Path("models") / f"{self.phone}.txt", content.encode())
 
-    def _write_crops(self, iteration):
+    def _write_crops(self, iteration: int) -> None:
         phone, _ = self.data.load([self.data.test[index] for index in self.sampler.crops])
         for k, (before, after) in enumerate(zip(phone, to_uint8(self._enhance(phone)))):
             path = Path("results") / f"{self.phone}_{k}_iteration_{iteration}.jpg"

@@ -1,8 +1,10 @@
 """Figures of a run: loss curves over rows of patches, as in the report."""
 
 import io
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Of a curve: more than a figure is wide would only take memory.
@@ -16,7 +18,7 @@ def curve_label(loss: str) -> str:
     return "generator, weighted sum" if loss == "generator" else loss
 
 
-def row_of(pictures, gap=2):
+def row_of(pictures: np.ndarray, gap: int = 2) -> np.ndarray:
     """Pictures side by side on white.
 
     Args:
@@ -30,14 +32,20 @@ def row_of(pictures, gap=2):
     return np.concatenate(list(padded), axis=1)[:, :-gap]
 
 
-def to_png(figure):
+def to_png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
 
 
-def loss_figure(history, target, enhanced, title, collapse=None):
+def loss_figure(
+    history: Mapping[str, Sequence],
+    target: np.ndarray,
+    enhanced: np.ndarray,
+    title: str,
+    collapse: int | None = None,
+) -> Figure:
     """The report's figure: discriminators' and generator's losses over two rows of patches.
 
     Args:
@@ -81,8 +89,8 @@ def loss_figure(history, target, enhanced, title, collapse=None):
     changes = [k for k in range(1, len(states)) if states[k] != states[k - 1]]
     for axes in (top, bottom):
         for number, k in enumerate(changes):
-            label = "balance changes" if number == 0 else None
-            axes.axvline(iteration[k], color="tab:cyan", lw=0.5, alpha=0.5, label=label)
+            mark = "balance changes" if number == 0 else None
+            axes.axvline(iteration[k], color="tab:cyan", lw=0.5, alpha=0.5, label=mark)
         if collapse is not None:
             axes.axvline(collapse, color="red", ls="--", lw=1.2, label="uniform from here on")
         _legend_above(axes)
@@ -92,7 +100,7 @@ def loss_figure(history, target, enhanced, title, collapse=None):
     return figure
 
 
-def sample_figure(rows, title):
+def sample_figure(rows: Mapping[str, np.ndarray], title: str) -> Figure:
     """Rows of patches, each with its name.
 
     Args:
@@ -110,10 +118,12 @@ def sample_figure(rows, title):
     return figure
 
 
-def _draw_curve(axes, iteration, values, label, color=None):
+def _draw_curve(
+    axes: Axes, iteration: np.ndarray, values: np.ndarray, label: str, color: str | None = None
+) -> None:
     """A loss over the iterations that computed it; of a long run means of neighbors."""
     known = np.isfinite(values)
-    count = np.count_nonzero(known)
+    count = int(np.count_nonzero(known))
     neighbors = np.arange(count) // max(1, -(-count // MOST_POINTS))
     x, y = (
         np.bincount(neighbors, of[known]) / np.bincount(neighbors) for of in (iteration, values)
@@ -121,7 +131,7 @@ def _draw_curve(axes, iteration, values, label, color=None):
     axes.plot(x, y, lw=0.8, label=label, color=color)
 
 
-def _legend_above(axes):
+def _legend_above(axes: Axes) -> None:
     """The legend in one row over the axes, where it hides no curve."""
     count = len(axes.get_legend_handles_labels()[0])
     axes.legend(
@@ -129,7 +139,7 @@ def _legend_above(axes):
     )
 
 
-def _show_row(axes, name, pictures):
+def _show_row(axes: Axes, name: str, pictures: np.ndarray) -> None:
     axes.imshow(row_of(pictures))
     axes.set_xticks([])
     axes.set_yticks([])

@@ -3,7 +3,8 @@
 import math
 import statistics
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -12,13 +13,21 @@ from tqdm import tqdm
 from ..data.batches import reading_errors
 from ..errors import UserError
 from ..progress import say
-from .schedule import Simultaneous
+from .schedule import DynamicBalance, Schedule, Simultaneous
 
 # The smallest normal number of float16: less than that and losses would vanish in turn.
 LEAST_SCALE = 2.0**-14
 
 
-def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0):
+def fit(
+    model: Any,
+    data: Iterable,
+    iterations: int,
+    epoch: int,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+    schedule: Schedule | None = None,
+    first: int = 0,
+) -> bool:
     """Trains as `keras.Model.fit` does, under any strategy and with a schedule.
 
     Keras's own fails under `MultiWorkerMirroredStrategy`. Of `callbacks` each process calls its
@@ -42,8 +51,8 @@ def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0):
     """
     strategy = model.distribute_strategy
     schedule = schedule or Simultaneous()
-    steps = {}
-    callbacks = keras.callbacks.CallbackList(
+    steps: dict[str, Callable] = {}
+    told = keras.callbacks.CallbackList(
         list(callbacks),
         model=model,
         epochs=-(-iterations // epoch),
@@ -52,30 +61,31 @@ def fit(model, data, iterations, epoch, callbacks=(), schedule=None, first=0):
     model.stop_training = False
     anyone = _make_vote(strategy)
     batches = iter(data)
-    callbacks.on_train_begin()
-    logs, stopped = {}, False
+    told.on_train_begin()
+    logs: dict[str, float] = {}
+    stopped = False
     with reading_errors():
         for begin in range(first - first % epoch, iterations if first < iterations else 0, epoch):
             number = begin // epoch
-            callbacks.on_epoch_begin(number)
+            told.on_epoch_begin(number)
             for batch in range(max(first - begin, 0), min(epoch, iterations - begin)):
-                callbacks.on_train_batch_begin(batch)
+                told.on_train_batch_begin(batch)
                 model.turn = schedule.turn()
                 if model.turn not in steps:
                     steps[model.turn] = _compile(model, strategy)
                 logs = {name: float(value) for name, value in steps[model.turn](batches).items()}
                 _check_finite(logs, begin + batch + 1)
                 _check_scales(model, begin + batch + 1)
-                if schedule.needs_losses:
+                if isinstance(schedule, DynamicBalance):
                     schedule.observe(*_of_each_side(logs))
-                callbacks.on_train_batch_end(batch, logs)
+                told.on_train_batch_end(batch, logs)
                 stopped = anyone(model.stop_training)
                 if stopped:
                     break
-            callbacks.on_epoch_end(number, logs)
+            told.on_epoch_end(number, logs)
             if stopped:
                 break
-    callbacks.on_train_end(logs)
+    told.on_train_end(logs)
     return stopped
 
 
@@ -133,30 +143,30 @@ class Progress(keras.callbacks.Callback):
         return {short: logs[name] for name, short in names.items() if name in logs}
 
 
-def _compile(model, strategy):
+def _compile(model: Any, strategy: tf.distribute.Strategy) -> Callable:
     """A function from the batches' iterator to the losses of one step, means over all devices."""
 
     @tf.function
-    def step(batches):
+    def step(batches: Iterator) -> dict[str, tf.Tensor]:
         values = strategy.run(model.train_step, args=(next(batches),))
         return {k: strategy.reduce("mean", v, axis=None) for k, v in values.items()}
 
     return step
 
 
-def _make_vote(strategy):
+def _make_vote(strategy: tf.distribute.Strategy) -> Callable[[bool], bool]:
     """A function of whether this process wants something, to whether any process does."""
     if strategy.num_replicas_in_sync == 1:
         return bool
 
     @tf.function
-    def votes(wanted):
+    def votes(wanted: tf.Tensor) -> tf.Tensor:
         return strategy.reduce("sum", strategy.run(lambda: tf.cast(wanted, tf.float32)), axis=None)
 
     return lambda wanted: float(votes(tf.constant(wanted))) > 0
 
 
-def diverged(iteration, found):
+def diverged(iteration: int, found: str) -> UserError:
     """The `UserError` for numbers that are none any more, with what to try.
 
     Args:
@@ -169,13 +179,13 @@ def diverged(iteration, found):
     )
 
 
-def _check_finite(losses, iteration):
+def _check_finite(losses: dict[str, float], iteration: int) -> None:
     for name, value in losses.items():
         if not math.isfinite(value):
             raise diverged(iteration, f"the loss {name} is {value}")
 
 
-def _check_scales(model, iteration):
+def _check_scales(model: Any, iteration: int) -> None:
     """With float16, a step whose gradients overflow is left out and the next one scaled less."""
     for side in ("generator", "discriminator"):
         optimizer = getattr(model, f"{side}_optimizer", None)
@@ -186,7 +196,7 @@ def _check_scales(model, iteration):
                 raise diverged(iteration, found)
 
 
-def _of_each_side(losses):
+def _of_each_side(losses: dict[str, float]) -> tuple[float | None, float | None]:
     """Losses as a schedule observes them: the generators', the mean of the discriminators'."""
     discriminators = [value for name, value in losses.items() if name.endswith("_disc")]
     return losses.get("generator"), statistics.fmean(discriminators) if discriminators else None

@@ -6,7 +6,8 @@ import math
 import signal
 import time
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,10 +16,16 @@ import tensorflow as tf
 from ..errors import UserError
 from ..files import write_atomically
 from ..metrics.collapse import COLLAPSED_BELOW, uniform_since
+from ..models.wespe import WESPE
 from ..progress import say
 from . import figures
+from .checkpoints import Checkpoints, Log
 from .loop import diverged
-from .validation import SHOWN
+from .run_folder import RunFolder
+from .schedule import Schedule
+from .validation import SHOWN, Validation
+
+Logs = dict[str, Any] | None
 
 EVALUATION = (
     "psnr",
@@ -44,7 +51,7 @@ def log_columns(losses: Iterable[str]) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def averaged_weights(model):
+def averaged_weights(model: WESPE) -> Iterator[None]:
     """Puts the moving average of the generators' weights in their place for a while.
 
     Args:
@@ -85,7 +92,16 @@ class Recorder(keras.callbacks.Callback):
         resumed: iteration of the checkpoint that the run goes on from, or None.
     """
 
-    def __init__(self, run, log, checkpoints, validation, schedule, title, resumed=None):
+    def __init__(
+        self,
+        run: RunFolder,
+        log: Log,
+        checkpoints: Checkpoints | None,
+        validation: Validation,
+        schedule: Schedule,
+        title: str,
+        resumed: int | None = None,
+    ) -> None:
         super().__init__()
         self.run = run
         self.log = log
@@ -95,39 +111,40 @@ class Recorder(keras.callbacks.Callback):
         self.title = title
         self.resumed = resumed
         self.iteration = 0
-        self.evaluations = []
+        self.evaluations: list[dict[str, Any]] = []
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         self.losses = self.model.loss_names()
         # Grows with the run: arrays take a quarter of what lists of Python's numbers would.
-        self.history = {"iteration": array("q"), "balance": []}
+        self.history: dict[str, Any] = {"iteration": array("q"), "balance": []}
         self.history |= {name: array("d") for name in self.losses}
         self.start = time.monotonic()
-        self.row = None
+        self.row: dict[str, Any] | None = None
         with self._events_written():
             self.events = tf.summary.create_file_writer(str(self.run.path / "tensorboard"))
         self.log.open()
         if self.resumed is not None:
-            self._recall(self.log.rows())
+            self._recall(self.resumed, self.log.rows())
         else:
             self.row = {"iteration": 0}
             self._evaluate()
 
-    def _recall(self, rows):
+    def _recall(self, iteration: int, rows: list[dict[str, str]]) -> None:
         """Takes up what the rows of an earlier process's log say."""
-        self.iteration = self.resumed
+        self.iteration = iteration
         self.start -= float(rows[-1]["seconds"])
         for row in rows:
             if row["collapse_score"]:
                 scores = {name: float(row[name]) for name in EVALUATION if row.get(name)}
                 self.evaluations.append({"iteration": int(row["iteration"]), **scores})
         for row in rows[1:]:
-            values = {name: float(row[name]) for name in self.losses if row[name]}
+            values: dict[str, Any] = {n: float(row[n]) for n in self.losses if row[n]}
             values |= {"iteration": int(row["iteration"]), "balance": row["balance"]}
             for name, past in self.history.items():
                 past.append(values.get(name, math.nan))
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        assert logs is not None
         self._write_row()
         self.iteration += 1
         losses = {name: float(logs[name]) for name in self.losses if name in logs}
@@ -138,30 +155,31 @@ class Recorder(keras.callbacks.Callback):
         with self._events_written():
             self._write_scalars("loss", losses)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        assert logs is not None
         values = self._evaluate()
         logs.update({k: values[k] for k in ("psnr", "ssim", "distance") if k in values})
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         self.log.close()
         with self._events_written():
             self.events.close()
 
-    def _write_row(self):
+    def _write_row(self) -> None:
         if self.row is None:
             return
         self.row["seconds"] = f"{time.monotonic() - self.start:.3f}"
         self.log.write({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in self.row.items()})
         self.row = None
 
-    def _write_scalars(self, group, values):
+    def _write_scalars(self, group: str, values: Mapping[str, float]) -> None:
         # NumPy's numbers: TensorFlow keeps every Python number that it converts, 7 kB an iteration.
         with self.events.as_default(step=np.int64(self.iteration)):
             for name, value in values.items():
                 tf.summary.scalar(f"{group}/{name}", np.float32(value))
 
     @contextlib.contextmanager
-    def _events_written(self):
+    def _events_written(self) -> Iterator[None]:
         try:
             yield
         except tf.errors.OpError as error:
@@ -170,7 +188,7 @@ class Recorder(keras.callbacks.Callback):
             path = self.run.path / "tensorboard"
             raise UserError(f"{path}: cannot be written ({reason})") from error
 
-    def _evaluate(self):
+    def _evaluate(self) -> dict[str, float]:
         generator = self.model.generator
         weights = [*self.model.generator_variables, *self.model.discriminator_variables]
         if not all(np.isfinite(keras.ops.convert_to_numpy(w)).all() for w in weights):
@@ -182,7 +200,7 @@ class Recorder(keras.callbacks.Callback):
             self.run.save_generator(generator)
             if values["distance"] <= min(e["distance"] for e in self.evaluations):
                 self.run.save_generator(generator, "generator_best.keras")
-        self.row.update(values)
+        self.row = {**(self.row or {}), **values}
         self._draw(enhanced[:SHOWN], values)
         if values["collapse_score"] < COLLAPSED_BELOW:
             say(
@@ -198,7 +216,7 @@ class Recorder(keras.callbacks.Callback):
         gc.collect()
         return values
 
-    def _draw(self, enhanced, values):
+    def _draw(self, enhanced: np.ndarray, values: dict[str, float]) -> None:
         source, target = self.validation.source[:SHOWN], self.validation.target[:SHOWN]
         rows = {"source": source, "enhanced": enhanced, "target": target}
         if not self.validation.paired:
@@ -228,24 +246,24 @@ class StopOnSignal(keras.callbacks.Callback):
         received: number of the signal, or None.
     """
 
-    received = None
+    received: int | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         self.previous = {
             number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)
         }
 
-    def _stop(self, number, frame):
+    def _stop(self, number: int, frame: Any) -> None:
         self.received = number
         self.model.stop_training = True
         say("stopping after this iteration; what the run has will be saved")
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         # fit resets stop_training when it begins, which may be after the signal.
         if self.received is not None:
             self.model.stop_training = True
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)

@@ -11,6 +11,7 @@ from pathlib import Path
 import filelock
 
 from ..config.loading import to_yaml
+from ..config.schema import TrainConfig
 from ..errors import UserError
 from ..files import write_atomically
 from ..models.generator import Generator
@@ -27,10 +28,10 @@ class RunFolder:
         UserError: if another process works on it.
     """
 
-    def __init__(self, path, writes=True):
+    def __init__(self, path: str | Path, writes: bool = True) -> None:
         self.path = Path(path)
         self.writes = writes
-        self.copied = None
+        self.copied: Generator | None = None
         self.lock = filelock.FileLock(self.path / ".lock")
         if writes:
             try:
@@ -38,10 +39,10 @@ class RunFolder:
             except filelock.Timeout as error:
                 raise UserError(f"run={self.path.name}: another process works on {path}") from error
 
-    def __enter__(self):
+    def __enter__(self) -> "RunFolder":
         return self
 
-    def __exit__(self, *reason):
+    def __exit__(self, *reason: object) -> None:
         """Lets other processes have the folder."""
         if self.writes:
             # Before the release: a file unlinked later might be another process's lock.
@@ -49,7 +50,7 @@ class RunFolder:
             self.lock.release()
 
     @classmethod
-    def open(cls, config, writes=True):
+    def open(cls, config: TrainConfig, writes: bool = True) -> "RunFolder":
         """Takes up `models/<run>` if `resume` says so; else makes it, with its `config.yaml`.
 
         Without `run` the next free `models/<preset>-NNN` is made.
@@ -64,14 +65,14 @@ class RunFolder:
         if config.run is not None:
             check_name(config.run)
         if config.resume or not writes:
-            return cls(Path("models") / config.run, writes)
+            return cls(Path("models") / str(config.run), writes)
         try:
             Path("models").mkdir(exist_ok=True)
             return cls(_make_named(config) if config.run else _make_numbered(config))
         except OSError as error:
             raise UserError(f"{error.filename}: cannot be made ({error.strerror})") from error
 
-    def save_generator(self, generator, name="generator.keras"):
+    def save_generator(self, generator: Generator, name: str = "generator.keras") -> None:
         """Writes a generator in float32, whole or not at all."""
         if self.copied is not generator:
             # Once: TensorFlow keeps something of every variable that was ever made.
@@ -88,14 +89,14 @@ class RunFolder:
             raise UserError(f"{path}: cannot be written ({error})") from error
 
 
-def check_name(run):
+def check_name(run: str) -> None:
     """Raises a `UserError` unless a run's name can be that of a folder in `models/`."""
     if not re.fullmatch(r"[\w.-]*\w[\w.-]*", run):
         raise UserError(f"run={run}: expected letters, digits, '.', '_' and '-'")
 
 
-def _make_named(config):
-    path = Path("models") / config.run
+def _make_named(config: TrainConfig) -> Path:
+    path = Path("models") / str(config.run)
     try:
         _make(path, config)
     except FileExistsError as error:
@@ -106,8 +107,8 @@ def _make_named(config):
     return path
 
 
-def _make_numbered(config):
-    name, models = Path(config.preset).stem, Path("models")
+def _make_numbered(config: TrainConfig) -> Path:
+    name, models = Path(str(config.preset)).stem, Path("models")
     taken = [re.fullmatch(rf"{re.escape(name)}-(\d+)", path.name) for path in models.iterdir()]
     number = max((int(match[1]) for match in taken if match), default=0)
     while True:
@@ -120,7 +121,7 @@ def _make_numbered(config):
         return path
 
 
-def _make(path, config):
+def _make(path: Path, config: TrainConfig) -> None:
     """Makes a run folder with its settings and a place for figures; whole, or not at all."""
     new = path.with_name(f".{path.name}.{os.getpid()}")
     (new / "figures").mkdir(parents=True)

@@ -1,11 +1,12 @@
 """Who trains next: the generators, the discriminators or both.
 
-A schedule answers `turn()` before an iteration and, where it `needs_losses`, is told the losses
-with `observe` after it. `current` names its state, `state()` is what a checkpoint has to keep.
+A schedule answers `turn()` before an iteration; a `DynamicBalance` is told the losses with
+`observe` after it. `current` names its state, `state()` is what a checkpoint has to keep.
 """
 
 import collections
 import re
+from typing import Any
 
 from ..config.schema import TrainConfig
 from ..errors import UserError
@@ -15,18 +16,17 @@ from ..models.wespe import BOTH, DISCRIMINATORS, GENERATORS
 class Simultaneous:
     """Both sides train in every iteration."""
 
-    needs_losses = False
     current = ""
 
-    def turn(self):
+    def turn(self) -> str:
         """Who trains in the next iteration: `BOTH`."""
         return BOTH
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """What a checkpoint keeps: nothing."""
         return {}
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a `state()`."""
 
 
@@ -38,10 +38,9 @@ class Alternating:
         discriminator_steps: d, at least 0; not both 0.
     """
 
-    needs_losses = False
     current = ""
 
-    def __init__(self, generator_steps, discriminator_steps):
+    def __init__(self, generator_steps: int, discriminator_steps: int) -> None:
         if min(generator_steps, discriminator_steps) < 0 or generator_steps == 0 == (
             discriminator_steps
         ):
@@ -50,17 +49,17 @@ class Alternating:
         self.period = generator_steps + discriminator_steps
         self.position = 0
 
-    def turn(self):
+    def turn(self) -> str:
         """Who trains in the next iteration: `GENERATORS` or `DISCRIMINATORS`."""
         side = GENERATORS if self.position < self.generator_steps else DISCRIMINATORS
         self.position = (self.position + 1) % self.period
         return side
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """What a checkpoint keeps: how far the period has come."""
         return {"position": self.position}
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a `state()`."""
         self.position = state["position"]
 
@@ -89,7 +88,6 @@ class DynamicBalance:
         by_iteration: whether turns follow the number of the iteration in the epoch: report-code.
     """
 
-    needs_losses = True
     RATIOS = {
         "start": (1, 2),
         "generators behind": (1, 0),
@@ -99,26 +97,26 @@ class DynamicBalance:
 
     def __init__(
         self,
-        ratios=None,
-        window=5,
-        begin=20,
-        generator_threshold=0.015,
-        discriminator_threshold=0.55,
-        epoch=None,
-        by_iteration=False,
-    ):
+        ratios: dict[str, tuple[int, int]] | None = None,
+        window: int = 5,
+        begin: int = 20,
+        generator_threshold: float = 0.015,
+        discriminator_threshold: float = 0.55,
+        epoch: int | None = None,
+        by_iteration: bool = False,
+    ) -> None:
         self.ratios = {**self.RATIOS, **(ratios or {})}
         self.begin = begin
         self.generator_threshold = generator_threshold
         self.discriminator_threshold = discriminator_threshold
         self.epoch = epoch
         self.by_iteration = by_iteration
-        self.losses = {
+        self.losses: dict[str, collections.deque[float]] = {
             side: collections.deque(maxlen=window) for side in (GENERATORS, DISCRIMINATORS)
         }
         self._begin_epoch()
 
-    def turn(self):
+    def turn(self) -> str:
         """Who trains in the next iteration: `GENERATORS` or `DISCRIMINATORS`."""
         if self.iteration == self.epoch:
             self._begin_epoch()
@@ -131,7 +129,9 @@ class DynamicBalance:
         self.iteration += 1
         return self.ratio.turn()
 
-    def observe(self, generator_loss=None, discriminator_loss=None):
+    def observe(
+        self, generator_loss: float | None = None, discriminator_loss: float | None = None
+    ) -> None:
         """Takes note of an iteration's losses.
 
         Args:
@@ -142,7 +142,7 @@ class DynamicBalance:
             if loss is not None:
                 self.losses[side].append(float(loss))
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """What a checkpoint keeps: a dictionary that JSON can hold."""
         return {
             "current": self.current,
@@ -151,7 +151,7 @@ class DynamicBalance:
             "losses": {side: list(values) for side, values in self.losses.items()},
         }
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a `state()`."""
         self._enter(state["current"])
         self.iteration = state["iteration"]
@@ -160,12 +160,12 @@ class DynamicBalance:
             self.losses[side].clear()
             self.losses[side].extend(values)
 
-    def _begin_epoch(self):
+    def _begin_epoch(self) -> None:
         """State "start", iterations counted anew; losses are kept."""
         self.iteration = 0
         self._enter("start")
 
-    def _decide(self):
+    def _decide(self) -> str:
         generators, discriminators = (sum(values) / len(values) for values in self.losses.values())
         if generators > self.generator_threshold:
             return "generators behind"
@@ -173,12 +173,15 @@ class DynamicBalance:
             return "discriminators ahead"
         return "discriminators behind"
 
-    def _enter(self, state):
+    def _enter(self, state: str) -> None:
         self.current = state
         self.ratio = Alternating(*self.ratios[state])
 
 
-def make_schedule(config: TrainConfig) -> Simultaneous | Alternating | DynamicBalance:
+Schedule = Simultaneous | Alternating | DynamicBalance
+
+
+def make_schedule(config: TrainConfig) -> Schedule:
     """The schedule that a `TrainConfig` asks for.
 
     Args:

@@ -4,15 +4,19 @@ import os
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from .. import __version__
+from ..config.schema import TrainConfig
 from ..metrics import collapse
+from .recorder import Recorder
+from .run_folder import RunFolder
 
 
-def processor():
+def processor() -> str:
     """Name of the processor."""
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -22,7 +26,7 @@ def processor():
     return platform.processor() or platform.machine()
 
 
-def has_bfloat16_units(info=Path("/proc/cpuinfo")):
+def has_bfloat16_units(info: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether the processor multiplies bfloat16 numbers; False where Linux does not say.
 
     Without such units TensorFlow's convolutions take many times as long as in float32.
@@ -32,7 +36,7 @@ def has_bfloat16_units(info=Path("/proc/cpuinfo")):
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
 
 
-def gpus():
+def gpus() -> list[str]:
     """Names of the GPUs that TensorFlow uses."""
     return [
         tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
@@ -40,7 +44,9 @@ def gpus():
     ]
 
 
-def summarise(config, recorder, photos, seconds, data):
+def summarize(
+    config: TrainConfig, recorder: Recorder, photos: Any, seconds: float, data: dict[str, str]
+) -> dict[str, Any]:
     """What `summary.json` holds; its keys are part of the interface.
 
     Args:
@@ -98,7 +104,7 @@ def summarise(config, recorder, photos, seconds, data):
     }
 
 
-def code_state():
+def code_state() -> str | None:
     """The commit of this code, with `-dirty` where files differ from it; None without Git."""
     # An installed copy may lie within somebody else's repository.
     if not (Path(__file__).resolve().parents[2] / ".git").exists():
@@ -115,7 +121,7 @@ def code_state():
     return done.stdout.strip() or None
 
 
-def print_summary(summary, run):
+def print_summary(summary: dict[str, Any], run: RunFolder) -> None:
     """The last lines of a run: verdict, numbers, where to look."""
     verdict = "COLLAPSED" if summary["collapsed"] else "not collapsed"
     print(f"\n{summary['iterations']} iterations in {summary['seconds']:.0f} s, {verdict}")

@@ -5,16 +5,19 @@ import json
 import signal
 import sys
 import time
+from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from ..config.schema import TrainConfig
 from ..data.batches import training_data
 from ..data.patches import CACHE_BYTES, PatchStream, PhotoCache
 from ..data.sources import data_folders
 from ..errors import UserError
 from ..files import write_json
 from ..guide.guide import Guide
+from ..models.wespe import WESPE
 from ..progress import progress, say
 from .build import build_model
 from .checkpoints import Checkpoints, Log
@@ -23,12 +26,12 @@ from .loop import Progress, fit
 from .recorder import Recorder, StopOnSignal, log_columns
 from .run_folder import RunFolder
 from .schedule import make_schedule
-from .summary import has_bfloat16_units, print_summary, summarise
+from .summary import has_bfloat16_units, print_summary, summarize
 from .validation import Validation
 from .warm_start import fit_guide, warm_start
 
 
-def train(config):
+def train(config: TrainConfig) -> Path:
     """Trains a generator and writes a run folder.
 
     A run that is resumed goes on from its newest checkpoint that is whole.
@@ -57,7 +60,7 @@ def train(config):
     return run.path
 
 
-def check_distribution(config, devices):
+def check_distribution(config: TrainConfig, devices: int) -> None:
     """Raises a `UserError` unless a `TrainConfig` can be trained on so many devices."""
     if config.batch_size % devices:
         raise UserError(
@@ -90,7 +93,7 @@ class Photos:
     guide: Guide | None
 
     @classmethod
-    def of(cls, config):
+    def of(cls, config: TrainConfig) -> "Photos":
         """Those that the settings name.
 
         Raises:
@@ -113,7 +116,13 @@ class Photos:
         return cls(source, target, validation, guide)
 
 
-def train_in(run, config, strategy, photos, model):
+def train_in(
+    run: RunFolder,
+    config: TrainConfig,
+    strategy: tf.distribute.Strategy,
+    photos: Photos,
+    model: WESPE,
+) -> int | None:
     """Trains in a run folder, from its newest checkpoint on where there is one.
 
     Args:
@@ -139,12 +148,12 @@ def train_in(run, config, strategy, photos, model):
     stop = StopOnSignal()
     schedule = make_schedule(config)
     log = Log(run.path / "log.csv", log_columns(model.loss_names()))
-    checkpoints = Checkpoints(run.path, model, schedule, log, config.keep_checkpoints)
-    done = restore(checkpoints, run, strategy) if config.resume else None
+    kept = Checkpoints(run.path, model, schedule, log, config.keep_checkpoints)
+    done = restore(kept, run, strategy) if config.resume else None
     if run.writes:
         check_data(run, photos)
 
-    def batches(first):
+    def batches(first: int) -> tf.data.Dataset:
         return training_data(source, target, config.batch_size, photos.guide, first, strategy)
 
     stopped = False
@@ -162,8 +171,9 @@ def train_in(run, config, strategy, photos, model):
             stopped = warm_start(model, batches(0), strategy, config, [stop, shown])
         if stopped:
             say("the warm start was stopped; resume=true begins it anew")
-            iterations, checkpoints = 0, None
+            iterations = 0
         title = f"{run.path.name} (seed {config.seed})"
+        checkpoints = None if stopped else kept
         recorder = Recorder(run, log, checkpoints, photos.validation, schedule, title, done)
         shown.begin("training")
         stopped |= fit(
@@ -177,13 +187,15 @@ def train_in(run, config, strategy, photos, model):
         )
     if run.writes:
         seconds = time.monotonic() - start
-        summary = summarise(config, recorder, photos, seconds, check_data(run, photos))
+        summary = summarize(config, recorder, photos, seconds, check_data(run, photos))
         write_json(run.path / "summary.json", summary)
         print_summary(summary, run)
     return signal.SIGTERM if stopped and stop.received is None else stop.received
 
 
-def restore(checkpoints, run, strategy):
+def restore(
+    checkpoints: Checkpoints, run: RunFolder, strategy: tf.distribute.Strategy
+) -> int | None:
     """Restores a run's newest checkpoint in every worker.
 
     Args:
@@ -213,7 +225,7 @@ def restore(checkpoints, run, strategy):
     return done
 
 
-def set_seed_and_precision(config):
+def set_seed_and_precision(config: TrainConfig) -> None:
     """Sets Keras's seeds, TensorFlow's determinism and the dtype policy of networks made later."""
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -222,7 +234,7 @@ def set_seed_and_precision(config):
     keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
 
 
-def chosen_precision(precision):
+def chosen_precision(precision: str) -> str:
     """What `auto` stands for on this machine; another setting as it is."""
     if precision != "auto":
         return precision
@@ -232,7 +244,7 @@ def chosen_precision(precision):
     return chosen
 
 
-def check_data(run, photos):
+def check_data(run: RunFolder, photos: Photos) -> dict[str, str]:
     """Digests of the photos; those a run begins with are kept in its `data.json`.
 
     Says so where they are others by now.

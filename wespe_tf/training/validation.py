@@ -1,14 +1,18 @@
 """What a run is judged by: fixed validation crops, their metrics, the histogram match."""
 
+from pathlib import Path
+
 import numpy as np
 
 from ..data.crops import fixed_crops
 from ..data.folders import find_pairs
+from ..data.patches import PatchStream
 from ..enhance.runtimes import choose_runtime
 from ..enhance.tiles import Enhancer, enhance
 from ..guide.tone_curve import ToneCurve, histogram
 from ..images.picture import to_uint8
 from ..metrics import collapse, distance, quality, texture
+from ..models.generator import Generator
 
 CROPS = 64
 CROP_SIZE = 100
@@ -39,10 +43,16 @@ class Validation:
         UserError: if the folders' names or sizes do not match.
     """
 
-    def __init__(self, source_stream, target_stream, val_source=None, val_target=None):
-        self.paired = val_source is not None
+    def __init__(
+        self,
+        source_stream: PatchStream,
+        target_stream: PatchStream,
+        val_source: str | Path | None = None,
+        val_target: str | Path | None = None,
+    ) -> None:
+        self.paired = val_source is not None and val_target is not None
         self.wanted = _crops_of(target_stream)
-        if self.paired:
+        if val_source is not None and val_target is not None:
             pairs = find_pairs(val_source, val_target)
             self.source, self.target = fixed_crops(pairs, CROPS, CROP_SIZE)
         else:
@@ -54,8 +64,8 @@ class Validation:
         self.curve = ToneCurve.match(
             *(histogram(s.readable, s.cache.get) for s in (source_stream, target_stream))
         )
-        self.enhancer = None
-        self.baselines = {}
+        self.enhancer: Enhancer | None = None
+        self.baselines: dict[str, float] = {}
         if self.paired:
             for name, pictures in (
                 ("input", self.source),
@@ -64,14 +74,14 @@ class Validation:
                 psnr, ssim = quality.mean_psnr_ssim(pictures, self.target)
                 self.baselines |= {f"psnr_{name}": psnr, f"ssim_{name}": ssim}
 
-    def enhance(self, generator):
+    def enhance(self, generator: Generator) -> np.ndarray:
         """The generator's answer to all source crops, (64, s, s, 3) uint8."""
         # Kept, as a run evaluates one generator again and again: a new one would be traced anew.
         if self.enhancer is None or self.enhancer.generator is not generator:
             self.enhancer = Enhancer(generator, choose_runtime("keras"))
         return np.stack([enhance(self.enhancer, crop) for crop in self.source])
 
-    def evaluate(self, enhanced):
+    def evaluate(self, enhanced: np.ndarray) -> dict[str, float]:
         """Metrics of enhanced crops.
 
         Args:
@@ -99,7 +109,7 @@ class Validation:
             values["psnr"], values["ssim"] = quality.mean_psnr_ssim(enhanced, self.target)
         return values
 
-    def distance(self, pictures):
+    def distance(self, pictures: np.ndarray) -> float:
         """How far pictures are from the target domain, judged without pairs.
 
         Sliced Wasserstein distance to target crops of `color_statistics` and of
@@ -113,14 +123,14 @@ class Validation:
         pairs = zip(self._distances(pictures), self.idle)
         return float(np.mean([now / max(before, 1e-6) for now, before in pairs]))
 
-    def _distances(self, pictures):
+    def _distances(self, pictures: np.ndarray) -> list[float]:
         return [
             distance.sliced_wasserstein(statistics(pictures), wanted)
             for statistics, wanted in zip(STATISTICS, self.wanted_statistics)
         ]
 
 
-def _crops_of(stream):
+def _crops_of(stream: PatchStream) -> np.ndarray:
     """64 fixed crops of a `PatchStream`'s photos."""
     photos = [(path,) for path in stream.readable]
     return fixed_crops(photos, CROPS, CROP_SIZE, read=stream.cache.get)[0]

@@ -5,6 +5,7 @@ import math
 import os
 import re
 import tempfile
+from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
 
@@ -158,7 +159,7 @@ def checkpoint_variables(generator: Generator) -> list[tuple]:
     return list(zip(names, variables, strict=True))
 
 
-def _named_shapes(width, blocks):
+def _named_shapes(width: int, blocks: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Names and shapes of the authors' variables, one after another."""
     last = 2 * blocks + 4
     for k in range(1, last + 1):
@@ -169,7 +170,7 @@ def _named_shapes(width, blocks):
         yield f"generator/Variable_{k}" if k else "generator/Variable", (width,)
 
 
-def _count_blocks(names):
+def _count_blocks(names: Iterable[str]) -> int:
     """Residual blocks of the generator in a checkpoint.
 
     Judged by the highest number of a convolution, so that a missing one is reported as missing.

@@ -8,6 +8,9 @@ their beginnings with the one before; here never compressed. Keys are the variab
 TensorFlow's `BundleEntryProto`.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto, BundleHeaderProto
 from tensorflow.dtypes import as_dtype
@@ -50,14 +53,14 @@ def read_index(path: str) -> dict[str, tuple]:
     return variables
 
 
-def _described(entry):
+def _described(entry: Any) -> tuple[Any, tuple[int, ...]]:
     shape = tuple(dimension.size for dimension in entry.shape.dim)
     if entry.shape.unknown_rank or any(size < 0 for size in shape):
         raise ValueError(f"a damaged index: a variable of shape {shape}")
     return as_dtype(entry.dtype), shape
 
 
-def _block(content, offset, size):
+def _block(content: bytes, offset: int, size: int) -> bytes:
     """A block without the type and the checksum behind it."""
     block = content[offset : offset + size]
     if len(block) < size or content[offset + size] != 0:
@@ -65,7 +68,7 @@ def _block(content, offset, size):
     return block
 
 
-def _entries(block):
+def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(key, value) of a block, up to its restart points."""
     end = len(block) - 4 - 4 * int.from_bytes(block[-4:], "little")
     key, place = b"", 0
@@ -80,14 +83,14 @@ def _entries(block):
         place += own + size
 
 
-def _handle(content, place):
+def _handle(content: bytes, place: int) -> tuple[tuple[int, int], int]:
     """((offset, size), place behind them)."""
     offset, place = _number(content, place)
     size, place = _number(content, place)
     return (offset, size), place
 
 
-def _number(content, place):
+def _number(content: bytes, place: int) -> tuple[int, int]:
     """(number of seven bits a byte, least first; place behind it)."""
     number = 0
     for shift in range(0, 64, 7):

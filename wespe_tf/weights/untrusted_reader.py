@@ -11,6 +11,8 @@ import os
 import resource
 import sys
 import zipfile
+from collections.abc import Iterator
+from typing import Any
 
 # Threads of BLAS would take memory for nothing.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -19,9 +21,10 @@ import numpy as np  # noqa: E402
 
 # Numbers and text; neither objects, which are pickled, nor structures.
 PLAIN = "biufcSU"
+Named = Iterator[tuple[str, np.ndarray]]
 
 
-def main(path, kind, largest, memory, seconds, output):
+def main(path: str, kind: str, largest: str, memory: str, seconds: str, output: str) -> None:
     """Reads a file within bounds of bytes and seconds, and writes its arrays to `output`."""
     read = {"npz": npz, "mat": mat, "hdf5": hdf5, "keras": keras_file}[kind]
     resource.setrlimit(resource.RLIMIT_DATA, (int(memory), int(memory)))
@@ -32,7 +35,7 @@ def main(path, kind, largest, memory, seconds, output):
     print(json.dumps(list(found)))
 
 
-def npz(path, largest):
+def npz(path: str, largest: int) -> Named:
     """The arrays of NumPy's archive."""
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
@@ -42,7 +45,7 @@ def npz(path, largest):
                 yield from plain(member.filename.removesuffix(".npy"), array, largest)
 
 
-def mat(path, largest):
+def mat(path: str, largest: int) -> Named:
     """The variable `layers` of a MATLAB file: structs by the names of their fields, cells by
     their numbers."""
     import scipy.io
@@ -54,7 +57,7 @@ def mat(path, largest):
         yield from nested("layers", content["layers"], largest)
 
 
-def nested(name, value, largest):
+def nested(name: str, value: Any, largest: int) -> Named:
     """The arrays in structs and cells."""
     if isinstance(value, dict):
         for key, item in value.items():
@@ -66,7 +69,7 @@ def nested(name, value, largest):
         yield from plain(name, np.asarray(value), largest)
 
 
-def hdf5(file, largest):
+def hdf5(file: Any, largest: int) -> Named:
     """The data sets of an HDF5 file; its links and data sets must not lead out of it."""
     import h5py
 
@@ -74,7 +77,7 @@ def hdf5(file, largest):
         yield from group("", content, largest, set())
 
 
-def group(name, content, largest, seen):
+def group(name: str, content: Any, largest: int, seen: set) -> Named:
     """The data sets below a group, each group once."""
     import h5py
 
@@ -93,14 +96,14 @@ def group(name, content, largest, seen):
                 yield f"{name}{key}", item[()]
 
 
-def keras_file(path, largest):
+def keras_file(path: str, largest: int) -> Named:
     """The weights in a Keras archive by their paths, and `config.json`."""
     with zipfile.ZipFile(path) as archive:
         yield "config.json", np.array(archive.read("config.json").decode())
         yield from hdf5(io.BytesIO(archive.read("model.weights.h5")), largest)
 
 
-def plain(name, array, largest):
+def plain(name: str, array: np.ndarray, largest: int) -> Named:
     """An array with its name, if it is one of plain values and not too large."""
     if array.dtype.kind in PLAIN and array.nbytes <= largest:
         yield name, array

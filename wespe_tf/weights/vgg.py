@@ -2,8 +2,10 @@
 
 import os
 import re
+from collections.abc import Callable, Mapping
 
 import keras
+import numpy as np
 
 from ..errors import UserError, first_line
 from ..models.options import VGG_LAYERS
@@ -12,6 +14,10 @@ from .untrusted import ChildFailed, read_arrays
 
 # Bytes; no convolution of VGG-19 is as large, but files also hold its dense layers.
 LARGEST = 2**24
+
+Arrays = Mapping[str, np.ndarray]
+# From a layer's name to its [kernel, bias], or None where there is no such layer.
+Finder = Callable[[str], list[np.ndarray] | None]
 
 
 def load_vgg(layer: str, weights: str, as_report: bool = False, norm: str = "none") -> VGGFeatures:
@@ -70,7 +76,7 @@ def load_vgg(layer: str, weights: str, as_report: bool = False, norm: str = "non
     return vgg
 
 
-def _imagenet_weights():
+def _imagenet_weights() -> Finder:
     try:
         model = keras.applications.VGG19(include_top=False, weights="imagenet")
     except Exception as error:  # Keras wraps every network failure in a bare Exception.
@@ -83,7 +89,7 @@ def _imagenet_weights():
     return lambda name: model.get_layer(name).get_weights()
 
 
-def _weights_in_file(path):
+def _weights_in_file(path: str) -> tuple[str, Finder]:
     """The style of a file, and a function from a layer's name to its [kernel, bias], or None.
 
     Behind them are the scale and the shift of the layer's norm, where it has one.
@@ -108,7 +114,7 @@ def _weights_in_file(path):
     return "matconvnet" if kind == "mat" else "keras", find_in(arrays)
 
 
-def _torchvision_layers(arrays):
+def _torchvision_layers(arrays: Arrays) -> Finder:
     """Finds `features.0.weight` (out, in, height, width) and `features.0.bias` of block1_conv1.
 
     torchvision numbers all layers: convolution, norm if there are any, ReLU; and the poolings.
@@ -118,7 +124,7 @@ def _torchvision_layers(arrays):
     numbers = {name: k * (3 if has_norms else 2) + int(name[5]) - 1 for k, name in enumerate(names)}
     parts = [(0, "weight"), (0, "bias"), *([(1, "weight"), (1, "bias")] if has_norms else [])]
 
-    def find(name):
+    def find(name: str) -> list[np.ndarray] | None:
         wanted = [f"features.{numbers[name] + layer}.{part}" for layer, part in parts]
         if not all(key in arrays for key in wanted) or arrays[wanted[0]].ndim != 4:
             return None
@@ -128,47 +134,49 @@ def _torchvision_layers(arrays):
     return find
 
 
-def _named_arrays(arrays):
+def _named_arrays(arrays: Arrays) -> Finder:
     """Finds `block1_conv1.kernel` and `block1_conv1.bias`."""
 
-    def find(name):
+    def find(name: str) -> list[np.ndarray] | None:
         names = f"{name}.kernel", f"{name}.bias"
         return [arrays[n] for n in names] if all(n in arrays for n in names) else None
 
     return find
 
 
-def _keras_groups(arrays):
+def _keras_groups(arrays: Arrays) -> Finder:
     """Finds the layer groups of Keras's file: one 4-D kernel and one 1-D bias, however named."""
-    layers = {}
+    layers: dict[str, dict[int, np.ndarray]] = {}
     for name, array in arrays.items():
         layer = next((part for part in name.split("/") if part.startswith("block")), None)
         if layer is not None and array.ndim in (1, 4):
             layers.setdefault(layer, {})[array.ndim] = array
 
-    def find(name):
+    def find(name: str) -> list[np.ndarray] | None:
         found = layers.get(name, {})
         return [found[4], found[1]] if len(found) == 2 else None
 
     return find
 
 
-def _matconvnet_name(name):
+def _matconvnet_name(name: str) -> str:
     """`block3_conv4` of Keras → `conv3_4` of MatConvNet."""
     return name.replace("_conv", "_").replace("block", "conv")
 
 
-def _matconvnet_layers(arrays):
+def _matconvnet_layers(arrays: Arrays) -> Finder:
     """Finds layers in MatConvNet's list of structs by the names of their fields.
 
     A convolution holds `weights`, a cell of kernel and bias; before 2015 it held `filters` and
     `biases`. The order of the fields differs between the files, and early ones name no layers:
     then the order of the convolutions counts. Kernels are stored (width, height, in, out).
     """
-    layers = {}
+    layers: dict[int, dict[str, np.ndarray]] = {}
     for path, array in arrays.items():
         # A list of one is no list in a MATLAB file, and a damaged name may hold line ends.
-        number, field = re.fullmatch(r"layers(?:/(\d+))?(?:/(.*))?", path, re.DOTALL).groups()
+        parts = re.fullmatch(r"layers(?:/(\d+))?(?:/(.*))?", path, re.DOTALL)
+        assert parts is not None, path  # as `untrusted_reader` names what it finds
+        number, field = parts.groups()
         layers.setdefault(int(number or 0), {})[field] = array
     convs = {}
     names = iter(VGG_LAYERS)
@@ -180,7 +188,7 @@ def _matconvnet_layers(arrays):
     return convs.get
 
 
-def _kernel_and_bias(layer):
+def _kernel_and_bias(layer: Arrays) -> list[np.ndarray] | None:
     """[kernel (height, width, in, out), bias (out,)] of a layer's fields, None if it has none."""
     for fields in (("weights/0", "weights/1"), ("filters", "biases")):
         if all(field in layer and layer[field].dtype.kind in "iuf" for field in fields):
