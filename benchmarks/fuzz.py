@@ -64,7 +64,7 @@ class Settings:
     """Settings of this script."""
 
     families: str = setting(
-        "yaml,images,tf1,npz,h5,mat,keras,metadata,raw", "with commas between them"
+        "yaml,images,phones,tf1,npz,h5,mat,keras,metadata,raw", "with commas between them"
     )
     files: int = setting(5000, "of each family", at_least=1)
     first: int = setting(0, "number of the first file", at_least=0)
@@ -548,6 +548,20 @@ def image_files(scratch):
     return [(file.name, file.read_bytes()) for file in found]
 
 
+def phone_files(scratch):
+    """Photos of 40×30 pixels as HEIC, AVIF and JPEG XL, with and without transparency and color."""
+    from wespe_tf.images.photo import Photo, write_photo
+
+    blocks = metadata_blocks()
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    for suffix in (".heic", ".avif", ".jxl"):
+        write_photo(scratch / f"tagged{suffix}", Photo(pixels, exif=blocks["exif"]))
+        write_photo(scratch / f"alpha{suffix}", Photo(pixels, alpha=pixels[..., 0]), 60)
+        write_photo(scratch / f"gray{suffix}", Photo(pixels[..., :1].repeat(3, -1), is_gray=True))
+    found = sorted(file for file in scratch.iterdir() if file.is_file())
+    return [(file.name, file.read_bytes()) for file in found]
+
+
 def read_image(path):
     from wespe_tf.images.photo import read_photo
     from wespe_tf.images.picture import picture_size, read_picture
@@ -764,6 +778,7 @@ def read_checkpoint(path):
 FAMILIES = {
     "yaml": (yaml_files, change_text, read_yaml),
     "images": (image_files, change_picture, read_image),
+    "phones": (phone_files, change_any, read_image),
     "tf1": (checkpoint_files, change_checkpoint, read_checkpoint),
     "npz": (npz_files, change_archive, read_vgg),
     "h5": (h5_files, change_any, read_vgg),

@@ -209,7 +209,7 @@ KEPT = {
 @pytest.mark.parametrize("result", KEPT)
 def test_what_goes_from_format_to_format(tmp_path, pixels, source, result):
     """All that both have room for; docs/PHOTOS.md lists it."""
-    given = Photo(pixels, None, exif(), XMP, profile("sRGB"), RECORDS)
+    given = Photo(pixels, exif=exif(), xmp=XMP, icc=profile("sRGB"), iptc=RECORDS)
     given.texts, given.dpi = {"Comment": "by Ann"}, (240.0, 120.0)
     write_photo(tmp_path / f"a{source}", given)
     write_photo(tmp_path / f"b{result}", read_photo(tmp_path / f"a{source}"))

@@ -60,7 +60,7 @@ def test_a_gain_map_is_told(tmp_path, pixels, caplog):
 def test_what_is_written(tmp_path, pixels, suffix):
     path = tmp_path / f"a{suffix}"
     alpha = np.full(pixels.shape[:2], 200, np.uint8)
-    photo = Photo(pixels, alpha, exif(), UPRIGHT, profile("sRGB"))
+    photo = Photo(pixels, alpha, exif=exif(), xmp=UPRIGHT, icc=profile("sRGB"))
     write_photo(path, photo)
     content = path.read_bytes()
     # Pillow's AVIF encoder writes EXIF anew, without the orientation.

@@ -17,7 +17,7 @@ from wespe_tf.images.photo import Photo, pixel_bytes, read_photo, write_photo
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_metadata_come_back(tmp_path, pixels, suffix):
-    photo = Photo(pixels, None, exif(), UPRIGHT, profile("sRGB"))
+    photo = Photo(pixels, exif=exif(), xmp=UPRIGHT, icc=profile("sRGB"))
     write_photo(tmp_path / f"a{suffix}", photo)
     block, xmp, icc = metadata(tmp_path / f"a{suffix}")
     assert (xmp, icc) == (photo.xmp, photo.icc)
@@ -36,7 +36,7 @@ def test_metadata_come_back(tmp_path, pixels, suffix):
 
 class Test16Bits:
     def test_png(self, tmp_path, wide):
-        photo = Photo(wide, None, exif(), UPRIGHT, profile("sRGB"))
+        photo = Photo(wide, exif=exif(), xmp=UPRIGHT, icc=profile("sRGB"))
         write_photo(tmp_path / "a.png", photo)
         np.testing.assert_array_equal(skimage.io.imread(tmp_path / "a.png"), wide >> 8)
         chunks = png_chunks(tmp_path / "a.png")

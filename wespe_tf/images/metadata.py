@@ -6,34 +6,23 @@ from collections.abc import Callable
 from PIL import Image
 
 from . import exif, iptc, jpeg, png, profiles, xmp
+from .contents import Attached
 
 
 @dataclasses.dataclass
-class Metadata:
-    """What a file says besides its pixels, as it stands there; empty for what it does not say.
+class Metadata(Attached):
+    """What a file says besides its pixels, as it stands there.
 
     Attributes:
-        exif: EXIF block as in a JPEG file after its "Exif" mark.
-        xmp: XMP packet.
-        icc: color profile.
-        iptc: IPTC records.
-        texts: comments and other texts by their names.
-        dpi: pixels per inch, across and down, or None.
         broken: names of what was there and could not be read, as "EXIF"; it counts as not there.
         beside: what the file holds besides the main picture, as "gain map".
     """
 
-    exif: bytes = b""
-    xmp: bytes = b""
-    icc: bytes = b""
-    iptc: bytes = b""
-    texts: dict[str, str] = dataclasses.field(default_factory=dict)
-    dpi: tuple[float, float] | None = None
     broken: list[str] = dataclasses.field(default_factory=list)
     beside: list[str] = dataclasses.field(default_factory=list)
 
     def take(self, name: str, find: Callable[[], bytes | str]) -> None:
-        """Sets one of the first four attributes to what a function finds, if that is whole."""
+        """Sets one of the attributes of bytes to what a function finds, if that is whole."""
         checks = {"exif": exif, "xmp": xmp, "icc": profiles, "iptc": iptc}
         try:
             setattr(self, name, checks[name].checked(find()))

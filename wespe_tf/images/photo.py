@@ -86,13 +86,13 @@ def read_photo(path: str | os.PathLike) -> Photo:
     return Photo(
         np.ascontiguousarray(pixels[..., :3]),
         alpha,
-        exif.made_true(found.exif, width, height),
-        xmp.made_true(found.xmp),
-        icc,
-        found.iptc,
-        found.texts,
-        found.dpi,
         source.is_gray,
+        exif=exif.made_true(found.exif, width, height),
+        xmp=xmp.made_true(found.xmp),
+        icc=icc,
+        iptc=found.iptc,
+        texts=found.texts,
+        dpi=found.dpi,
     )
 
 
