@@ -1,5 +1,6 @@
 """What all tests share: quiet TensorFlow, fixed seeds, small folders of pictures."""
 
+import contextlib
 import os
 import shutil
 
@@ -9,6 +10,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import tensorflow as tf  # noqa: E402
 from PIL import Image  # noqa: E402
 
 # A browser that draws by itself and talks to nobody.
@@ -40,6 +42,36 @@ def rng():
 def policy():
     """Function that sets Keras's dtype policy for this test."""
     return keras.config.set_dtype_policy
+
+
+@pytest.fixture(scope="session")
+def eager():
+    """Context of short runs, for tests that ask what happens around the steps.
+
+    Functions run as they are, as tracing a step takes longer than some of them do; evaluations
+    look at 8 crops. That steps can be traced, and are traced once, is asked in
+    `tests/training/test_loop.py`, `test_train.py` and `test_distribution.py`.
+    """
+    from wespe_tf.training import validation
+
+    @contextlib.contextmanager
+    def context():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(validation, "CROPS", 8)
+            tf.config.run_functions_eagerly(True)
+            try:
+                yield
+            finally:
+                tf.config.run_functions_eagerly(False)
+
+    return context
+
+
+@pytest.fixture
+def eagerly(eager):
+    """The whole test runs in that context."""
+    with eager():
+        yield
 
 
 @pytest.fixture

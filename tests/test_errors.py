@@ -1,5 +1,6 @@
 """How a command ends: one line, a status, and no traceback."""
 
+import io
 import os
 import subprocess
 import sys
@@ -31,38 +32,25 @@ def test_errors_and_interrupts_are_one_line(error, status, line, capsys):
     assert capsys.readouterr().err == f"{line}\n"
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize(
-    "encoding",
-    ["ascii", pytest.param("utf-8:strict", marks=SLOW), pytest.param("latin-1", marks=SLOW)],
-)
-def test_what_cannot_be_printed_does_not_end_the_work(encoding):
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1"])
+def test_what_cannot_be_printed_does_not_end_the_work(encoding, monkeypatch):
     """The × of sizes, and names of files that are no text."""
-    code = (
-        "from wespe_tf.errors import run_command\n"
-        "name = b'latin\\xe9.jpg'.decode('utf-8', 'surrogateescape')\n"
-        "run_command(lambda _: print('3×4', '名', name))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-    )
-    assert done.returncode == 0 and b"Traceback" not in done.stderr
-    assert b"latin\\udce9.jpg" in done.stdout
+    name = b"latin\xe9.jpg".decode("utf-8", "surrogateescape")
+    written = io.BytesIO()
+    with io.TextIOWrapper(written, encoding) as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        run_command(lambda _: print("3×4", "名", name))
+        stdout.flush()
+        assert b"latin\\udce9.jpg" in written.getvalue()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "variables", [{"KERAS_BACKEND": "jax"}, {"TF_USE_LEGACY_KERAS": "1"}, {"KERAS_HOME": "."}]
-)
-def test_keras_environment_of_other_projects(variables, tmp_path):
+def test_keras_environment_of_other_projects(tmp_path):
     (tmp_path / "keras.json").write_text(
         '{"floatx": "float16", "epsilon": 1e-3, "backend": "jax", '
         '"image_data_format": "channels_first"}'
     )
+    variables = {"KERAS_BACKEND": "jax", "TF_USE_LEGACY_KERAS": "1", "KERAS_HOME": "."}
     code = (
         "import wespe_tf, keras; g = wespe_tf.Generator(width=4, blocks=1);"
         "shape = g(keras.ops.zeros((1, 9, 8, 3))).shape;"

@@ -28,6 +28,8 @@ def call(tmp_path, monkeypatch):
     generator = Generator(width=4, blocks=1)
     generator.build((None, None, None, 3))
     generator.save("tiny.keras")
+    # It is there already: reading it takes a process each time.
+    monkeypatch.setattr("wespe_tf.enhance.cli.load_generator", lambda path: generator)
 
     def call(source, *arguments):
         given = "model=tiny.keras", "runtime=keras", "output=out", "strength=0"
@@ -64,6 +66,7 @@ def test_profiles(call, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eagerly")
 def test_portrait_tiffs_train_and_are_pairs(tmp_path, monkeypatch, make_folder):
     monkeypatch.chdir(tmp_path)
     make_folder(tmp_path / "photos")

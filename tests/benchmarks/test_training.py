@@ -56,10 +56,14 @@ class TestWaysHaveTheSameLosses:
     @staticmethod
     def variables(graph):
         """Values of a `PlainGraph`'s variables as `weights` has them."""
+        # In one call: the session prepares its graph for each.
+        values = graph.session.run(
+            {v.op.name: v for v in graph.session.graph.get_collection("trainable_variables")}
+        )
         found = {}
-        for variable in graph.session.graph.get_collection("trainable_variables"):
-            network, name = variable.op.name.split("/")
-            found.setdefault(network, {})[name] = graph.session.run(variable)
+        for path, value in values.items():
+            network, name = path.split("/")
+            found.setdefault(network, {})[name] = value
         return found
 
     def test_plain_graph(self, weights, pictures, expected):

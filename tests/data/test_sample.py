@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -200,8 +201,11 @@ def test_other_seed_changes_only_the_noise(folders, tmp_path):
 @pytest.mark.parametrize("damage", ["missing", "changed", "no manifest", "bad manifest", "seed"])
 def test_damaged_sample_is_made_again(folders, tmp_path, damage):
     root = tmp_path / "sample"
-    made = build_sample(root, seed=1 if damage == "seed" else 0)
-    victim = next(made.source.iterdir())
+    if damage == "seed":
+        build_sample(root, seed=1)
+    else:
+        shutil.copytree(folders.source.parent, root)
+    victim = next((root / "source").iterdir())
     if damage == "missing":
         victim.unlink()
     elif damage == "changed":
@@ -217,7 +221,7 @@ def test_damaged_sample_is_made_again(folders, tmp_path, damage):
 
 def test_files_of_an_older_layout_are_replaced(folders, tmp_path):
     root = tmp_path / "sample"
-    build_sample(root)
+    shutil.copytree(folders.source.parent, root)
     (root / "source" / "old.jpg").write_bytes(b"old")
     manifest = json.loads((root / "manifest.json").read_text())
     manifest["settings"]["layout"] = []

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import sys
 
 import pytest
@@ -20,11 +21,19 @@ def generator():
     return toned_generator(1)
 
 
+@pytest.fixture(scope="module")
+def saved(generator, tmp_path_factory):
+    """A folder with that generator as the run `models/mine`."""
+    folder = tmp_path_factory.mktemp("saved")
+    save_as_run(generator, folder)
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path, generator, monkeypatch):
+def run(tmp_path, saved, monkeypatch):
     """A run folder `models/mine` in the working folder."""
     monkeypatch.chdir(tmp_path)
-    save_as_run(generator, tmp_path)
+    shutil.copytree(saved / "models", tmp_path / "models")
     return tmp_path
 
 

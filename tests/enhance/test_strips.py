@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -84,8 +83,8 @@ with Store((1000, 1000), np.dtype(np.float32), 0, 3) as store:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_the_file_is_gone_with_the_process(number, folder):
+def test_the_file_is_gone_with_the_process(folder):
+    """However it ends: nobody can clean up after SIGKILL."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
@@ -98,7 +97,7 @@ def test_the_file_is_gone_with_the_process(number, folder):
         if sys.platform == "linux":
             opened = [os.readlink(p) for p in Path(f"/proc/{process.pid}/fd").iterdir()]
             assert any(path.startswith(str(folder)) for path in opened)
-        process.send_signal(number)
+        process.kill()
         assert process.wait(60) != 0
     deadline = time.monotonic() + 10
     while os.listdir(folder) and time.monotonic() < deadline:

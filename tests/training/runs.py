@@ -88,7 +88,7 @@ def start(folder, *arguments, stderr=subprocess.PIPE):
     )
 
 
-def wait_for(condition, process, seconds=240):
+def wait_for(condition, process, seconds=600):
     end = time.monotonic() + seconds
     while not condition():
         if process.poll() is not None or time.monotonic() > end:

@@ -107,6 +107,7 @@ class TestBadInput:
         assert re.fullmatch(r"error: models.*: cannot be made \(.*\)", line)
 
     @pytest.mark.slow
+    @pytest.mark.usefixtures("eagerly")
     def test_photos_that_break_during_the_run(self, data, monkeypatch, capsys):
         """All were readable at the start; the error is still one line."""
         own, _ = data
@@ -142,23 +143,22 @@ def test_help_prints_keys_and_does_nothing(flag, tmp_path, monkeypatch, capsys):
 class TestAsAProcess:
     def test_bad_input_ends_with_status_2(self, tmp_path):
         process = start(tmp_path, "batchsize=3")
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=300)
         assert process.returncode == 2
         # Nor does TensorFlow say anything when it starts.
         assert errors == "error: unknown setting 'batchsize'; did you mean 'batch_size'?\n"
         assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_signal_ends_a_run_with_what_it_has(self, tmp_path, make_photo, number):
+    def test_signal_ends_a_run_with_what_it_has(self, tmp_path, make_photo):
         own, val = make_data(tmp_path / "photos", make_photo)
         endless = ["num_train_iters=100000", "eval_step=50000", "warm_start_iters=0", "run=stopped"]
         process = start(tmp_path, *TINY, *own, *val, *endless)
         run = tmp_path / "models" / "stopped"
         log = run / "log.csv"
         wait_for(lambda: log.exists() and len(log.read_text().splitlines()) > 4, process)
-        process.send_signal(number)
-        output, errors = process.communicate(timeout=120)
-        assert process.returncode == 128 + number, errors[-3000:]
+        process.terminate()
+        output, errors = process.communicate(timeout=300)
+        assert process.returncode == 128 + signal.SIGTERM, errors[-3000:]
         assert "Traceback" not in errors
         summary = read_summary(run)
         rows = read_log(run)
@@ -192,7 +192,7 @@ class TestAsAProcess:
         with contextlib.suppress(OSError):  # That the terminal's other end is closed.
             while more := os.read(terminal, 1000):
                 errors += more.decode(errors="replace")
-        output, _ = process.communicate(timeout=180)
+        output, _ = process.communicate(timeout=300)
         assert process.returncode == 130, errors[-3000:]
         assert "Traceback" not in errors
         assert "stopping after this iteration" in output
@@ -200,12 +200,15 @@ class TestAsAProcess:
         assert "the warm start was stopped; resume=true begins it anew" in output
         load_generator(str(run))
 
-    @needs_shared
-    def test_papers_preset_on_real_photos(self, tmp_path):
-        """The command of the specification, with networks an eighth as wide."""
-        bench = SHARED / "phone_bench"
-        process = start(
-            tmp_path,
+
+@needs_shared
+@pytest.mark.slow
+def test_papers_preset_on_real_photos(tmp_path, monkeypatch):
+    """The command of the specification, with networks an eighth as wide."""
+    monkeypatch.chdir(tmp_path)
+    bench = SHARED / "phone_bench"
+    cli.main(
+        [
             "preset=wespe",
             f"source_dir={bench / 'source'}",
             f"target_dir={bench / 'target'}",
@@ -213,31 +216,30 @@ class TestAsAProcess:
             f"val_target_dir={bench / 'val_enhanced'}",
             f"vgg_weights={SHARED / 'vgg19_imagenet_blocks1-3.npz'}",
             "content_layer=relu3_4",
-            "num_train_iters=3",
-            "batch_size=4",
+            "num_train_iters=2",
+            "batch_size=2",
             "generator_width=8",
             "discriminator_width=0.125",
-        )
-        _, errors = process.communicate(timeout=590)
-        assert process.returncode == 0, errors[-3000:]
-        run = tmp_path / "models" / "wespe-001"
-        summary = read_summary(run)
-        assert summary["iterations"] == 3
-        scores = summary["validation"]
-        # Whole photos: 16.1 dB untouched, 22.2 dB matched; 64 crops of them are near that.
-        assert scores["psnr_input"] == pytest.approx(16.1, abs=2)
-        assert scores["psnr_histogram_match"] == pytest.approx(22.2, abs=3)
-        rows = read_log(run)
-        assert [row["iteration"] for row in rows] == ["0", "1", "2", "3"]
-        assert all(math.isfinite(float(rows[-1][name])) for name in LOSSES)
-        assert {p.name for p in run.iterdir()} == {
-            "config.yaml",
-            "data.json",
-            "log.csv",
-            "summary.json",
-            "generator.keras",
-            "generator_best.keras",
-            "figures",
-            "checkpoints",
-            "tensorboard",
-        }
+        ]
+    )
+    run = Path("models") / "wespe-001"
+    summary = read_summary(run)
+    assert summary["iterations"] == 2
+    scores = summary["validation"]
+    # Whole photos: 16.1 dB untouched, 22.2 dB matched; 64 crops of them are near that.
+    assert scores["psnr_input"] == pytest.approx(16.1, abs=2)
+    assert scores["psnr_histogram_match"] == pytest.approx(22.2, abs=3)
+    rows = read_log(run)
+    assert [row["iteration"] for row in rows] == ["0", "1", "2"]
+    assert all(math.isfinite(float(rows[-1][name])) for name in LOSSES)
+    assert {p.name for p in run.iterdir()} == {
+        "config.yaml",
+        "data.json",
+        "log.csv",
+        "summary.json",
+        "generator.keras",
+        "generator_best.keras",
+        "figures",
+        "checkpoints",
+        "tensorboard",
+    }

@@ -40,6 +40,7 @@ def test_generator(name, make_photo):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("name", NAMES)
 def test_goes_on_from_its_checkpoint(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tests.models.tiny_wespe import SIDE, make_wespe
 from wespe_tf.errors import UserError
-from wespe_tf.models.wespe import DISCRIMINATORS, GENERATORS, WESPE
+from wespe_tf.models.wespe import BOTH, DISCRIMINATORS, GENERATORS, WESPE
 from wespe_tf.progress import progress
 from wespe_tf.training.loop import Progress, fit
 from wespe_tf.training.schedule import Alternating, DynamicBalance
@@ -21,14 +21,6 @@ def data(rng):
     """The same batch of source and target patches again and again."""
     batch = tuple(rng.integers(0, 256, (2, 4, SIDE, SIDE, 3), np.uint8))
     return tf.data.Dataset.from_tensors(batch).repeat()
-
-
-@pytest.fixture
-def eagerly():
-    """Steps are not compiled, where a test asks what happens around them."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 class Notes(keras.callbacks.Callback):
@@ -55,6 +47,18 @@ class Notes(keras.callbacks.Callback):
         self.events.append("end")
 
 
+def noted(model):
+    """A list to which each tracing of the model's step adds whose turn it is."""
+    traced, compute_losses = [], model.compute_losses
+
+    def call(*args, **kwargs):
+        traced.append(kwargs["turn"])
+        return compute_losses(*args, **kwargs)
+
+    model.compute_losses = call
+    return traced
+
+
 class TestFit:
     @pytest.mark.slow
     def test_does_what_keras_does(self, data):
@@ -64,9 +68,11 @@ class TestFit:
         fit(model, data, 4, 2, [notes])
         keras.utils.set_random_seed(0)
         other = make_wespe()
-        history = Notes()
+        traced, history = noted(other), Notes()
         other.fit(data, steps_per_epoch=2, epochs=2, verbose=0, callbacks=[history])
+        assert traced == [BOTH]
         assert notes.events == history.events
+        assert set(notes.logs[0]) == set(WESPE.loss_names())
         for mine, theirs in zip(notes.logs, history.logs):
             assert mine == pytest.approx({k: float(v) for k, v in theirs.items()}, rel=1e-4)
 
@@ -96,6 +102,7 @@ class TestFit:
         assert notes.logs == []
 
     @pytest.mark.slow
+    @pytest.mark.usefixtures("eagerly")
     @pytest.mark.parametrize("side", ["generator", "discriminator"])
     def test_an_exhausted_loss_scale_ends_the_run(self, data, side):
         """At 1e38 every gradient overflows; each step that is left out halves the scale."""
@@ -117,19 +124,14 @@ class TestFit:
     @pytest.mark.slow
     def test_follows_the_schedule_and_traces_each_step_once(self, data):
         model = make_wespe()
-        traced, compute_losses = [], model.compute_losses
-
-        def noted(*args, **kwargs):
-            traced.append(kwargs["turn"])
-            return compute_losses(*args, **kwargs)
-
-        model.compute_losses = noted
+        traced = noted(model)
         fit(model, data, 12, 6, schedule=Alternating(1, 2))
         assert traced == [GENERATORS, DISCRIMINATORS]
         assert int(model.generator_optimizer.iterations) == 4
         assert int(model.discriminator_optimizer.iterations) == 8
 
     @pytest.mark.slow
+    @pytest.mark.usefixtures("eagerly")
     def test_the_balance_is_told_the_losses(self, data):
         schedule = DynamicBalance(begin=3, generator_threshold=1e9, discriminator_threshold=1e9)
         notes = Notes()

@@ -27,12 +27,12 @@ SETTINGS += ["keep_checkpoints=3"]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, make_photo):
+def finished(tmp_path_factory, make_photo, eager):
     """A folder with a run `whole` that was never stopped, and the arguments that it had."""
     root = tmp_path_factory.mktemp("finished")
     own, val = make_data(root / "photos", make_photo)
     arguments = [*SETTINGS, *own, *val]
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, eager():
         patch.chdir(root)
         cli.main([*arguments, "run=whole"])
     return root, arguments
@@ -105,6 +105,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eagerly")
 class TestResume:
     @pytest.mark.parametrize("moment", ["before its checkpoint", "after its checkpoint"])
     def test_ends_as_if_never_stopped(self, data, monkeypatch, moment):
@@ -130,10 +131,9 @@ class TestResume:
         cli.main(["resume=true", "run=broken"])
         assert_equal_runs("broken", "whole")
 
-    @pytest.mark.parametrize("iteration", [2, 3], ids=["within", "at its end"])
-    def test_signal_in_the_warm_start(self, data, monkeypatch, iteration):
+    def test_signal_in_the_warm_starts_last_iteration(self, data, monkeypatch):
         with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
-            signal_in(patch, iteration)
+            signal_in(patch, 3)
             cli.main([*data, "run=broken"])
         assert ended.value.code == 128 + signal.SIGTERM
         assert checkpoints("broken") == [] and len(weights("broken")) == 2
@@ -190,17 +190,19 @@ class TestResume:
             for pair in zip(mine, theirs):
                 np.testing.assert_array_equal(*pair)
 
-    def test_killed_as_a_process(self, data, tmp_path):
-        broken = start(tmp_path, *data, "run=broken")
-        log = tmp_path / "models" / "broken" / "log.csv"
-        wait_for(lambda: log.exists() and len(log.read_text().splitlines()) > 4, broken)
-        broken.send_signal(signal.SIGKILL)
-        broken.wait()
-        resumed = start(tmp_path, "resume=true", "run=broken")
-        _, errors = resumed.communicate(timeout=300)
-        assert resumed.returncode == 0, errors[-3000:]
-        assert_equal_runs("broken", "whole")
-        assert not os.path.exists("models/broken/.lock")
+
+@pytest.mark.slow
+def test_killed_as_a_process(data, tmp_path):
+    """With steps that are traced, as a user's are."""
+    broken = start(tmp_path, *data, "run=broken")
+    log = tmp_path / "models" / "broken" / "log.csv"
+    wait_for(lambda: log.exists() and len(log.read_text().splitlines()) > 4, broken)
+    broken.kill()
+    broken.wait()
+    cli.main([*data, "run=traced"])
+    cli.main(["resume=true", "run=broken"])
+    assert_equal_runs("broken", "traced")
+    assert not os.path.exists("models/broken/.lock")
 
 
 class TestRefused:
@@ -252,6 +254,7 @@ class TestRefused:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eagerly")
 def test_numbers_gone_wrong_end_the_run_with_advice(data):
     with pytest.raises(UserError) as caught:
         cli.main([*data, "run=mine", "schedule=simultaneous", "learning_rate=1e30"])
