@@ -251,6 +251,7 @@ def test_other_commands_are_refused():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("preset", ["recommended", "dped"])
 def test_training_takes_what_align_wrote(aligned, tmp_path, monkeypatch, preset):
     monkeypatch.chdir(tmp_path)

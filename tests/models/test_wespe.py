@@ -71,21 +71,10 @@ def assert_same(found, expected, atol, rtol=1e-9):
 
 @pytest.mark.usefixtures("float64")
 class TestAgainstPlainStep:
-    @pytest.mark.parametrize("border", [pytest.param(0, marks=pytest.mark.slow), 3])
-    def test_losses(self, batch, border):
-        model = make_wespe(border=border)
-        source, target = batch
-        expected, _ = plain_step(values_of(model), source, target, border=border)
-        ours = model.compute_losses(source / 255, target / 255, training=True)
-        assert_same(ours, expected, atol=1e-12)
-        # None of the losses is so small that any formula would do.
-        assert min(loss for name, loss in expected.items() if name != "guide") > 1e-3
-
     @pytest.mark.parametrize(
-        "border, w_guide",
-        [(3, 1.7), *(pytest.param(*v, marks=pytest.mark.slow) for v in [(0, 0), (3, 0), (0, 1.7)])],
+        "border, w_guide", [(3, 1.7), pytest.param(0, 0, marks=pytest.mark.slow)]
     )
-    def test_gradients(self, batch, border, w_guide):
+    def test_losses_and_gradients(self, batch, border, w_guide):
         """With plain gradient descent of step 1, a variable changes by its gradient."""
         descent = keras.optimizers.SGD(1.0), keras.optimizers.SGD(1.0)
         model = make_wespe(*descent, weights={"guide": w_guide}, border=border)
@@ -98,7 +87,9 @@ class TestAgainstPlainStep:
         else:
             pictures = batch
         expected_losses, gradients = plain_step(before, *batch, **options)
-        assert (expected_losses["guide"] > 1e-3) == (w_guide > 0)
+        # None of the losses is so small that any formula would do.
+        small = {name for name, loss in expected_losses.items() if loss <= 1e-3}
+        assert small == (set() if w_guide else {"guide"})
         losses = model.train_step(pictures)
         assert_same(losses, expected_losses, atol=1e-12)
         changes = {key: before[key] - value for key, value in values_of(model).items()}
@@ -252,8 +243,8 @@ class TestAsInTheReport:
 
     def test_smoothing_draws_once_a_batch(self, batch):
         model = make_wespe(label_smoothing=0.5)
-        draws = [float(model.draw_labels()[0]) for _ in range(200)]
-        assert 0.5 <= min(draws) < 0.53 and 0.97 < max(draws) <= 1 and len(set(draws)) > 190
+        draws = [float(model.draw_labels()[0]) for _ in range(100)]
+        assert 0.5 <= min(draws) < 0.53 and 0.97 < max(draws) <= 1 and len(set(draws)) > 95
         first, second = (self.losses(model, batch)["color"] for _ in range(2))
         assert first != second
         assert make_wespe().draw_labels() == (1, 0)
@@ -325,31 +316,6 @@ class TestSteps:
         for name in expected:
             assert float(found[name]) == pytest.approx(expected[name], rel=1e-4)
 
-    @pytest.mark.slow
-    def test_fit_traces_the_step_once(self, batch):
-        model = make_wespe()
-        compute_losses, calls = model.compute_losses, []
-
-        def counted(*args, **kwargs):
-            calls.append(1)
-            return compute_losses(*args, **kwargs)
-
-        model.compute_losses = counted
-        data = tf.data.Dataset.from_tensors(batch).repeat()
-        history = model.fit(data, steps_per_epoch=3, epochs=3, verbose=0)
-        assert len(calls) == 1
-        assert int(model.generator_optimizer.iterations) == 9
-        assert set(history.history) == {
-            "generator",
-            "content",
-            "color",
-            "texture",
-            "tv",
-            "guide",
-            "color_disc",
-            "texture_disc",
-        }
-
     def test_call_enhances(self, batch):
         model = make_wespe()
         source = batch[0].astype(np.float32) / 255
@@ -359,9 +325,7 @@ class TestSteps:
     @pytest.mark.parametrize(
         "name, norm",
         [
-            ("float32", "spectral"),
             ("mixed_bfloat16", "spectral"),
-            ("mixed_bfloat16", "instance"),
             ("mixed_float16", "instance"),
             ("float64", "spectral"),
         ],
@@ -422,7 +386,9 @@ class TestBeyondThePaper:
         expected = np.log1p(np.exp(-logits)).mean()
         assert float(losses["texture"]) == pytest.approx(expected, rel=1e-4)
 
-    @pytest.mark.parametrize("idle", [{"color"}, {"texture"}, {"color", "texture"}])
+    @pytest.mark.parametrize(
+        "idle", [{"color"}, {"texture"}, pytest.param({"color", "texture"}, marks=pytest.mark.slow)]
+    )
     def test_a_discriminator_without_weight_is_not_trained(self, batch, idle):
         model = make_wespe(weights=dict.fromkeys(idle, 0.0))
         before = values_of(model)

@@ -125,6 +125,7 @@ def test_broken_patch_is_named(tree):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eagerly")
 def test_six_iterations_and_their_photos(tree):
     cli.main(SMALL)
     written = {p.relative_to(".").as_posix() for p in Path(".").rglob("*") if p.is_file()}

@@ -1,5 +1,7 @@
 """Validation: fixed crops, baselines, metrics."""
 
+import shutil
+
 import numpy as np
 import pytest
 import skimage.metrics
@@ -16,9 +18,10 @@ def darker(picture, exponent=2.0):
     return np.rint(255 * (picture / 255) ** exponent).astype(np.uint8)
 
 
-@pytest.fixture
-def data(tmp_path, make_photo):
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, make_photo):
     """Folders of dark photos, of other photos, and of pairs of both kinds."""
+    root = tmp_path_factory.mktemp("photos")
     for number in range(3):
         for side, photo in (
             ("source", darker(make_photo(60, 70, number))),
@@ -26,19 +29,29 @@ def data(tmp_path, make_photo):
             ("val_source", darker(make_photo(40, 50, 20 + number))),
             ("val_target", make_photo(40, 50, 20 + number)),
         ):
-            (tmp_path / side).mkdir(exist_ok=True)
-            Image.fromarray(photo).save(tmp_path / side / f"{number}.png")
-    return tmp_path
+            (root / side).mkdir(exist_ok=True)
+            Image.fromarray(photo).save(root / side / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def data(folders, tmp_path):
+    """A copy of these folders, to change at will."""
+    return shutil.copytree(folders, tmp_path / "photos")
+
+
+def read_streams(root):
+    return tuple(PatchStream(root / side, 32, 0, side) for side in ("source", "target"))
 
 
 @pytest.fixture
 def streams(data):
-    return tuple(PatchStream(data / side, 32, 0, side) for side in ("source", "target"))
+    return read_streams(data)
 
 
-@pytest.fixture
-def paired(data, streams):
-    return Validation(*streams, data / "val_source", data / "val_target")
+@pytest.fixture(scope="module")
+def paired(folders):
+    return Validation(*read_streams(folders), folders / "val_source", folders / "val_target")
 
 
 @pytest.fixture
@@ -121,8 +134,7 @@ class TestPaired:
         assert paired.evaluate(undone)["distance"] == paired.distance(undone)
         for path in (data / "val_target").iterdir():
             Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
-        streams = [PatchStream(data / side, 32, 0, side) for side in ("source", "target")]
-        other = Validation(*streams, data / "val_source", data / "val_target")
+        other = Validation(*read_streams(data), data / "val_source", data / "val_target")
         assert other.distance(undone) == paired.distance(undone)
 
     def test_names_that_do_not_match(self, data, streams):
@@ -157,8 +169,7 @@ class TestUnpaired:
 
     def test_broken_training_photos_are_left_out(self, data, make_truncated):
         make_truncated(data / "source" / "half.jpg", 60, 70)
-        streams = [PatchStream(data / side, 32, 0, side) for side in ("source", "target")]
-        assert Validation(*streams).source.shape == (64, 60, 60, 3)
+        assert Validation(*read_streams(data)).source.shape == (64, 60, 60, 3)
 
 
 class TestEnhance:
