@@ -1,5 +1,7 @@
 """Several devices and several workers train as one device does."""
 
+import contextlib
+import itertools
 import json
 import os
 import signal
@@ -22,7 +24,7 @@ from wespe_tf.training import train as training
 from wespe_tf.training.build import build_model
 from wespe_tf.training.checkpoints import Log
 from wespe_tf.training.distribution import is_chief, make_strategy
-from wespe_tf.training.recorder import log_columns
+from wespe_tf.training.recorder import Recorder, log_columns
 from wespe_tf.training.run_folder import RunFolder
 
 
@@ -87,6 +89,8 @@ SETTINGS = [
     *("learning_rate=1e-5", "discriminator_learning_rate=1e-5", "precision=float32"),
 ]
 
+WITHOUT_GUIDE = ("w_guide=0", "warm_start_iters=0")
+
 
 def free_ports(count):
     sockets = [socket.socket() for _ in range(count)]
@@ -129,6 +133,31 @@ def new_run(tmp_path, make_folder):
         for number, side in enumerate(("source", "target"))
     ]
     return [*SETTINGS, *folders]
+
+
+@pytest.fixture
+def alone(monkeypatch, eager):
+    """Function that trains a run `mine` in a folder on one device, in this process.
+
+    `until` is the number of iterations after which SIGTERM comes.
+    """
+
+    def train(folder, *settings, until=None):
+        folder.mkdir(exist_ok=True)
+        count, write_row = itertools.count(1), Recorder.on_train_batch_end
+
+        def counted(*arguments, **logs):
+            write_row(*arguments, **logs)
+            if next(count) == until:
+                signal.raise_signal(signal.SIGTERM)
+
+        with monkeypatch.context() as patch, eager():
+            patch.chdir(folder)
+            patch.setattr(Recorder, "on_train_batch_end", counted)
+            with contextlib.nullcontext() if until is None else pytest.raises(SystemExit):
+                cli.main([*settings, "run=mine"])
+
+    return train
 
 
 def read_log(folder):
@@ -185,43 +214,43 @@ def test_two_devices_have_the_losses_of_one(tmp_path, new_run, monkeypatch):
 
 @pytest.mark.slow
 class TestTwoWorkers:
-    def test_have_the_losses_of_one(self, tmp_path, new_run, monkeypatch):
+    def test_have_the_losses_of_one(self, tmp_path, new_run, alone):
         two, one = tmp_path / "two", tmp_path / "one"
         two.mkdir()
-        one.mkdir()
         workers = start_workers([two, two], *new_run)
-        monkeypatch.chdir(one)
-        cli.main([*new_run, "run=mine"])
+        alone(one, *new_run)
         for worker in workers:
-            assert worker.wait(300) == 0, (two / "worker0.log").read_text()
+            assert worker.wait(600) == 0, (two / "worker0.log").read_text()
         assert_same_losses(two, one)
         assert len(read_log(two)) == 21
         assert "validation" not in (two / "worker1.log").read_text()
 
-    def test_one_that_dies_ends_the_others_and_any_number_goes_on(self, tmp_path, new_run):
-        one, two = [tmp_path], [tmp_path, tmp_path]
-        endless = [*new_run, "num_train_iters=100000"]
-        self.train_until(one, 3, *endless)
+    def test_one_that_dies_ends_the_others_and_any_number_goes_on(self, tmp_path, new_run, alone):
+        endless = [*new_run, *WITHOUT_GUIDE, "num_train_iters=100000"]
+        alone(tmp_path, *endless, until=3)
         rows = len(read_log(tmp_path)) + 4
-        first, second = start_workers(two, "resume=true")
+        first, second = start_workers(2 * [tmp_path], "resume=true")
         self.wait_for_rows(tmp_path, rows, first)
         second.kill()
-        assert first.wait(300) == 2
+        assert first.wait(600) == 2
         assert last_line(tmp_path / "worker0.log").startswith(
             "error: distribute=multi_worker: another worker has stopped"
         )
         rows = len(read_log(tmp_path)) + 4
-        self.train_until(two, rows, "resume=true")
-        rows = len(read_log(tmp_path)) + 4
-        self.train_until(one, rows, "resume=true")
-        alone = tmp_path / "alone"
-        alone.mkdir()
-        self.train_until([alone], rows, *endless)
-        assert_same_losses(tmp_path, alone, rtol=1e-3)
+        workers = start_workers(2 * [tmp_path], "resume=true")
+        self.wait_for_rows(tmp_path, rows, workers[0])
+        workers[1].terminate()
+        assert [worker.wait(600) for worker in workers] == 2 * [128 + signal.SIGTERM]
+        last = len(read_log(tmp_path)) - 1
+        alone(tmp_path, "resume=true", until=4)
+        rows = read_log(tmp_path)
+        assert len(rows) == last + 5
+        alone(tmp_path / "one", *endless, until=last + 4)
+        assert_same_losses(tmp_path, tmp_path / "one", rtol=1e-3)
 
     def test_one_that_cannot_begin_ends_the_others(self, tmp_path, new_run):
         workers = start_workers(2 * [tmp_path], *new_run, of_the_last=["source_dir=gone"])
-        assert [worker.wait(300) for worker in workers] == [2, 2]
+        assert [worker.wait(600) for worker in workers] == [2, 2]
         assert last_line(tmp_path / "worker1.log") == "error: source_dir: no folder gone"
         assert last_line(tmp_path / "worker0.log").startswith(
             "error: distribute=multi_worker: another worker has stopped"
@@ -232,18 +261,18 @@ class TestTwoWorkers:
         monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
         worker, other = start_workers(2 * [tmp_path], *new_run)
         other.kill()
-        log, end = tmp_path / "worker0.log", time.monotonic() + 120
+        log, end = tmp_path / "worker0.log", time.monotonic() + 600
         while "Waiting for 1/2 tasks to connect" not in log.read_text():
             assert worker.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.2)
         assert "distribute=multi_worker: waiting until all workers are there" in log.read_text()
         worker.send_signal(signal.SIGINT)
-        assert worker.wait(60) == -signal.SIGINT
+        assert worker.wait(600) == -signal.SIGINT
 
     def test_that_find_other_checkpoints_are_refused(self, tmp_path, new_run):
         """As on machines that share no folder."""
         mine, other = tmp_path / "mine", tmp_path / "other"
-        config = load(TrainConfig, [*new_run, "run=mine"])
+        config = load(TrainConfig, [*new_run, *WITHOUT_GUIDE, "run=mine"])
         for folder in (mine, other):
             (folder / "models" / "mine").mkdir(parents=True)
             (folder / "models" / "mine" / "config.yaml").write_text(to_yaml(config))
@@ -252,7 +281,7 @@ class TestTwoWorkers:
             log.open()
             checkpoints_of(run, build_model(config), log=log).save(3)
         workers = start_workers([mine, other], "resume=true")
-        assert [worker.wait(300) for worker in workers] == [2, 2]
+        assert [worker.wait(600) for worker in workers] == [2, 2]
         for index, folder in enumerate((mine, other)):
             assert last_line(folder / f"worker{index}.log") == (
                 "error: run=mine: the workers found different checkpoints in models/mine; expected "
@@ -266,11 +295,3 @@ class TestTwoWorkers:
         while not (log.exists() and len(log.read_text().splitlines()) > count + 1):
             assert process.poll() is None, (folder / "worker0.log").read_text()
             time.sleep(0.2)
-
-    def train_until(self, folders, rows, *settings):
-        """Trains until the log has so many rows; SIGTERM to the last worker ends them all."""
-        workers = start_workers(folders, *settings)
-        self.wait_for_rows(folders[0], rows, workers[0])
-        workers[-1].terminate()
-        for worker in workers:
-            assert worker.wait(300) == 128 + signal.SIGTERM

@@ -149,6 +149,7 @@ class TestFullDisk:
         assert str(caught.value) == "models/mine/tensorboard: cannot be written (File too large)"
 
     @pytest.mark.slow
+    @pytest.mark.usefixtures("eagerly")
     def test_of_a_run_that_goes_on_afterwards(self, tmp_path, make_photo, monkeypatch, capsys):
         own, _ = make_data(tmp_path / "photos", make_photo)
         monkeypatch.chdir(tmp_path)
