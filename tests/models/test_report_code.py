@@ -1,7 +1,7 @@
 """`preset=report_code` beside the report's own code: six iterations, and the balance of 240.
 
-The iterations take ten seconds of processor time and more, so they are slow tests; the
-discriminators, which hold most of what is special, are a fast one.
+Both sizes of the iterations take ten seconds of processor time and more, so they are slow tests;
+the discriminators, which hold most of what is special, are a fast one.
 """
 
 import numpy as np
@@ -147,8 +147,9 @@ def test_discriminators_are_blind_to_brightness():
 @needs_shared
 @pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-def test_float64_agrees_throughout():
-    reference, model, first, losses, gradients, after, enhanced = run("full")
+@pytest.mark.parametrize("prefix", ["small", "full"])
+def test_float64_agrees_throughout(prefix):
+    reference, model, first, losses, gradients, after, enhanced = run(prefix)
     for name, value in first.items():
         assert_near(value, reference[f"first_{name}"], 1e-9, name)
     check_losses(reference, losses, 6 * [1e-9])

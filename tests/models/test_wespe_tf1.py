@@ -21,7 +21,7 @@ from wespe_tf.models.vgg import VGGFeatures
 from wespe_tf.models.wespe import BOTH, DISCRIMINATORS, GENERATORS, WESPE
 from wespe_tf.training.build import make_discriminator, make_generator, options_of
 
-SIZE, BATCH = 100, 3
+SIZES = {"full": (100, 3, 9), "small": (52, 2, 6)}
 MEANS = np.array([123.68, 116.779, 103.939])
 NAMES = ("generator", "content", "color", "texture", "tv", "color_disc", "texture_disc")
 BLOCKS = [f"resblock_{k}_CONV_{part}" for k in range(1, 5) for part in (1, 2)]
@@ -125,8 +125,9 @@ def values_of(model, batch):
     return np.array([float(found[name]) for name in NAMES])
 
 
-def draw_pictures(reference):
-    phone, dslr = (pictures(seed, 3 * BATCH, SIZE) for seed in (30, 40))
+def draw_pictures(prefix, reference):
+    size, _, count = SIZES[prefix]
+    phone, dslr = (pictures(seed, count, size) for seed in (30, 40))
     np.testing.assert_array_equal(phone.sum((1, 2, 3)), reference["phone_sums"])
     np.testing.assert_array_equal(dslr.sum((1, 2, 3)), reference["dslr_sums"])
     return phone, dslr
@@ -135,12 +136,14 @@ def draw_pictures(reference):
 @needs_shared
 @pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-def test_float64_agrees_throughout():
-    reference = stored("wespe_tf1_lockstep", "full")
+@pytest.mark.parametrize("prefix", SIZES)
+def test_float64_agrees_throughout(prefix):
+    reference = stored("wespe_tf1_lockstep", prefix)
     assert list(reference["loss_names"])[1:5] == list(NAMES[1:5])
-    phone, dslr = draw_pictures(reference)
-    model = make_model(AsTheirs, SIZE, reference)
-    x, y = model.unpack((phone[:BATCH], dslr[:BATCH]))
+    size, batch, _ = SIZES[prefix]
+    phone, dslr = draw_pictures(prefix, reference)
+    model = make_model(AsTheirs, size, reference)
+    x, y = model.unpack((phone[:batch], dslr[:batch]))
     enhanced = model.generator(x)
     reconstructed = model.inverse_generator(enhanced)
     assert_near(cut(enhanced), reference["first_enhanced"], 1e-9)
@@ -156,7 +159,7 @@ def test_float64_agrees_throughout():
     watched = Recorded(model.generator_optimizer), Recorded(model.discriminator_optimizer)
     named = variables(model)
     for i in range(3):
-        part = slice(i * BATCH, (i + 1) * BATCH)
+        part = slice(i * batch, (i + 1) * batch)
         both = phone[part], dslr[part]
         found = [values_of(model, both)]
         model.turn = GENERATORS
@@ -190,9 +193,10 @@ def test_float64_agrees_throughout():
 def test_unsupported():
     """What the preset itself computes otherwise: these numbers, and no others."""
     reference = stored("wespe_tf1_lockstep", "full")
-    phone, dslr = draw_pictures(reference)
-    both = phone[:BATCH], dslr[:BATCH]
-    model = make_model(WESPE, SIZE, reference)
+    size, batch, _ = SIZES["full"]
+    phone, dslr = draw_pictures("full", reference)
+    both = phone[:batch], dslr[:batch]
+    model = make_model(WESPE, size, reference)
 
     def losses(means):
         x, y = ((p - means) / 255 for p in both)
@@ -206,7 +210,7 @@ def test_unsupported():
     np.testing.assert_allclose(theirs[2:4], [0.7428, 0.7623], atol=1e-4)
 
     # With another first bias, pictures in [0, 1] are the same inside.
-    x = phone[:BATCH] / 255
+    x = phone[:batch] / 255
     expected = array(model.generator(x - MEANS / 255))
     head = model.generator.head
     head.bias.assign_sub(np.sum(array(head.kernel), (0, 1)).T @ (MEANS / 255))
