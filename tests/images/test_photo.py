@@ -48,7 +48,7 @@ class Test16Bits:
         assert (back.exif, back.icc) == (photo.exif, photo.icc) and back.pixels.dtype == np.uint16
 
     def test_tiff(self, tmp_path, wide):
-        photo = Photo(wide, wide[..., 0], exif(), UPRIGHT, profile("sRGB"))
+        photo = Photo(wide, wide[..., 0], exif=exif(), xmp=UPRIGHT, icc=profile("sRGB"))
         write_photo(tmp_path / "a.tif", photo)
         with tifffile.TiffFile(tmp_path / "a.tif") as file:
             np.testing.assert_array_equal(file.asarray()[..., :3], wide)
