@@ -856,16 +856,17 @@ def part_lines(parts, rows):
     ]
     yield ""
     yield (
-        f"The loop alone, which hands over a batch and reads {len(WESPE.loss_names())} losses, "
-        f"takes {milliseconds:.2f} ms an iteration: of the bfloat16 steps above "
-        f"{', '.join(shares)}. Several steps in a call would save no more."
+        "The loop without the step hands over a batch and reads "
+        f"{len(WESPE.loss_names())} losses. It takes {milliseconds:.2f} ms in an iteration. This "
+        f"share of the bfloat16 steps above is {', '.join(shares)}. Several steps in one call "
+        "could not save more."
     )
     norms = [f"{parts[name]['milliseconds']} ms ({name})" for name in NORMS]
     batch, side = (parts[LOOP_ALONE][name] for name in ("batch", "patch"))
     yield ""
     yield (
-        f"A norm of {NORM_CHANNELS} channels, forward and backward, batch {batch}, patches of "
-        f"{side}: {', '.join(norms)}."
+        f"A norm of {NORM_CHANNELS} channels takes, forward and backward, at batch {batch} with "
+        f"patches of {side} pixels: {', '.join(norms)}."
     )
 
 
@@ -874,9 +875,9 @@ def all_reduce_lines(rows):
     size = int(rows[-1]["all_reduced"])
     yield ""
     yield (
-        f"Several devices add up {size / 1e6:.1f} MB of gradients a step, float32. In a ring of n "
-        "each sends 2·(n − 1)/n times that, twice for many; beside the bfloat16 steps above, "
-        "were they all of a step:"
+        f"In each step several devices add up {size / 1e6:.1f} MB of gradients, in float32. In a "
+        "ring of n devices each one sends 2·(n − 1)/n times as much: with many devices, twice as "
+        "much. The table shows how long this takes, and its share of the bfloat16 steps above:"
     )
     yield ""
     steps = [f"batch {row['batch']} a device" for row in rows]

@@ -232,7 +232,7 @@ def test_mistakes_are_named(small, tmp_path, changed, message):
 @pytest.mark.slow
 def test_a_threshold_that_no_patch_reaches(shots, tmp_path):
     arguments = [f"phone_dir={shots.phone}", f"camera_dir={shots.camera}", "threshold=1"]
-    with pytest.raises(UserError, match="threshold=1: no patch correlates so much in 4 pairs"):
+    with pytest.raises(UserError, match="threshold=1: no patch has this correlation in 4 pairs"):
         main([*arguments, f"output={tmp_path / 'out'}", "match=looks"])
     assert not list(tmp_path.iterdir())
 

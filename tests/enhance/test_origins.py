@@ -25,7 +25,10 @@ def done(command, photo, loaded):
 
 def test_the_same_again_is_kept(done, command):
     before = Path("out/holiday_enhanced.png").stat().st_mtime_ns
-    assert command(*SAME, "strength=0")[0] == "1 of 1 are in out already; overwrite=true"
+    assert (
+        command(*SAME, "strength=0")[0]
+        == "1 of 1 are in out already; overwrite=true makes them again"
+    )
     assert Path("out/holiday_enhanced.png").stat().st_mtime_ns == before
 
 
@@ -66,7 +69,7 @@ def test_another_photo_of_that_name_is_told(done, refused_among_others):
 
 def test_results_without_an_index_are_kept_and_told(done, command):
     Path("out", INDEX).unlink()
-    assert "not known from which photo" in command(*SAME, "strength=1")[1]
+    assert "their photo and settings are not known" in command(*SAME, "strength=1")[1]
     np.testing.assert_array_equal(enhanced(), done)
 
 

@@ -15,7 +15,7 @@ class TestTasks:
         command("model=mine", "input=holiday.png", "output=out")
         Path("out/holiday_enhanced.png").write_bytes(b"mine")
         lines = command("model=mine", "input=holiday.png", "output=out")
-        assert lines[0] == "1 of 1 are in out already; overwrite=true"
+        assert lines[0] == "1 of 1 are in out already; overwrite=true makes them again"
         assert Path("out/holiday_enhanced.png").read_bytes() == b"mine"
         command("model=mine", "input=holiday.png", "output=out", "overwrite=true")
         assert read("out/holiday_enhanced.png").shape == (61, 83, 3)
@@ -50,7 +50,7 @@ class TestTasks:
         made = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.png")}
         Path("out/day2/1_enhanced.png").unlink()
         lines = command("model=mine", "input=photos", "output=out")
-        assert lines[0] == "1 of 2 are in out already; overwrite=true"
+        assert lines[0] == "1 of 2 are in out already; overwrite=true makes them again"
         assert Path("out/day2/1_enhanced.png").is_file()
         # Not asked for, no file is replaced.
         again = Path("out/day2/1_enhanced.png")
@@ -82,4 +82,6 @@ class TestTasks:
         command("model=mine", "input=photos/**/*.png", "output=out")
         found = {p.relative_to("out").as_posix() for p in Path("out").rglob("*_enhanced.png")}
         assert found == {"1_enhanced.png", "day2/1_enhanced.png"}
-        assert refused("model=mine", "input=photos/*.gif") == "input=photos/*.gif: no picture fits"
+        assert (
+            refused("model=mine", "input=photos/*.gif") == "input=photos/*.gif: no picture matches"
+        )

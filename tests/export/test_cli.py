@@ -430,7 +430,7 @@ class TestBadInput:
 
     def test_photos_that_calibrate_verify_nothing(self, refused):
         line = refused("val_dir=calibration", "formats=int8", "output=bad")
-        assert line == "val_dir: calibration/0.png is calibration/0.png, which calibrates"
+        assert line == "val_dir: calibration/0.png is calibration/0.png, used for calibration"
 
     @pytest.mark.parametrize(
         "shape, said",

@@ -59,13 +59,13 @@ class TestCheckpoints:
                 log.open()
                 log.write({"iteration": 0})
             assert training.restore(checkpoints, run, tf.distribute.get_strategy()) is None
-            assert capsys.readouterr().out.endswith("no checkpoint yet; the run begins anew\n")
+            assert capsys.readouterr().out.endswith("no checkpoint yet; the run starts again\n")
         log.write({"iteration": 1})
         with pytest.raises(UserError) as caught:
             training.restore(checkpoints, run, tf.distribute.get_strategy())
         assert str(caught.value) == (
-            "models/mine/checkpoints: no checkpoint, but models/mine/log.csv tells of iterations; "
-            "a new run takes another name"
+            "models/mine/checkpoints: no checkpoint, but models/mine/log.csv has iterations; "
+            "give a new run another name"
         )
 
     def test_a_checkpoint_brings_the_schedule_back(self, run):

@@ -33,8 +33,8 @@ BAD_SETTINGS = {
     "too small": (["patch_size=60"], "source_dir: no usable picture in .*patch_size=60"),
     "all broken": (["source_dir={photos}/broken"], "source_dir: no usable picture in .*broken"),
     "all truncated": (["target_dir={photos}/halves"], "target_dir: no picture in .*can be read"),
-    "source alone": (["target_dir=null"], "source_dir needs target_dir beside it"),
-    "val alone": (["val_target_dir=null"], "val_source_dir needs val_target_dir beside it"),
+    "source alone": (["target_dir=null"], "source_dir needs target_dir too"),
+    "val alone": (["val_target_dir=null"], "val_source_dir needs val_target_dir too"),
     "two data sets": (["model=iphone"], "give either model= .* or source_dir= and target_dir="),
     "unknown phone": (
         ["source_dir=null", "target_dir=null", "model=nokia"],
@@ -197,7 +197,7 @@ class TestAsAProcess:
         assert "Traceback" not in errors
         assert "stopping after this iteration" in output
         assert read_summary(run)["iterations"] == 0
-        assert "the warm start was stopped; resume=true begins it anew" in output
+        assert "the warm start was stopped; resume=true starts it again" in output
         load_generator(str(run))
 
 

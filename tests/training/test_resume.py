@@ -167,7 +167,7 @@ class TestResume:
         newest.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
         before = weights("whole")
         cli.main(["resume=true", "run=whole"])
-        assert "ckpt-6 is damaged and passed over" in capsys.readouterr().out
+        assert "ckpt-6 is damaged and is skipped" in capsys.readouterr().out
         assert [row["iteration"] for row in read_log(Path("models/whole"))] == list("0123456")
         for mine, theirs in zip(before, weights("whole")):
             for pair in zip(mine, theirs):
@@ -219,7 +219,7 @@ class TestRefused:
         return call
 
     def test_without_a_name(self, refused):
-        assert refused("resume=true") == "resume=true: expected run=NAME beside it"
+        assert refused("resume=true") == "resume=true: expected run=NAME too"
 
     def test_with_other_settings(self, refused, tmp_path):
         """The first that differs is named, with both values."""

@@ -124,7 +124,7 @@ class Writer:
             self._cut(match, int(scene), drafts)
         if not self.rows:
             raise UserError(
-                f"threshold={self.config.threshold:g}: no patch correlates so much in "
+                f"threshold={self.config.threshold:g}: no patch has this correlation in "
                 f"{count(len(matches), 'pair')} of photos"
             )
         self._set_apart()

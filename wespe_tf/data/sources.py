@@ -32,7 +32,7 @@ def data_folders(config: Folders) -> DataFolders:
         missing = [key for key, value in pair.items() if value is None]
         if len(missing) == 1:
             (given,) = set(pair) - set(missing)
-            raise UserError(f"{given} needs {missing[0]} beside it")
+            raise UserError(f"{given} needs {missing[0]} too")
     if own["source_dir"] is not None:
         if config.model is not None:
             raise UserError("give either model= (DPED) or source_dir= and target_dir=, not both")

@@ -106,9 +106,12 @@ def sort_out(
     unknown, same, changed = (by_state.get(state, []) for state in (UNKNOWN, SAME, CHANGED))
     count = len(unknown) + len(same)
     if count:
-        print(f"{count} of {len(tasks)} are in {config.output} already; overwrite=true")
+        print(
+            f"{count} of {len(tasks)} are in {config.output} already; "
+            "overwrite=true makes them again"
+        )
     if unknown:
-        print(f"{len(unknown)} of them: not known from which photo and settings they were made")
+        print(f"{len(unknown)} of them: their photo and settings are not known")
     if changed:
         print(f"{len(changed)} of {len(tasks)} are made again: the photo or the settings changed")
     failures = [

@@ -85,12 +85,12 @@ def find_tasks(source: str, target: str | None, output: str) -> list[Task]:
         pairs, base = [(source, target)], os.path.dirname(source)
     elif glob.has_magic(source):
         if target is not None:
-            raise UserError("target: goes with a photo or a folder, not with a pattern")
+            raise UserError("target: needs input= to be a photo or a folder, not a pattern")
         matches = glob.glob(source, recursive=True)
         paths = [p for p in matches if not os.path.isdir(p) and not is_result(p)]
         paths = only_pictures(paths, f"input={source}")
         if not paths:
-            raise UserError(f"input={source}: no picture fits")
+            raise UserError(f"input={source}: no picture matches")
         pairs = [(path, None) for path in sorted(paths, key=natural_order)]
         base = os.path.commonpath([os.path.dirname(path) or "." for path in paths])
     else:

@@ -99,7 +99,7 @@ def export(config: ExportConfig) -> None:
     failures = [f"{r.format}: {reason}" for r in results for reason in r.failures]
     if failures and not config.force:
         raise UserError(
-            f"{'; '.join(failures)}; nothing is written, force=true writes all the same"
+            f"{'; '.join(failures)}; nothing is written; force=true writes the files anyway"
         )
     for form, target in files.items():
         write_json(target.with_suffix(".json"), descriptions[form])

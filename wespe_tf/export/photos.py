@@ -65,7 +65,7 @@ def _check_apart(calibration: Sequence[str], validation: Sequence[str]) -> None:
     known = {_digest(path): path for path in calibration}
     for path in validation:
         if _digest(path) in known:
-            raise UserError(f"val_dir: {path} is {known[_digest(path)]}, which calibrates")
+            raise UserError(f"val_dir: {path} is {known[_digest(path)]}, used for calibration")
 
 
 def _digest(path: str) -> bytes:

@@ -1,7 +1,7 @@
 """DPED: the authors' supervised training, for comparison (Ignatov et al. 2017, DPED code).
 
-First their losses as they stand, as far as `losses` lacks them. Pictures are (N, H, W, C) in
-[0, 1]; every function returns a scalar in its inputs' dtype.
+First come those of their losses that `losses` does not have. Pictures are (N, H, W, C) in [0, 1];
+every function returns a scalar in its inputs' dtype.
 """
 
 from typing import Any
@@ -85,9 +85,9 @@ def targets(swaps: Tensor) -> Tensor:
 def authors_adam(learning_rate: float = 5e-4) -> keras.optimizers.Optimizer:
     """The authors' optimizer: TensorFlow 1's Adam, ε 1e-8 (Keras's default is 1e-7).
 
-    Both β are those of float32. TensorFlow 1 computes with them throughout; Keras takes their
-    powers from float32 and the rest from Python's float, so with 0.999 itself its step sizes are
-    off by 2e-5, which training amplifies.
+    Both β are rounded to float32. TensorFlow 1 uses the rounded values everywhere. Keras computes
+    powers of β in float32 and the rest with Python's floats. So with an unrounded 0.999 its steps
+    would be off by 2e-5, and training amplifies this.
 
     Args:
         learning_rate: step size.
@@ -113,10 +113,10 @@ class DPED(keras.Model):
         texture   D(gray(e)) says "real"
         tv        e is smooth
 
-    An iteration is a step of G on one batch, then a step of D on another, in which the generator
-    is the one just updated. Train it with `fit` on a dataset of elements (x and y of G's batch, x
-    and y of D's batch, swaps), pictures in uint8, after `compile`; `evaluate` it on elements
-    (x, y, swaps). `swaps` is an (N, 1) array of 0 and 1: whether D sees e or y of each pair.
+    An iteration is a step of G on one batch, then a step of D on another batch, with the updated G.
+    Train it with `fit` on a dataset of elements (x and y of G's batch, x and y of D's batch,
+    swaps), pictures in uint8, after `compile`; `evaluate` it on elements (x, y, swaps). `swaps` is
+    an (N, 1) array of 0 and 1: whether D sees e or y of each pair.
 
     Args:
         generator: G, a `Generator`.
@@ -266,6 +266,6 @@ class DPED(keras.Model):
         return {mean.name: mean.result() for mean in self.means}
 
     def unpack(self, data: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Pictures as uint8 → as [0, 1], the swaps, last, as they are; in the losses' dtype."""
+        """Converts uint8 pictures to [0, 1] in the losses' dtype; the swaps come last."""
         *pictures, swaps = (ops.cast(tensor, self.loss_dtype) for tensor in data)
         return (*(p / 255.0 for p in pictures), swaps)

@@ -1,8 +1,9 @@
-"""A generator cut open: at its norms, or step by step.
+"""Splits a generator at its norms, or step by step.
 
-Instance norm couples a whole picture: each channel is shifted and scaled by its mean and variance
-over all pixels. `Staged` takes these shifts and scales as an input; `Statistics` measures what they
-follow from; `stages` cuts a generator so that they can be measured between two pieces.
+An instance norm depends on the whole picture: it shifts and scales each channel by its mean and
+variance over all pixels. `Staged` takes these shifts and scales as an input. `Statistics` measures
+the moments that they follow from. `stages` cuts a generator so that they can be measured between
+two pieces.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from .layers import InstanceNormalization
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A convolution of a generator, with what comes before it since the last one.
+    """A convolution of a generator, with all that follows the convolution before it.
 
     A step whose norm measures the picture (instance and layer norm) ends with its convolution, and
     the next stage begins with the norm; after other steps nothing is left to do.
@@ -70,7 +71,7 @@ class Stage:
 
 
 def stages(generator: Generator) -> list[Stage]:
-    """The generator as pieces of one convolution each, to be worked off over a whole photo."""
+    """The generator as stages of one convolution each, which run over a whole photo in turn."""
     steps = generator.steps
     found = []
     before: Step | None = None
@@ -119,7 +120,7 @@ class Staged(keras.Model):
 
 
 class Statistics(keras.Model):
-    """Moments of what every norm of a generator sees of a picture, told from parts of it.
+    """Mean and variance of every norm's input, estimated from parts of a picture.
 
     Args:
         generator: a built `Generator`; its layers are shared.
@@ -162,7 +163,7 @@ def norms(generator: Generator) -> list[keras.layers.Layer | None]:
 
 
 def reach(generator: Generator, norms_only: bool = False) -> int:
-    """How many pixels away an input pixel can be that the convolutions let a result feel.
+    """How far away, in pixels, an input pixel can be that influences a result.
 
     Args:
         generator: a `Generator`.
@@ -176,7 +177,7 @@ def reach(generator: Generator, norms_only: bool = False) -> int:
 
 
 def affine(norm: keras.layers.Layer | None, mean: Any, variance: Any) -> Any:
-    """Gain and offset by which a norm acts on an input of these moments.
+    """Gain and offset that a norm applies to an input with these moments.
 
     Args:
         norm: one of `norms(generator)`.

@@ -25,8 +25,8 @@ class Step(NamedTuple):
         guide: (N, H, W, 3) tensor, or None.
         enhanced: (N, H, W, 3) tensor, G(x).
         fake: what each discriminator sees of G(x), by name.
-        judged: its logits for that, by name.
-        labels: what stands for 1 and for 0 in the discriminators' targets.
+        judged: the discriminators' logits for `fake`, by name.
+        labels: values that replace 1 and 0 in the discriminators' targets.
         training: whether running statistics are updated.
     """
 
@@ -58,9 +58,9 @@ class WESPE(keras.Model):
     A discriminator whose loss has no weight is neither run nor trained. D_t may see detail instead
     of gray, another extra.
 
-    `terms` declares these losses. Another one is an entry there (for all, in `options.LOSSES`; or
-    in a subclass) and a method `<name>_loss` of a `Step`; the log, the figures and the settings
-    follow.
+    `terms` declares these losses. To add a loss, add an entry there (in `options.LOSSES` for all
+    models, or in a subclass) and a method `<name>_loss` that takes a `Step`. The log, the figures
+    and the settings follow.
 
     After `compile` train it with Keras's `fit` or, under a schedule, with
     `wespe_tf.training.loop.fit`, on a dataset of batches (x, y) or (x, y, guide) of uint8 pictures.
@@ -92,13 +92,13 @@ class WESPE(keras.Model):
             batch.
         smoothed_labels: `"ones"`; or `"both"`: "0" becomes s·U(0, 1), too.
         flip_labels: whether the discriminators answer [1, 0] for fake.
-        discriminator_weight: factor on the sum of the discriminators' losses in their step; of its
-            size Adam's ε alone takes note.
+        discriminator_weight: factor on the sum of the discriminators' losses in their step; with
+            Adam its size acts through ε only.
         unfreeze_discriminators: whether the generators' step computes the discriminators'
             gradients too, as in the report; they are dropped before the discriminators' own step.
 
     Raises:
-        ValueError: on a weight of a loss that is not there.
+        ValueError: if a weight names a loss that does not exist.
     """
 
     terms: dict[str, Loss] = LOSSES
@@ -232,8 +232,8 @@ class WESPE(keras.Model):
 
         Returns:
             Dictionary of scalars by `loss_names`: those of the generators are their `terms` and
-            `generator`, the weighted sum; those of the discriminators end in `_disc`. What has no
-            weight is 0, but for terms that are computed `always`.
+            `generator`, the weighted sum; those of the discriminators end in `_disc`. A loss
+            without weight is 0, except for terms that are computed `always`.
         """
         enhanced = self.generator(source, training=training)
         fake, real = self.views(self.inner(enhanced)), self.views(self.inner(target))
@@ -259,13 +259,13 @@ class WESPE(keras.Model):
         return values
 
     def term(self, name: str, step: Step) -> tf.Tensor:
-        """A loss of the generators; 0 where it has no weight, unless it is computed always."""
+        """A loss of the generators; 0 if it has no weight, unless it is always computed."""
         if self.weight_of[name] == 0 and not self.terms[name].always:
             return ops.zeros((), dtype=self.loss_dtype)
         return getattr(self, f"{name}_loss")(step)
 
     def content_loss(self, step: Step) -> tf.Tensor:
-        """F(ŷ) resembles x, or ŷ where `content_pair` says so."""
+        """F(ŷ) resembles x, or ŷ if `content_pair` says so."""
         reconstructed = self.inverse_generator(step.enhanced, training=step.training)
         wanted = self.inner(step.source if self.content_pair == "source" else step.enhanced)
         reconstructed = self.inner(reconstructed)
@@ -284,11 +284,11 @@ class WESPE(keras.Model):
         return self.adversarial_loss("color", step)
 
     def texture_loss(self, step: Step) -> tf.Tensor:
-        """D_t says "real" of what it sees of ŷ."""
+        """D_t says "real" about ŷ."""
         return self.adversarial_loss("texture", step)
 
     def adversarial_loss(self, name: str, step: Step) -> tf.Tensor:
-        """The discriminator of this name says "real" of ŷ."""
+        """The discriminator of this name says "real" about ŷ."""
         head = self.discriminators[name].head
         real = not self.flip_labels
         return losses.adversarial_loss(step.judged[name], real, head, *step.labels)
@@ -298,7 +298,7 @@ class WESPE(keras.Model):
         return losses.total_variation(self.inner(step.enhanced), self.tv_form)
 
     def guide_loss(self, step: Step) -> tf.Tensor:
-        """Blurred, ŷ resembles the guide; with `guide_detail` a little without the blur, too."""
+        """The blurred ŷ resembles the blurred guide; with `guide_detail` also without the blur."""
         pair = self.inner(step.enhanced), self.inner(step.guide)
         loss = losses.mean_absolute_difference(*map(self.guide_blur, pair))
         if self.guide_detail == 0:
@@ -317,7 +317,7 @@ class WESPE(keras.Model):
         return {name: views[name](pictures) for name in self.discriminators}
 
     def draw_labels(self) -> tuple[float | Tensor, float | Tensor]:
-        """What stands for 1 and for 0 in the discriminators' targets of this batch."""
+        """Values that replace 1 and 0 in the discriminators' targets of this batch."""
         if self.label_smoothing == 0:
             return 1.0, 0.0
         draw = keras.random.uniform((), dtype=self.loss_dtype, seed=self.smoothing_seed)
@@ -331,10 +331,10 @@ class WESPE(keras.Model):
         return pictures[:, self.border : -self.border, self.border : -self.border]
 
     def train_step(self, data: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """One iteration of those whose turn it is, from one pass through the networks.
+        """A training step of the side whose turn it is, with one pass through the networks.
 
-        Under a strategy every device has an equal part of the batch, and optimizers add up what
-        the devices find; so each takes its share of the losses.
+        With several devices, each one has an equal part of the batch, and the optimizers add up
+        the gradients. So each device takes its share of the losses.
         """
         pictures = self.unpack(data)
         scaled = []
@@ -362,7 +362,7 @@ class WESPE(keras.Model):
         return self.compute_losses(*self.unpack(data), training=False)
 
     def unpack(self, data: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Pictures as uint8 → as [0, 1] in the losses' dtype."""
+        """Converts uint8 pictures to [0, 1] in the losses' dtype."""
         return tuple(ops.cast(pictures, self.loss_dtype) / 255.0 for pictures in data)
 
 
@@ -372,7 +372,7 @@ def devices() -> int:
 
 
 def mean_of_all(values: Tensor) -> Tensor:
-    """Mean of a tensor of which every device has an equal part; within a step."""
+    """Mean of a tensor over all devices, which have equal parts; to be called within a step."""
     mean = ops.mean(values)
     if devices() == 1:
         return mean

@@ -175,7 +175,7 @@ class Checkpoints:
             try:
                 self.state.restore(path).assert_consumed()
             except (tf.errors.OpError, ValueError, AssertionError) as error:
-                print(f"warning: {path} is damaged and passed over ({first_line(error)})")
+                print(f"warning: {path} is damaged and is skipped ({first_line(error)})")
                 continue
             return iteration
         if self.iterations():

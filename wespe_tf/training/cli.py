@@ -29,7 +29,7 @@ def settings(arguments: list[str]) -> TrainConfig:
     if not config.resume:
         return config
     if config.run is None:
-        raise UserError("resume=true: expected run=NAME beside it")
+        raise UserError("resume=true: expected run=NAME too")
     check_name(config.run)
     path = Path("models") / config.run / "config.yaml"
     if not path.is_file():

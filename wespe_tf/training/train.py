@@ -141,8 +141,8 @@ def train_in(
     source, target = photos.source, photos.target
     print(f"{source.folder}: {len(source.paths)} pictures → {target.folder}: {len(target.paths)}")
     print(
-        f"run folder: {run.path}; its figures/ show how it goes, anew every {config.eval_step} "
-        "iterations"
+        f"run folder: {run.path}; look at its figures/, which change every "
+        f"{config.eval_step} iterations"
     )
     start = time.monotonic()
     stop = StopOnSignal()
@@ -170,7 +170,7 @@ def train_in(
             shown.begin("warm start")
             stopped = warm_start(model, batches(0), strategy, config, [stop, shown])
         if stopped:
-            say("the warm start was stopped; resume=true begins it anew")
+            say("the warm start was stopped; resume=true starts it again")
             iterations = 0
         title = f"{run.path.name} (seed {config.seed})"
         checkpoints = None if stopped else kept
@@ -218,10 +218,10 @@ def restore(
     if done is None:
         if checkpoints.log.iterations_on_disk():
             raise UserError(
-                f"{checkpoints.folder}: no checkpoint, but {checkpoints.log.path} tells of "
-                "iterations; a new run takes another name"
+                f"{checkpoints.folder}: no checkpoint, but {checkpoints.log.path} has "
+                "iterations; give a new run another name"
             )
-        print(f"{run.path}: no checkpoint yet; the run begins anew")
+        print(f"{run.path}: no checkpoint yet; the run starts again")
     return done
 
 

@@ -131,8 +131,8 @@ def check_saveable(generator: Generator) -> None:
         found = getattr(generator, option)
         if found != expected:
             raise UserError(
-                f"a generator with {option}={found} is no checkpoint of the authors' code, which "
-                f"builds {option}={expected}; save it as .keras"
+                f"a generator with {option}={found} cannot be a checkpoint of the authors' code, "
+                f"which builds {option}={expected}; save it as .keras"
             )
 
 
