@@ -58,6 +58,8 @@ RECIPES = {
     "recommended": [],
     "no texture discriminator": ["w_texture=0"],
     "half the texture weight": ["w_texture=2"],
+    "a quarter of the texture weight": ["w_texture=1"],
+    "a tenth of the texture weight": ["w_texture=0.4"],
     "twice the texture weight": ["w_texture=8"],
     "plain grayscale": ["texture_view=grayscale"],
     "layers as in DPED": ["texture_layers=dped"],
@@ -147,10 +149,13 @@ class Settings:
     budget: str = setting("short", "iterations of a run", choices=tuple(BUDGETS))
     pairs_model: str = setting("", "checkpoint that makes the pairs of the row supervised, or none")
     vgg_weights: str = setting("imagenet", "as for train.py")
+    photos: int = setting(0, "use only so many photos of each folder; 0 for all", at_least=0)
     precision: str = setting("float32", "as for train.py", choices=("float32", "bfloat16"))
     output: str = setting("recipe_results", "folder for runs and photos")
     csv: str = setting(str(HERE / "recipe.csv"), "rows are appended to it")
-    document: str = setting(str(HERE.parent / "docs" / "RECIPE.md"), "its tables are written anew")
+    document: str = setting(
+        str(HERE.parent / "docs" / "RECIPE.md"), "its tables are written anew; empty for none"
+    )
 
 
 @as_command(USAGE, Settings)
@@ -170,7 +175,8 @@ def main(config):
         if config.pairs_model:
             bench.supervised(config.pairs_model, seed)
     bench.draw_page()
-    write_tables(Path(config.csv), Path(config.document))
+    if config.document:
+        write_tables(Path(config.csv), Path(config.document))
 
 
 class Bench:
@@ -195,11 +201,26 @@ class Bench:
                 raise UserError(f"data={config.data}: no folder {folder.name} in it")
         self.pairs = find_pairs(*self.sides)
         self.output.mkdir(parents=True, exist_ok=True)
+        self.name = self.data.name
+        if config.photos:
+            self.name += f", {config.photos} photos"
+            self.data = self.first_photos(config.photos)
+
+    def first_photos(self, count):
+        """A folder with the first photos only of `source/` and `target/`."""
+        some = self.output.resolve() / "some" / self.name
+        for side in ("source", "target"):
+            (some / side).mkdir(parents=True, exist_ok=True)
+            for path in find_pictures(self.data / side, "data")[:count]:
+                link = some / side / Path(path).name
+                if not link.exists():
+                    link.symlink_to(path)
+        return some
 
     def has(self, recipe, budget="", seed=""):
         """Whether the CSV file has this row."""
         wanted = {
-            "data": self.data.name,
+            "data": self.name,
             "recipe": recipe,
             "budget": budget,
             "seed": str(seed),
@@ -216,7 +237,7 @@ class Bench:
             write_picture(folder / f"{Path(source).stem}.png", enhanced)
             scores.append({key: score(enhanced, target) for key, score in SCORES.items()})
         row = {
-            "data": self.data.name,
+            "data": self.name,
             "recipe": recipe,
             "budget": budget,
             "seed": seed,
