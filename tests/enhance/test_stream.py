@@ -121,6 +121,18 @@ def test_bfloat16_between_stages(make_photo):
     assert skimage.metrics.peak_signal_noise_ratio(whole, found) > 50
 
 
+def test_a_generator_of_mixed_precision(make_photo):
+    """Its norms are measured in float32: its strips are no worse than one pass."""
+    photo, model = make_photo(61, 83), make_generator("instance")
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    half = Enhancer(make_generator("instance"), choose_runtime("keras"))
+    keras.config.set_dtype_policy(policy)
+    expected = Enhancer(model, choose_runtime("keras"))(photo)
+    psnr = skimage.metrics.peak_signal_noise_ratio
+    assert psnr(expected, half(photo, strips(13))) > psnr(expected, half(photo)) - 1 > 40
+
+
 def test_a_second_photo_has_its_own_statistics(make_photo):
     enhancer = Enhancer(make_generator("instance"), choose_runtime("openvino", "float32"))
     enhancer(make_photo(40, 30, 1), strips(9))

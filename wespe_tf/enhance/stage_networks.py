@@ -233,7 +233,7 @@ class KerasStage:
 
     Args:
         stage: of `generator`.
-        generator: a built `Generator` in float32.
+        generator: a built `Generator`.
     """
 
     at_once, needs_pilot = 1, True
@@ -259,7 +259,8 @@ class KerasStage:
         stage, margin = self.stage, self.stage.margin
         entered = stage.enter(x, waiting, affine[0], affine[1], ops.relu)
         inner = slice(margin, -margin or None)
-        x = stage.step.conv(entered * inside[:, None, None])[:, inner]
+        # Moments are measured in float32, even if the generator computes in bfloat16.
+        x = ops.cast(stage.step.conv(entered * inside[:, None, None])[:, inner], "float32")
         if stage.last:
             return [self.generator.finish(x)]
         x = x - pilot if stage.measures else ops.relu(x)
