@@ -464,10 +464,12 @@ class TestBadInput:
 @needs_shared
 def test_the_authors_model_on_photos_not_used_to_calibrate(run, monkeypatch):
     bench = SHARED / "phone_bench"
+    Path("photos").mkdir()
+    shutil.copy(bench / "val_phone" / "21.jpg", "photos")
     run(
         f"model={SHARED / 'checkpoints' / 'dped' / 'iphone_orig'}",
         f"calibration_dir={bench / 'source'}",
-        f"val_dir={bench / 'val_phone'}",
+        "val_dir=photos",
         "output=authors",
         "formats=float16,int8",
         *("height=192", "width=256"),
