@@ -160,7 +160,9 @@ class TestSave:
     )
     def test_refuses_another_network(self, tmp_path, option, value):
         generator = drawn_generator(**{option: value})
-        with pytest.raises(UserError, match=f"a generator with {option}={value} cannot be a checkpoint"):
+        with pytest.raises(
+            UserError, match=f"a generator with {option}={value} cannot be a checkpoint"
+        ):
             save_checkpoint(generator, tmp_path / "a")
         assert not list(tmp_path.iterdir())
 
