@@ -513,6 +513,12 @@ def read_yaml(path):
     )
 
 
+def contents(folder):
+    """Name and bytes of each file in a folder, in order."""
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    return [(file.name, file.read_bytes()) for file in files]
+
+
 def image_files(scratch):
     """Photos of 40×30 pixels as JPEG, PNG, TIFF and WebP, with 8 and 16 bits, with metadata."""
     import tifffile
@@ -544,8 +550,7 @@ def image_files(scratch):
         picture.save(scratch / f"{compression}.tif", compression=compression)
     Image.fromarray(wide[..., 0]).save(scratch / "gray16.png")
     Image.fromarray(np.float32(pixels[..., 0] / 255)).save(scratch / "float.tif")
-    found = sorted(file for file in scratch.iterdir() if file.is_file())
-    return [(file.name, file.read_bytes()) for file in found]
+    return contents(scratch)
 
 
 def phone_files(scratch):
@@ -558,8 +563,7 @@ def phone_files(scratch):
         write_photo(scratch / f"tagged{suffix}", Photo(pixels, exif=blocks["exif"]))
         write_photo(scratch / f"alpha{suffix}", Photo(pixels, alpha=pixels[..., 0]), 60)
         write_photo(scratch / f"gray{suffix}", Photo(pixels[..., :1].repeat(3, -1), is_gray=True))
-    found = sorted(file for file in scratch.iterdir() if file.is_file())
-    return [(file.name, file.read_bytes()) for file in found]
+    return contents(scratch)
 
 
 def read_image(path):
@@ -602,8 +606,7 @@ def metadata_files(scratch):
     picture.save(scratch / "photo.webp", lossless=True, **pillows)
     picture.save(scratch / "photo.avif", **pillows)
     write_photo(scratch / "photo.tif", Photo(pixels, **blocks))
-    found = sorted(file for file in scratch.iterdir() if file.is_file())
-    return [(file.name, file.read_bytes()) for file in found]
+    return contents(scratch)
 
 
 def read_with_metadata(path):
@@ -641,8 +644,7 @@ def raw_files(scratch):
     for name, more in (("strips", {}), ("tiles", {"tile": (16, 16)})):
         options = {"photometric": "cfa", "extratags": tags, **more}
         tifffile.imwrite(scratch / f"{name}.dng", sensor, **options)
-    found = sorted(file for file in scratch.iterdir() if file.is_file())
-    return [(file.name, file.read_bytes()) for file in found]
+    return contents(scratch)
 
 
 def _each(*readers):

@@ -3,7 +3,7 @@
 import numpy as np
 
 BAND = 256  # rows at once
-# How bright red, green and blue are, as the discriminator of texture sees them.
+# How bright red, green and blue are, as in BT.601.
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 

@@ -32,19 +32,19 @@ class Task:
 
 
 def told_formats(tasks: list[Task], config: TestConfig) -> list[str]:
-    """A line for each photo whose format cannot be written, where results are to keep it."""
+    """With `format=same`, a line for each photo whose format cannot be written."""
     return [
         f"format=same: {task.path}: this format cannot be written, its result is a PNG file"
         for task in tasks
-        if config.format == "same" and Path(task.path).suffix.lower() not in FORMATS
+        if config.format == "same" and result_path(task, config).suffix != Path(task.path).suffix
     ]
 
 
 def result_path(task: Task, config: TestConfig) -> Path:
     """Where a photo's result lies."""
-    suffix = Path(task.path).suffix if config.format == "same" else ".png"
-    suffix = suffix if suffix.lower() in FORMATS else ".png"
-    return Path(config.output) / f"{task.name}{ENHANCED}{suffix}"
+    suffix = Path(task.path).suffix
+    keeps = config.format == "same" and suffix.lower() in FORMATS
+    return Path(config.output) / f"{task.name}{ENHANCED}{suffix if keeps else '.png'}"
 
 
 def before_after_path(task: Task, config: TestConfig) -> Path:
