@@ -38,19 +38,14 @@ FORMATS = {
     ".avif": "AVIF",
     ".jxl": "JXL",
 }
-# Whether a value of color is kept for every pixel, or, of less quality, for four of them.
-ALL_COLORS: dict[str, dict] = {
-    "JPEG": {"subsampling": 0},
-    "WEBP": {},
-    "HEIF": {"chroma": 444},
-    "AVIF": {"subsampling": "4:4:4"},
+# An encoder's option for color differences, the value that keeps one for each pixel, and the value
+# that keeps one for four pixels.
+CHROMA: dict[str, tuple[str, Any, Any]] = {
+    "JPEG": ("subsampling", 0, 2),
+    "HEIF": ("chroma", 444, 420),
+    "AVIF": ("subsampling", "4:4:4", "4:2:0"),
 }
-HALF_OF_COLORS: dict[str, dict] = {
-    "JPEG": {"subsampling": 2},
-    "WEBP": {},
-    "HEIF": {"chroma": 420},
-    "AVIF": {"subsampling": "4:2:0"},
-}
+FINE_CHROMA = 90  # least quality with a color difference for each pixel
 # What encoders raise: for more pixels a side than WebP has, for more than memory holds.
 REFUSALS = (OSError, ValueError, ArithmeticError, RuntimeError, MemoryError, struct.error)
 
@@ -130,7 +125,7 @@ def write_photo(path: str | os.PathLike, photo: Photo, quality: int = 95) -> Non
         alpha = None if photo.alpha is None else to_8_bits(photo.alpha)
         photo = dataclasses.replace(photo, pixels=to_8_bits(photo.pixels), alpha=alpha)
     if photo.is_gray:
-        photo = dataclasses.replace(photo, icc=b"")  # One of RGB is none of gray.
+        photo = dataclasses.replace(photo, icc=b"")  # A profile of RGB does not fit.
     try:
         parts, lost = _encoded(photo, kind, quality)
     except REFUSALS as error:
@@ -148,7 +143,10 @@ def _encoded(photo: Photo, kind: str, quality: int) -> tuple[list, list[str]]:
         return tiff.write(_all_channels(photo), photo), []
     if kind == "JXL":
         return jxl.write(_all_channels(photo), photo, quality), []
-    options = {"quality": quality, **(ALL_COLORS if quality >= 90 else HALF_OF_COLORS)[kind]}
+    options: dict[str, Any] = {"quality": quality}
+    if kind in CHROMA:
+        option, each, shared = CHROMA[kind]
+        options[option] = each if quality >= FINE_CHROMA else shared
     if kind != "JPEG":
         texts = {"exif": photo.exif, "xmp": photo.xmp}
         return [_by_pillow(_all_channels(photo), kind, photo, **options, **texts)], []
