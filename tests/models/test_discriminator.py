@@ -10,6 +10,7 @@ from keras.ops import convert_to_numpy as array
 
 from benchmarks import plain
 from wespe_tf.losses import adversarial_loss
+from wespe_tf.models import discriminator as module
 from wespe_tf.models.discriminator import Discriminator
 from wespe_tf.models.options import (
     DISCRIMINATOR_LAYERS,
@@ -199,6 +200,27 @@ class TestSpectralNorm:
         discriminator(pictures, training=False)
         for old, new in zip(before, discriminator.get_weights()):
             np.testing.assert_array_equal(old, new)
+
+    def test_is_keras_s_layer_without_branches(self, monkeypatch, tmp_path, rng, pictures):
+        """The same numbers, also for a kernel of zeros, and the same variables in a file."""
+        ours = small(norm="spectral")
+        monkeypatch.setattr(module, "SpectralNormalization", keras.layers.SpectralNormalization)
+        keras_s = small(norm="spectral")
+        monkeypatch.undo()
+        spread(keras_s, rng)
+        keras_s.denses[0].layer.kernel.assign(0 * keras_s.denses[0].layer.kernel)
+        keras_s.save_weights(tmp_path / "keras_s.weights.h5")
+        ours.load_weights(tmp_path / "keras_s.weights.h5")
+        for _ in range(2):
+            outputs = [array(model(pictures, training=True)) for model in (ours, keras_s)]
+            np.testing.assert_array_equal(*outputs)
+            for mine, theirs in zip(ours.get_weights(), keras_s.get_weights(), strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+
+        step = tf.function(lambda x: ours(x, training=True)).get_concrete_function(pictures)
+        assert not {"If", "StatelessIf"} & {
+            operation.type for operation in step.graph.get_operations()
+        }
 
     def test_kernels_keep_full_precision_under_a_mixed_policy(self, policy, rng, pictures):
         """Rounded to bfloat16 at every call, kernels would lose the optimizer's small steps."""

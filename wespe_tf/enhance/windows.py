@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-from scipy.stats import qmc
 
 
 def spans(length: int, window: int, margin: int) -> list[tuple[int, int, int]]:
@@ -105,4 +104,7 @@ def spread(count: int) -> np.ndarray:
     Returns:
         (count, 2) float64 array in [0, 1): how far down and how far to the right.
     """
+    # Loading scipy.stats takes more than half a second; most commands do without it.
+    from scipy.stats import qmc
+
     return qmc.Halton(2, scramble=False).random(count)

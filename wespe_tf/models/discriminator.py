@@ -6,7 +6,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from .layers import PACKAGE, Tensor, make_initializers, make_norm, statistics_dtype
+from .layers import (
+    PACKAGE,
+    SpectralNormalization,
+    Tensor,
+    make_initializers,
+    make_norm,
+    statistics_dtype,
+)
 from .options import DISCRIMINATOR_LAYERS, DISCRIMINATOR_NORMS, HEADS, ORDERS
 
 DPED = DISCRIMINATOR_LAYERS["dped"]
@@ -94,7 +101,7 @@ class Discriminator(keras.Model):
             if self.norm == "spectral":
                 # Wrapped in full precision: it overwrites the kernel with its quotient, and
                 # rounding that to 8 bits would swallow the optimizer's steps.
-                return keras.layers.SpectralNormalization(
+                return SpectralNormalization(
                     layer,
                     name=f"spectral_{layer.name}",
                     dtype=statistics_dtype(self.compute_dtype),
@@ -235,5 +242,5 @@ def _leaky_relu(x: Tensor) -> Tensor:
 
 def _apply(layer: keras.layers.Layer, x: Tensor, training: bool) -> Tensor:
     """Calls a layer; only those with running state care whether this is training."""
-    stateful = (keras.layers.BatchNormalization, keras.layers.SpectralNormalization)
+    stateful = (keras.layers.BatchNormalization, SpectralNormalization)
     return layer(x, training=training) if isinstance(layer, stateful) else layer(x)

@@ -5,8 +5,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import scipy.stats
 from keras import ops
+from scipy.special import ndtr
 
 from .layers import PACKAGE, Shape, Tensor
 from .options import BLURS
@@ -107,7 +107,7 @@ def blur_profile(kernel: str) -> np.ndarray:
     if kernel == "dped_code":
         half_bin = 7 / 21 / 2
         edges = np.linspace(-3 - half_bin, 3 + half_bin, 22)
-        profile = np.sqrt(np.diff(scipy.stats.norm.cdf(edges)))
+        profile = np.sqrt(np.diff(ndtr(edges)))
         return profile / profile.sum()
     if kernel == "paper":
         profile = np.exp(-(k**2) / (2 * 3))
