@@ -9,7 +9,7 @@ from typing import Any
 
 from keras import ops
 
-# Of any backend and of NumPy; Keras has no common type for them.
+# A tensor of any backend, or a NumPy array. Keras has no common type for them.
 Tensor = Any
 
 
@@ -22,19 +22,19 @@ def adversarial_loss(
 ) -> Tensor:
     """Cross-entropy of a discriminator's logits against "real" or "fake", mean over the batch.
 
-    BCE(D(·), real) of the paper's equations: the target is [1, 0] for real and [0, 1] for fake,
-    [1] and [0] with one output.
+    It is BCE(D(·), real) in the paper's equations. The target is [1, 0] for real and [0, 1] for
+    fake; with one output it is [1] or [0].
 
     Args:
         logits: (N, 2) tensor, or (N, 1) for the one-class head.
         judged_real: whether the target is "real".
         head: `"two_class_sigmoid"` or `"one_class_sigmoid"` (binary cross-entropy, mean over
             batch and outputs), or `"two_class_softmax"` (categorical cross-entropy).
-        confidence: value that replaces 1 in the target; below 1 labels are smoothed.
-        doubt: value that replaces 0; above 0 labels are smoothed on both sides.
+        confidence: value that replaces 1 in the target. A value below 1 smooths the labels.
+        doubt: value that replaces 0 in the target.
 
     Returns:
-        Scalar; with full confidence at least 0, and ln 2 for a random guess.
+        Scalar. With the default target it is at least 0, and ln 2 for a random guess.
     """
     target = [1.0, 0.0] if judged_real else [0.0, 1.0]
     target = ops.convert_to_tensor(target[: logits.shape[-1]], dtype=logits.dtype)
@@ -96,8 +96,8 @@ def content_vgg(
 def mean_absolute_difference(pictures: Tensor, reference: Tensor) -> Tensor:
     """Mean absolute difference of two pictures.
 
-    Of F(G(x)) and x it is `content` in pixels, CycleGAN's cycle loss. Of the blurred G(x) and the
-    blurred `Guide` of x it is `guide`.
+    For F(G(x)) and x, it is the loss `content` in pixels, CycleGAN's cycle loss. For the blurred
+    G(x) and the blurred `Guide` of x, it is the loss `guide`.
 
     Args:
         pictures: (N, H, W, C) tensor.
@@ -114,9 +114,10 @@ def total_variation(pictures: Tensor, form: str = "mean") -> Tensor:
 
     Args:
         pictures: (N, H, W, C) tensor.
-        form: `"mean"`; or `"by_values"`, as in report-code: both sums are divided by the number of
-            values, which is larger than the number of differences; or `"absolute"`, as in
-            WESPE-TF: the sum of absolute differences of a picture, as a mean over pictures.
+        form: `"mean"`; or `"by_values"`, as in the report's code: both sums are divided by the
+            number of values, which is larger than the number of differences; or `"absolute"`, as
+            in WESPE-TF (docs/AUTHORS_CODE.md): each picture's sum of absolute differences, as a
+            mean over pictures.
 
     Returns:
         Scalar.

@@ -60,7 +60,7 @@ BAD_SETTINGS = {
         "vgg_weights=.*notes.txt: expected an .h5",
     ),
     "run name": (["run=../up"], r"run=\.\./up: expected letters"),
-    "run exists": (["run=mine"], "run=mine: models/mine exists already and is left as it is"),
+    "run exists": (["run=mine"], "run=mine: models/mine exists already and was not changed"),
 }
 
 

@@ -265,7 +265,7 @@ class TestTwoWorkers:
         while "Waiting for 1/2 tasks to connect" not in log.read_text():
             assert worker.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.2)
-        assert "distribute=multi_worker: waiting until all workers are there" in log.read_text()
+        assert "distribute=multi_worker: waiting for all workers to start" in log.read_text()
         worker.send_signal(signal.SIGINT)
         assert worker.wait(600) == -signal.SIGINT
 

@@ -216,8 +216,8 @@ class TestData:
         other = check_data(run, streams())
         assert other["source"] == found["source"] and other["target"] != found["target"]
         assert capsys.readouterr().out == (
-            f"warning: target_dir={tmp_path / 'target'}: its photos are not those with which the "
-            "run began\n"
+            f"warning: target_dir={tmp_path / 'target'}: the photos have changed since the run "
+            "began\n"
         )
 
     @pytest.mark.parametrize("text", ["", "[]", "{}", "{"])

@@ -116,8 +116,8 @@ class TestFit:
         with pytest.raises(UserError) as caught:
             fit(model, data, 7, 7, first=6)
         assert str(caught.value) == (
-            f"iteration 7: the loss scale of the {side}s is 3.05176e-05, their gradients overflow; "
-            "the last checkpoint is kept. Try a smaller learning_rate= or "
+            f"iteration 7: the gradients of the {side}s overflow, even at the loss scale "
+            "3.05176e-05; the last checkpoint is kept. Try a smaller learning_rate= or "
             "discriminator_learning_rate=, or precision=float32"
         )
 

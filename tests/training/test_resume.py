@@ -227,7 +227,9 @@ class TestRefused:
         config = load(TrainConfig, [*TINY, "model=iphone", "seed=7"])
         (tmp_path / "models" / "mine" / "config.yaml").write_text(to_yaml(config))
         begun = ["run=mine", "resume=true", *TINY, "model=iphone"]
-        message = "resume=true: batch_size=3 is given, but run=mine has batch_size=2, which stays"
+        message = (
+            "resume=true: batch_size=3 is given, but run=mine has batch_size=2, which cannot change"
+        )
         assert refused(*begun, "seed=7", "batch_size=3", "num_train_iters=9") == message
         assert refused(*begun, "preset=wespe").startswith("resume=true: preset=wespe is given")
         same = [*begun, "seed=7", "preset=recommended", "distribute=mirrored"]

@@ -1,1 +1,1 @@
-"""The guide: a closed-form guess of the enhanced photo, fitted to the two folders."""
+"""The guide: a guess of the enhanced photo. It is fitted to the two folders in closed form."""

@@ -1,4 +1,4 @@
-"""Color transfer: a closed-form guess at the target's tone and color."""
+"""Color transfer: gives a photo the target's tone and color, in closed form, without training."""
 
 from collections.abc import Callable
 
@@ -16,25 +16,25 @@ LEVELS = np.arange(256) / 255
 
 
 class ColorTransfer:
-    """Brings pictures to another domain's brightness and colors without a network.
+    """Gives pictures another domain's brightness and colors without a network.
 
-    A curve that matches luminance is applied to each channel; one affine map of RGB then gives the
-    pixels the target's mean and covariance (the Monge-Kantorovich map between Gaussians: Pitié and
-    Kokaram, "The linear Monge-Kantorovitch linear colour mapping", 2007). Unlike curves alone it
-    can restore saturation; unlike a full transport of colors it has too few parameters to copy
-    what the two folders happen to show.
+    First, a curve that matches luminance is applied to each channel. Then one affine map of RGB
+    gives the pixels the target's mean and covariance (the Monge-Kantorovich map between Gaussians:
+    Pitié and Kokaram, "The linear Monge-Kantorovitch linear colour mapping", 2007). Curves alone
+    could not restore saturation. A full transport of colors has so many parameters that it would
+    copy what the two folders happen to show.
 
-    The curve is a photo's own: it matches a mixture of the source domain's histogram and, with
-    weight `own_share`, the photo's to the target's histogram. Good photos may be exposed more
-    alike than the phone's; a curve for all would keep the spread.
+    Each photo has its own curve. It maps a mixture of two histograms, the source domain's and (with
+    weight `own_share`) the photo's, to the target's histogram. One curve for all photos would keep
+    the differences in exposure among them, which may be larger than those among good photos.
 
     Args:
         source_histogram: (256,) luminance histogram of the source domain.
-        target_histogram: (256,) of the target domain.
+        target_histogram: (256,) luminance histogram of the target domain.
         own_share: weight of the photo's own histogram, in [0, 1].
-        trust: weight of the match in the curve, in [0, 1]; the rest is no change.
+        trust: weight of the matched curve, in [0, 1]; the rest is the weight of no change.
         matrix: (3, 3) RGB map.
-        offset: (3,) added after it.
+        offset: (3,) vector that is added after the map.
     """
 
     def __init__(
@@ -57,23 +57,20 @@ class ColorTransfer:
     def fit(
         cls, source_paths: Paths, target_paths: Paths, read: Read = read_picture
     ) -> "ColorTransfer":
-        """The transfer between two sets of pictures that need not be pairs.
+        """Fits the transfer to two sets of pictures. They need not be pairs.
 
-        Curve and matrix are taken back towards no change as far as other photos of the two domains
-        would leave them in doubt (`certainty`): few photos say more about what they show than
-        about the camera.
+        Few photos say more about what they show than about the camera. So curve and matrix are
+        moved towards no change, by as much as they are uncertain (`certainty`).
 
-        `own_share` is half the smallest with which the source photos' contrasts (deviations of
-        luminance) spread no more than the target photos': half, because few photos tell little
-        about a spread. It is 0 where they spread no more to begin with.
+        A photo's contrast is the standard deviation of its luminance. With a larger `own_share`,
+        the contrasts of the source photos differ less. The fit looks for the smallest share, up to
+        0.6, with which they differ no more than those of the target photos. It uses half of this
+        share, because few photos say little about such differences.
 
         Args:
             source_paths: picture files of the source domain.
-            target_paths: of the target domain.
-            read: how they are read, as of `histogram`.
-
-        Returns:
-            A `ColorTransfer`.
+            target_paths: picture files of the target domain.
+            read: function that reads a file, see `histogram`.
         """
         source, target = _sample(source_paths, read), _sample(target_paths, read)
         source_histograms, target_histograms = (
@@ -151,7 +148,7 @@ def monge_kantorovich(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def moments(photos: list[np.ndarray]) -> np.ndarray:
-    """Mean and second moment of each photo's pixels, weighted by their number.
+    """Mean and second moment of each photo's pixels, times the number of pixels.
 
     Args:
         photos: list of n arrays (N, 3).
@@ -164,7 +161,7 @@ def moments(photos: list[np.ndarray]) -> np.ndarray:
 
 
 def pooled(photo_moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean, (3,), and covariance, (3, 3), of all pixels of photos with these `moments`."""
+    """Mean (3,) and covariance (3, 3) of all pixels, from the photos' `moments`."""
     total = photo_moments.sum(axis=0)
     total = total / total[3, 3]
     mean = total[:3, 3]
@@ -179,18 +176,18 @@ def certainty(
     weights: np.ndarray | float = 1.0,
     seed: int = 0,
 ) -> float:
-    """How much of a map between two domains holds for them, not just for the photos at hand.
+    """How far a map that was estimated from some photos can be trusted for other photos.
 
-    James and Stein's shrinkage towards no change, with the variance from drawing the photos of
-    both sides again, with replacement.
+    This is James and Stein's shrinkage towards no change. It measures the spread of the map by
+    drawing the photos of both sides again and again, with replacement.
 
     Args:
-        estimate: function from (n, …) and (m, …), statistics of photos of each side, to the map.
+        estimate: function that returns the map from `source` and `target`.
         neutral: the map that changes nothing.
         source: (n, …) array, statistics of each source photo.
-        target: (m, …) array, of each target photo.
-        weights: of the map's elements in its distances.
-        seed: of the draws.
+        target: (m, …) array, statistics of each target photo.
+        weights: weights of the map's elements in squared distances.
+        seed: seed of the draws.
 
     Returns:
         Share in [0, 1]: 0 if the map's distance from no change is no larger than its spread.
@@ -234,10 +231,10 @@ def _contrast(histogram: np.ndarray, curve: np.ndarray | None = None) -> float:
 
 
 def _sample(paths: Paths, read: Read) -> list[np.ndarray]:
-    """List of (N, 3) uint8 pixels, one array a picture, about 100 000 pixels of all together."""
+    """Pixels of the pictures: one (N, 3) uint8 array for each, about 100 000 pixels in total."""
     paths = some_of(paths)
     total = sum(height * width for height, width in map(picture_size, paths))
-    # An odd stride does not keep hitting the same columns.
+    # Odd, so that the pixels do not all come from the same columns.
     stride = max(1, total // PIXELS) | 1
     # Copies: a view would keep its whole photo in memory.
     return [read(path).reshape(-1, 3)[::stride].copy() for path in paths]

@@ -1,4 +1,4 @@
-"""The guide: a closed-form guess at a photo's enhanced version."""
+"""The guide: a guess of a photo's enhanced version, in closed form, without training."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from .tone_curve import Paths, Read
 
 
 class Guide:
-    """A `ColorTransfer` and the `NoiseFilter` behind it. An extra beyond the paper.
+    """A `ColorTransfer`, followed by a `NoiseFilter`. This goes beyond the paper.
 
     Args:
         transfer: `ColorTransfer` between the domains.
@@ -28,16 +28,13 @@ class Guide:
         noise_filter: bool = True,
         read: Read = read_picture,
     ) -> "Guide":
-        """The guide between two sets of pictures that need not be pairs.
+        """Fits the guide to two sets of pictures. They need not be pairs.
 
         Args:
-            source_paths: picture files of the source domain.
-            target_paths: of the target domain.
+            source_paths: picture files of the source domain, such as the phone's photos.
+            target_paths: picture files of the target domain, such as good photos.
             noise_filter: whether noise is filtered too.
-            read: how they are read; a cache's `get` saves decoding them again.
-
-        Returns:
-            A `Guide`.
+            read: function that reads a file, see `histogram`.
         """
         transfer = ColorTransfer.fit(source_paths, target_paths, read)
         if not noise_filter:
@@ -45,7 +42,7 @@ class Guide:
         return cls(transfer, NoiseFilter.fit(source_paths, target_paths, transfer, read))
 
     def curve(self, histogram: np.ndarray) -> np.ndarray:
-        """The luminance curve of a photo, as of `ColorTransfer.curve`."""
+        """The luminance curve of a photo, see `ColorTransfer.curve`."""
         return self.transfer.curve(histogram)
 
     def __call__(self, picture: np.ndarray, curve: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Noise filter: a closed-form guess at how much fine detail of the source photos is noise."""
+"""Noise filter: estimates how much fine detail of the source photos is noise, and removes it."""
 
 import functools
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from ..images.picture import read_picture
 from .color_transfer import ColorTransfer, certainty, luminance_histogram
 from .tone_curve import Paths, Read, some_of
 
-# From a part of a photo, uint8, to floats in [0, 1].
+# Function from a part of a photo, uint8, to floats in [0, 1].
 Display = Callable[[np.ndarray], np.ndarray]
-# From the spectra of source and target to the logarithm of a gain.
+# Function from the spectra of source and target to the logarithm of a gain.
 Attenuation = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 TILE = 16
@@ -27,17 +27,17 @@ LOWEST = (FREQUENCY > 0) & (FREQUENCY <= 2 / TILE)
 
 
 class NoiseFilter:
-    """Takes from pictures the fine detail in which their domain exceeds another.
+    """Removes fine detail of which the source domain has more than the target domain: noise.
 
-    The power spectra of photos fall alike, whatever they show, to where noise begins. Where the
-    source domain has more of it than the target, measured by what both have at the lowest
-    frequencies, this linear filter, Wiener's, takes away the noise's share; where it has less
-    nothing is done, since what is missing cannot be amplified without its noise. Color differences
-    lose at least what luma does, and what they exceed it by. The kernel is short and smooth in
-    frequency, so that edges do not ring.
+    Towards high frequencies, the power spectra of all photos fall in the same way, until noise
+    begins. The filter compares the powers of both domains, relative to their powers at the lowest
+    frequencies. Where the source has more, the excess is noise, and this linear filter (Wiener's)
+    removes the noise's share. Where the source has less, nothing changes: amplifying detail would
+    amplify its noise too. Color differences are attenuated as much as luma, and in addition by
+    their excess over luma. The kernel is short and smooth in frequency, so that edges do not ring.
 
     Args:
-        kernel: (9, 9, 3) array of sum 1 in each channel: luma and two color differences.
+        kernel: (9, 9, 3) array for luma and two color differences; each channel has the sum 1.
     """
 
     def __init__(self, kernel: ArrayLike) -> None:
@@ -51,20 +51,16 @@ class NoiseFilter:
         transfer: ColorTransfer,
         read: Read = read_picture,
     ) -> "NoiseFilter":
-        """The filter between two sets of pictures that need not be pairs.
+        """Fits the filter to two sets of pictures. They need not be pairs.
 
-        Gains are taken back towards 1 as far as other photos would leave them in doubt
-        (`certainty`).
+        Gains are moved towards 1, by as much as they are uncertain (`certainty`).
 
         Args:
             source_paths: picture files of the source domain.
-            target_paths: of the target domain.
-            transfer: `ColorTransfer` that the filter follows: what it does to contrast it does to
-                noise.
-            read: how they are read, as of `histogram`.
-
-        Returns:
-            A `NoiseFilter`.
+            target_paths: picture files of the target domain.
+            transfer: `ColorTransfer` that comes before the filter. Where it raises the contrast, it
+                raises the noise as well.
+            read: function that reads a file, see `histogram`.
         """
 
         def transferred(photo: np.ndarray) -> Display:
@@ -81,7 +77,7 @@ class NoiseFilter:
         return cls(short_kernel(np.exp(np.stack(trusted, axis=-1))))
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
-        """Filters a picture, (H, W, 3) floats, mirrored at its edges; the same shape and dtype."""
+        """Filters a picture, (H, W, 3) floats. Its edges are mirrored; shape and dtype stay."""
         channels = np.moveaxis(picture @ YCBCR.T, -1, 0)
         filtered = [
             convolve(channel, self.kernel[..., k], mode="mirror")
@@ -95,17 +91,17 @@ class NoiseFilter:
 
 
 def power_spectrum(photo: np.ndarray, display: Display) -> np.ndarray:
-    """Mean power spectrum of a photo's tiles, less their means, in luma and color differences.
+    """Mean power spectrum of a photo's tiles, for luma and color differences, without their means.
 
     Args:
-        photo: (H, W, 3) uint8 array, at least 16 pixels a side.
-        display: function from a part of it to floats in [0, 1].
+        photo: (H, W, 3) uint8 array, H and W at least 16.
+        display: function from a part of the photo to floats in [0, 1].
 
     Returns:
         (16, 16, 3) array, frequencies as `numpy.fft.fftfreq` orders them.
     """
     rows, columns = (length // TILE for length in photo.shape[:2])
-    # An odd stride does not keep hitting the same columns.
+    # The stride is odd, so that the tiles do not all come from the same columns.
     places = np.arange(rows * columns)[:: max(1, rows * columns // TILES) | 1]
     whole = photo[: rows * TILE, : columns * TILE].reshape(rows, TILE, columns, TILE, 3)
     tiles = display(whole[places // columns, :, places % columns]) @ YCBCR.T
@@ -115,7 +111,7 @@ def power_spectrum(photo: np.ndarray, display: Display) -> np.ndarray:
 
 
 def short_kernel(gains: np.ndarray) -> np.ndarray:
-    """A kernel of nearly these gains: no longer than a convolution of G, nothing changed in a flat.
+    """A kernel with nearly these gains. It fits into G's last layer and does not change flat areas.
 
     Args:
         gains: (16, 16, 3) array, frequencies as `numpy.fft.fftfreq` orders them.
@@ -142,11 +138,11 @@ def _spectra(paths: Paths, read: Read, display_of: Callable[[np.ndarray], Displa
 
 
 def _of_luma(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Logarithm of luma's gain, at most 0: the target's power over the source's.
+    """Logarithm of luma's gain, at most 0: the target's power divided by the source's.
 
-    In relation to the lowest frequencies, where there is no noise but contrast. Where the excess is
-    noise, this is Wiener's filter. A gain that took only the amplitudes down to the target's would
-    leave noise.
+    Both powers are relative to the lowest frequencies, which hold contrast and hardly any noise. If
+    the source's excess is noise, this is Wiener's filter. A gain that only made the amplitudes
+    equal would leave noise.
     """
     ratio = target[..., 0].mean(axis=0) - source[..., 0].mean(axis=0)
     return np.minimum(_above_lowest(ratio), 0.0)
@@ -155,14 +151,14 @@ def _of_luma(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 def _of_color(channel: int, source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Logarithm of a color difference's gain, at most luma's.
 
-    The target's power says little here: a phone's color detail is mostly noise, even where the
-    target has as much detail. In a clean photo the power of color differences falls as that of luma
-    does. What the source has beyond that is noise.
+    The target's power says little here: a phone's color detail is mostly noise, even if the target
+    has as much detail. In a clean photo, the power of color differences falls in the same way as
+    that of luma. What the source has beyond that is noise.
     """
     excess = _above_lowest((source[..., channel] - source[..., 0]).mean(axis=0))
     return _of_luma(source, target) - np.maximum(excess, 0.0)
 
 
 def _above_lowest(log_ratio: np.ndarray) -> np.ndarray:
-    """Logarithm of a ratio of powers less what it is at the lowest frequencies."""
+    """Logarithm of a ratio of powers, minus its mean at the lowest frequencies."""
     return log_ratio - log_ratio[LOWEST].mean()

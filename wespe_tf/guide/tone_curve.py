@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike
 
 from ..images.picture import read_picture
 
-# Picture files, of which a domain consists.
+# The picture files of a domain. A domain is one kind of pictures, such as those of a phone.
 Paths = Sequence[str | os.PathLike]
-# How a file is read: (H, W, 3) uint8.
+# Function that reads a file: (H, W, 3) uint8.
 Read = Callable[[str | os.PathLike], np.ndarray]
 
 MAX_FILES = 200
@@ -51,8 +51,8 @@ class ToneCurve:
 def match_curve(source_counts: np.ndarray, target_counts: np.ndarray) -> np.ndarray:
     """The increasing curve that gives one histogram the shape of another.
 
-    A value goes where the same share of target pixels lies below it; the pixels of one value
-    count half as below themselves.
+    It maps a value to the target value that has the same share of pixels below it. Half of the
+    pixels that have a value count as below this value.
 
     Args:
         source_counts: (256,) array.
@@ -74,7 +74,7 @@ def histogram(paths: Paths, read: Read = read_picture) -> np.ndarray:
 
     Args:
         paths: readable picture files.
-        read: how they are read; a cache's `get` saves decoding them again.
+        read: function that reads a file. A cache's `get` avoids that files are decoded twice.
 
     Returns:
         (3, 256) int64 array.

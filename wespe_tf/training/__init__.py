@@ -1,1 +1,1 @@
-"""From settings to a trained generator and its run folder."""
+"""Training: from settings to a trained generator in its run folder."""

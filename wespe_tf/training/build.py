@@ -1,4 +1,4 @@
-"""Networks as the settings describe them."""
+"""Builds networks and optimizers from the settings."""
 
 import inspect
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from ..weights.vgg import load_vgg
 
 
 def options_of(config: TrainConfig, make: Callable, prefix: str = "") -> dict[str, Any]:
-    """The options of a network that have settings: of its own name, or with a prefix."""
+    """The options of `make` that the settings hold, under `prefix` + name or the name alone."""
     found = {}
     for option in inspect.signature(make).parameters:
         for setting in (prefix + option, option):
@@ -33,16 +33,16 @@ def make_generator(config: TrainConfig, name: str) -> Generator:
 
 
 def make_discriminator(config: TrainConfig, name: str, norm: str, layers: str) -> Discriminator:
-    """A `Discriminator` with the options of the settings, and norm and layers of its kind.
+    """A `Discriminator` with these layers and this norm, and the other options of the settings.
 
     Raises:
-        UserError: where the mean over places that a norm has just set would be all it sees.
+        UserError: if the layers end in a mean over the patch, and a norm comes directly before it.
     """
     found = DISCRIMINATOR_LAYERS[layers]
     if found.pooled and config.discriminator_order == "activation_norm":
         raise UserError(
-            f"discriminator_order=activation_norm: expected norm_activation with layers {layers}, "
-            "which judge a mean that the norm makes the same for all patches"
+            f"discriminator_order=activation_norm: expected norm_activation with layers {layers}; "
+            "they judge a mean over the patch, which a norm before it makes equal for all patches"
         )
     return Discriminator(
         **found._asdict(),
@@ -56,21 +56,18 @@ def make_discriminator(config: TrainConfig, name: str, norm: str, layers: str) -
 def build_model(config: TrainConfig) -> WESPE:
     """A compiled and built `WESPE`.
 
-    Args:
-        config: `TrainConfig`.
-
     Raises:
-        UserError: if the VGG weights cannot be had or the border leaves no patch.
+        UserError: if the VGG weights cannot be read, or if settings contradict each other.
     """
-    # Of 16 pixels the discriminators' convolutions leave one, and instance norm nothing of that.
+    # The discriminators' convolutions reduce 16 pixels to one, and instance norm makes that zero.
     if config.patch_size - 2 * config.border <= 16:
         raise UserError(
             f"border={config.border}: leaves less than 17 pixels of patch_size={config.patch_size}"
         )
     if config.generator_ending == "plain" and (config.weights["guide"] or config.warm_start_iters):
         raise UserError(
-            "generator_ending=plain: expected dped with w_guide or warm_start_iters, which fit the "
-            "input of a tanh"
+            "generator_ending=plain: expected dped with w_guide or warm_start_iters, because these "
+            "fit the input of a tanh"
         )
     vgg = None
     if config.content_features == "vgg19" and config.weights["content"] > 0:
@@ -109,9 +106,9 @@ def adam(
 
 
 def rising_cosine(peak: float, iterations: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """A step size that rises to `peak` over a tenth of the iterations and falls along a cosine.
+    """A step size that rises to `peak` in a tenth of the iterations, then falls to 0 as a cosine.
 
-    Adam's first steps are as long as its later ones, but know a single batch only: at full size
+    Adam's first steps are as long as its later ones, but follow from a single batch. At full size
     they would spoil details that take long to come back.
     """
     rising = iterations // 10

@@ -1,4 +1,4 @@
-"""What a run keeps on disk so that it can go on as if it had never stopped."""
+"""The checkpoints and the log of a run. A resumed run continues as if it had never stopped."""
 
 import contextlib
 import csv
@@ -16,7 +16,7 @@ from ..files import write_atomically
 from ..models.wespe import WESPE
 from .schedule import Schedule
 
-# What a checkpoint holds of a `WESPE`.
+# The parts of a `WESPE` that a checkpoint holds.
 PARTS = (
     "generator",
     "inverse_generator",
@@ -28,10 +28,10 @@ PARTS = (
 
 
 class Log(tf.train.experimental.PythonState):
-    """`log.csv`: on disk line by line, and whole in every checkpoint, which brings it back.
+    """`log.csv`. Each line goes to disk at once, and each checkpoint holds the whole log.
 
     Args:
-        path: of the file.
+        path: path of the file.
         columns: names in its first line.
     """
 
@@ -41,17 +41,17 @@ class Log(tf.train.experimental.PythonState):
         self.restored = b""
 
     def open(self) -> None:
-        """Writes the file anew with what a checkpoint brought back; other lines are added to it.
+        """Replaces the file by the log of the restored checkpoint, and opens it for more lines.
 
         Raises:
             UserError: if it cannot be written.
         """
         write_atomically(self.path, self.restored)
         with self._written():
-            # Unbuffered: what could not be written would fail again at the end.
+            # Unbuffered: a buffered line that cannot be written would fail again in `close`.
             self.file = open(self.path, "ab", buffering=0)
         if self.restored:
-            # An older version may have known fewer.
+            # An older version may have written fewer columns.
             self.columns = self.restored.decode().splitlines()[0].split(",")
         else:
             self.write({name: name for name in self.columns})
@@ -60,7 +60,7 @@ class Log(tf.train.experimental.PythonState):
         """Adds a line.
 
         Args:
-            row: dictionary from columns to what they hold; the others stay empty.
+            row: dictionary from column to value; the other columns stay empty.
 
         Raises:
             UserError: if it cannot be written.
@@ -73,24 +73,24 @@ class Log(tf.train.experimental.PythonState):
                 left = left[self.file.write(left) :]
 
     def iterations_on_disk(self) -> int:
-        """How many the file tells of, whatever else it holds."""
+        """How many iterations the file on disk has lines for."""
         lines = self.path.read_bytes().splitlines() if self.path.exists() else []
-        return max(0, len(lines) - 2)  # Of names, and of the evaluation before the first one.
+        return max(0, len(lines) - 2)  # Without the names and the evaluation before iteration 1.
 
     def close(self) -> None:
         """Closes the file."""
         self.file.close()
 
     def rows(self) -> list[dict[str, str]]:
-        """The lines that a checkpoint brought back, as dictionaries of text."""
+        """The lines of the restored checkpoint, as dictionaries of text."""
         return list(csv.DictReader(self.restored.decode().splitlines()))
 
     def serialize(self) -> bytes:
-        """What the file holds, which in memory would grow with the run."""
+        """The file's content, read from disk: a copy in memory would grow with the run."""
         return self.path.read_bytes()
 
     def deserialize(self, content: bytes) -> None:
-        """Restores what `serialize` gave; the file is as it was until `open`."""
+        """Takes what `serialize` gave. The file does not change until `open`."""
         self.restored = content
 
     @contextlib.contextmanager
@@ -102,27 +102,28 @@ class Log(tf.train.experimental.PythonState):
 
 
 class Checkpoints:
-    """Everything that a run needs to go on as if it had never stopped.
+    """Saves and restores all that a run needs to continue as if it had never stopped.
 
-    Networks, both optimizers with their moments and moving averages, the schedule, the log, and the
-    random state of label smoothing. What the data streams give follows from the iteration alone.
+    That is the networks, both optimizers with their moments and moving averages, the schedule, the
+    log, and the random state of label smoothing. The data streams need no state: their patches
+    depend only on the iteration.
 
-    They are `checkpoints/ckpt-<iteration>` in the run folder, found by these names: TensorFlow's
-    list of them, `checkpoints/checkpoint`, may be lost or old.
+    The files are `checkpoints/ckpt-<iteration>` in the run folder. They are found by these names,
+    because TensorFlow's list of them, `checkpoints/checkpoint`, may be lost or old.
 
     Args:
         run: path of the run folder.
         model: a compiled and built `WESPE`.
         schedule: see `wespe_tf.training.schedule`.
         log: the run's `Log`.
-        keep: how many stay, the best one besides.
+        keep: how many of the newest checkpoints stay, in addition to the best one.
     """
 
     def __init__(
         self, run: str | Path, model: WESPE, schedule: Schedule, log: Log, keep: int
     ) -> None:
-        # By variables: of layers in lists TensorFlow would find those that an optimizer trains, not
-        # the running statistics.
+        # Variables, not layers: of layers in lists, TensorFlow would find only the variables that
+        # an optimizer trains, and miss the running statistics.
         variables = {p: [v.value for v in getattr(model, p).variables] for p in PARTS}
         self.state = tf.train.Checkpoint(
             **variables,
@@ -135,26 +136,27 @@ class Checkpoints:
         self.keep = keep
 
     def iterations(self) -> list[int]:
-        """Of the checkpoints that are there, in order."""
+        """Iterations of the checkpoints on disk, in order."""
         found = (re.fullmatch(r"ckpt-(\d+)\.index", p.name) for p in self.folder.glob("*.index"))
         return sorted(int(match[1]) for match in found if match)
 
     def save(self, iteration: int, best: int | None = None) -> None:
-        """Writes a checkpoint, and drops those that need not stay once it is there.
+        """Writes a checkpoint, and then deletes those that are no longer needed.
 
         Args:
-            iteration: that it is of; what is of later ones was passed over, and goes.
-            best: iteration whose checkpoint stays, however old.
+            iteration: iteration of the checkpoint. Checkpoints of later iterations are deleted:
+                they are there only if `restore` skipped them as damaged.
+            best: iteration of a checkpoint that stays, however old.
 
         Raises:
-            UserError: if it cannot be written; the earlier ones stay.
+            UserError: if it cannot be written. Then the earlier checkpoints stay.
         """
-        self.state.save_counter.assign(iteration - 1)  # From which `save` counts on.
+        self.state.save_counter.assign(iteration - 1)  # `save` adds 1 for the file's name.
         try:
             self.state.save(str(self.folder / "ckpt"))
             until_now = [number for number in self.iterations() if number <= iteration]
             for number in set(self.iterations()) - {best, *until_now[-self.keep :]}:
-                # The index last, by which what a kill leaves is found the next time.
+                # The .index file last. If a kill leaves files, the next `save` finds them by it.
                 for path in sorted(self.folder.glob(f"ckpt-{number}.*")):
                     path.unlink()
         except (tf.errors.OpError, OSError) as error:
@@ -162,13 +164,13 @@ class Checkpoints:
             raise UserError(f"{self.folder}: cannot be written ({reason})") from error
 
     def restore(self) -> int | None:
-        """Restores the newest checkpoint that is whole, and says so of those that are not.
+        """Restores the newest undamaged checkpoint. Prints a warning for each damaged one.
 
         Returns:
-            Its iteration; None where no checkpoint was written yet.
+            Its iteration; None if there is no checkpoint yet.
 
         Raises:
-            UserError: if there are checkpoints and none of them can be read.
+            UserError: if there are checkpoints, but none of them can be read.
         """
         for iteration in reversed(self.iterations()):
             path = self.folder / f"ckpt-{iteration}"

@@ -19,11 +19,11 @@ Trains WESPE on two folders of photos that are not pairs (source_dir= target_dir
 
 
 def settings(arguments: list[str]) -> TrainConfig:
-    """The settings that arguments name; with `resume=true` those of the run that goes on.
+    """Reads the settings from arguments. With `resume=true`, returns those of the resumed run.
 
     Raises:
-        UserError: on a mistake in the arguments; if there is no run to resume, or the arguments
-            say something else than its settings.
+        UserError: if an argument is wrong, if there is no run to resume, or if an argument differs
+            from the settings of the resumed run.
     """
     config = load(TrainConfig, arguments)
     if not config.resume:
@@ -41,7 +41,7 @@ def settings(arguments: list[str]) -> TrainConfig:
         if mine != runs and key not in ("run", "resume", "distribute", "verbose"):
             raise UserError(
                 f"resume=true: {key}={mine} is given, but run={config.run} has {key}={runs}, which "
-                "stays"
+                "cannot change"
             )
     distribute = config.distribute if "distribute" in given else kept.distribute
     return dataclasses.replace(kept, run=config.run, resume=True, distribute=distribute)

@@ -13,14 +13,14 @@ from ..errors import UserError
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """The strategy that `distribute=` names; to be made before anything else of TensorFlow.
+    """The strategy that `distribute=` names. Call this before TensorFlow does anything else.
 
     Args:
         name: `"none"`, `"mirrored"` (every GPU of this machine) or `"multi_worker"` (the machines
             that the environment variable TF_CONFIG lists, each started with the same settings).
 
     Raises:
-        UserError: if TF_CONFIG is missing or not as TensorFlow has it.
+        UserError: if TF_CONFIG is missing or does not have the form that TensorFlow expects.
     """
     if name == "multi_worker":
         _check_tf_config()
@@ -29,17 +29,17 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
 @functools.cache
 def _make_once(name: str) -> tf.distribute.Strategy:
-    """A strategy of this process; a second one would number its collectives as the first did."""
+    """Makes a strategy once per process. Two would give the same numbers to their operations."""
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
     with _ended_by_interrupt():
-        print("distribute=multi_worker: waiting until all workers are there", flush=True)
+        print("distribute=multi_worker: waiting for all workers to start", flush=True)
         return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 @contextlib.contextmanager
 def _ended_by_interrupt() -> Iterator[None]:
-    """Lets SIGINT end the process at once: TensorFlow waits outside of Python, which cannot."""
+    """Lets SIGINT end the process at once: Python cannot act while TensorFlow waits in C++."""
     handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield
@@ -48,13 +48,13 @@ def _ended_by_interrupt() -> Iterator[None]:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes: the first worker, or the only process."""
+    """Whether this process writes the files: the first worker, or the only process."""
     resolver = strategy.cluster_resolver
     return resolver is None or not resolver.cluster_spec() or resolver.task_id == 0
 
 
 def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
-    """Whether all workers have the same number; to be asked by all of them."""
+    """Whether all workers have the same number. All of them must call this."""
     if strategy.num_replicas_in_sync == 1:
         return True
 
@@ -67,11 +67,7 @@ def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
 
 @contextlib.contextmanager
 def gone_workers() -> Iterator[None]:
-    """Says so where TensorFlow's errors mean that another worker has gone.
-
-    Raises:
-        UserError: in their place.
-    """
+    """Raises a `UserError` in place of TensorFlow's errors about a lost worker."""
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:

@@ -1,4 +1,4 @@
-"""`preset=dped`: the authors' supervised training with their draws, files and log lines."""
+"""`preset=dped`: the authors' supervised training, with their random draws, files and log."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,15 +28,15 @@ def train_dped(config: TrainConfig) -> None:
     """Trains DPED on pairs, as the authors' train_model.py does.
 
     Writes `models/<phone>.txt`, `models/<phone>_iteration_<i>.ckpt` and
-    `results/<phone>_<k>_iteration_<i>.jpg` every `eval_step` iterations, from iteration 0 on, and
-    the settings to `models/<phone>_config.yaml`. Files of an earlier run are replaced, as theirs
-    are.
+    `results/<phone>_<k>_iteration_<i>.jpg` every `eval_step` iterations, from iteration 0 on.
+    Writes the settings to `models/<phone>_config.yaml`. Like the authors' code, it replaces the
+    files of an earlier run.
 
     Args:
         config: `TrainConfig` with `method="dped"`.
 
     Raises:
-        UserError: if data or VGG weights cannot be had.
+        UserError: if `model` is missing, or if data or VGG weights cannot be read.
     """
     if config.model is None:
         raise UserError("model=: missing; expected iphone, blackberry or sony")
@@ -80,13 +80,7 @@ def build_dped(config: TrainConfig) -> DPED:
 
 
 class AuthorsLog(keras.callbacks.Callback):
-    """Evaluates every `eval_step` iterations, from 0 on, and writes what the authors' code does.
-
-    Args:
-        config: `TrainConfig`.
-        data: `PairedPatches`.
-        sampler: `Sampler`.
-    """
+    """Evaluates every `eval_step` iterations, from 0 on, and writes the authors' log and files."""
 
     def __init__(self, config: TrainConfig, data: PairedPatches, sampler: Sampler) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Figures of a run: loss curves over rows of patches, as in the report."""
+"""Figures of a run, as in the report (REPRODUCTION.md): loss curves above rows of patches."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -7,23 +7,23 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Of a curve: more than a figure is wide would only take memory.
+# Points of a curve. The figure has fewer pixels, so more points would only take memory.
 MOST_POINTS = 2000
 
 
 def curve_label(loss: str) -> str:
-    """What a loss of `WESPE.loss_names` is called in figures and tables."""
+    """The name in figures and tables of a loss from `WESPE.loss_names`."""
     if loss.endswith("_disc"):
         return f"D {loss.removesuffix('_disc')}"
     return "generator, weighted sum" if loss == "generator" else loss
 
 
 def row_of(pictures: np.ndarray, gap: int = 2) -> np.ndarray:
-    """Pictures side by side on white.
+    """Puts pictures side by side, with white gaps.
 
     Args:
         pictures: (N, H, W, 3) uint8 array.
-        gap: pixels between them.
+        gap: pixels between two pictures.
 
     Returns:
         (H, N·(W + gap) − gap, 3) uint8 array.
@@ -46,19 +46,16 @@ def loss_figure(
     title: str,
     collapse: int | None = None,
 ) -> Figure:
-    """The report's figure: discriminators' and generator's losses over two rows of patches.
+    """The report's figure: losses of discriminators and generator, above two rows of patches.
 
     Args:
-        history: dictionary of equally long sequences: `iteration`, the losses by the names under
-            which `WESPE.train_step` returns them, NaN where one was not computed, and `balance`,
-            the schedule's state, whose changes are marked.
+        history: dictionary of equally long sequences: `iteration`; the losses, under the names
+            from `WESPE.train_step`, with NaN where a loss was not computed; and `balance`, the
+            schedule's state. The figure marks where this state changes.
         target: (N, H, W, 3) uint8 target patches.
-        enhanced: (N, H, W, 3) uint8 generated ones.
-        title: of the figure.
+        enhanced: (N, H, W, 3) uint8 patches that G made.
+        title: title of the figure.
         collapse: iteration from which the enhanced pictures are uniform, or None.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
     """
     figure = Figure(figsize=(10, 9), layout="constrained")
     figure.suptitle(title)
@@ -101,14 +98,11 @@ def loss_figure(
 
 
 def sample_figure(rows: Mapping[str, np.ndarray], title: str) -> Figure:
-    """Rows of patches, each with its name.
+    """Rows of patches, each row with its name.
 
     Args:
-        rows: dictionary of (N, H, W, 3) uint8 arrays.
-        title: of the figure.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
+        rows: dictionary from name to (N, H, W, 3) uint8 array.
+        title: title of the figure.
     """
     figure = Figure(figsize=(12, 1.6 * len(rows) + 0.4), layout="constrained")
     figure.suptitle(title)
@@ -121,7 +115,7 @@ def sample_figure(rows: Mapping[str, np.ndarray], title: str) -> Figure:
 def _draw_curve(
     axes: Axes, iteration: np.ndarray, values: np.ndarray, label: str, color: str | None = None
 ) -> None:
-    """A loss over the iterations that computed it; of a long run means of neighbors."""
+    """Draws a loss where it was computed. In a long run, each point is a mean of neighbors."""
     known = np.isfinite(values)
     count = int(np.count_nonzero(known))
     neighbors = np.arange(count) // max(1, -(-count // MOST_POINTS))
@@ -132,7 +126,7 @@ def _draw_curve(
 
 
 def _legend_above(axes: Axes) -> None:
-    """The legend in one row over the axes, where it hides no curve."""
+    """Puts the legend in one row above the axes, where it hides no curve."""
     count = len(axes.get_legend_handles_labels()[0])
     axes.legend(
         loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=count, fontsize=8, frameon=False

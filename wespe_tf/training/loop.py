@@ -1,4 +1,4 @@
-"""The training loop: a step compiled once for each turn, on one device or on many."""
+"""The training loop, on one device or on several."""
 
 import math
 import statistics
@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..progress import say
 from .schedule import DynamicBalance, Schedule, Simultaneous
 
-# The smallest normal number of float16: less than that and losses would vanish in turn.
+# The smallest normal float16 number. With a smaller loss scale, losses would be rounded to zero.
 LEAST_SCALE = 2.0**-14
 
 
@@ -28,26 +28,26 @@ def fit(
     schedule: Schedule | None = None,
     first: int = 0,
 ) -> bool:
-    """Trains as `keras.Model.fit` does, under any strategy and with a schedule.
+    """Trains like `keras.Model.fit`, but under any strategy and with a schedule.
 
-    Keras's own fails under `MultiWorkerMirroredStrategy`. Of `callbacks` each process calls its
-    own; all of them stop after the iteration in which one asked for it (`model.stop_training`).
+    Keras's `fit` fails under `MultiWorkerMirroredStrategy`. Each process calls its own callbacks.
+    If one of them sets `model.stop_training`, all processes stop after that iteration.
 
     Args:
-        model: with `train_step`, made in the scope of the current strategy; its attribute `turn`
-            says whose step that is.
-        data: as `training_data` returns.
-        iterations: number of the last one.
+        model: has `train_step`; made in the scope of the current strategy. Before each step, its
+            attribute `turn` is set to the side that trains.
+        data: batches, as `training_data` returns them.
+        iterations: number of the last iteration.
         epoch: iterations between two calls of `on_epoch_end`.
-        callbacks: list of `keras.callbacks.Callback`; `logs` are losses, means over all devices.
+        callbacks: their `logs` are losses, averaged over all devices.
         schedule: see `wespe_tf.training.schedule`; `Simultaneous` by default.
-        first: iterations that are done already; epochs end where they would without.
+        first: number of iterations that are already done. It does not shift the epochs.
 
     Returns:
-        Whether it was stopped, by a callback of this process or of another one.
+        Whether a callback stopped the training, in this process or another one.
 
     Raises:
-        UserError: if data cannot be read, a loss is not finite or a loss scale exhausted.
+        UserError: if data cannot be read, a loss is not finite, or a loss scale is too small.
     """
     strategy = model.distribute_strategy
     schedule = schedule or Simultaneous()
@@ -90,10 +90,10 @@ def fit(
 
 
 class Progress(keras.callbacks.Callback):
-    """Moves the bar of a run on, with the sum of each side's losses; scores get a line.
+    """Shows the losses beside a run's progress bar, and prints the scores.
 
     Args:
-        bar: as of `progress`, over the iterations of the warm start and of the training.
+        bar: from `progress`, for the iterations of the warm start and the training together.
     """
 
     def __init__(self, bar: tqdm) -> None:
@@ -105,26 +105,26 @@ class Progress(keras.callbacks.Callback):
         self.values: dict[str, float] = {}
 
     def begin(self, what: str) -> None:
-        """Names what the bar shows from now on."""
+        """Sets the name of the phase that begins, and forgets the losses of the last one."""
         self.bar.set_description_str(what)
         self.values = {}
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Shows losses; of a side whose turn it is not, the last ones."""
+        """Shows the losses. A side that did not train keeps its last loss."""
         self.count += 1
         self.values |= self.shown(logs or {}, getattr(self.model, "discriminators", ["texture"]))
         self.bar.set_postfix({k: f"{v:.4g}" for k, v in self.values.items()}, refresh=False)
         self.bar.update()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Prints scores, and how long the run still takes."""
+        """Prints scores and the time that is left."""
         scores = [
             f"{name} {logs[name]:.4g}"
             for name in ("psnr", "ssim", "distance")
             if logs and name in logs
         ]
         if scores:
-            # A bar that is not shown does not count.
+            # `bar.n` does not count while the bar is hidden.
             rest = self.bar.total - self.first - self.count
             seconds = (time.monotonic() - self.begun) * rest / max(1, self.count)
             left = tqdm.format_interval(seconds)
@@ -132,11 +132,11 @@ class Progress(keras.callbacks.Callback):
 
     @staticmethod
     def shown(logs: dict[str, float], discriminators: Collection[str]) -> dict[str, float]:
-        """The losses that the bar shows, by short names.
+        """The losses that the bar shows, under short names.
 
         Args:
             logs: all losses.
-            discriminators: names of those that are trained.
+            discriminators: names of the discriminators that are trained.
         """
         names = {"loss": "loss", "generator": "G"}
         names |= {f"{name}_disc": f"D {name}" for name in discriminators}
@@ -144,7 +144,7 @@ class Progress(keras.callbacks.Callback):
 
 
 def _compile(model: Any, strategy: tf.distribute.Strategy) -> Callable:
-    """A function from the batches' iterator to the losses of one step, means over all devices."""
+    """A function that takes the next batch, trains one step, and returns losses (device means)."""
 
     @tf.function
     def step(batches: Iterator) -> dict[str, tf.Tensor]:
@@ -155,7 +155,7 @@ def _compile(model: Any, strategy: tf.distribute.Strategy) -> Callable:
 
 
 def _make_vote(strategy: tf.distribute.Strategy) -> Callable[[bool], bool]:
-    """A function of whether this process wants something, to whether any process does."""
+    """A function that all processes call with True or False. It tells whether any gave True."""
     if strategy.num_replicas_in_sync == 1:
         return bool
 
@@ -167,10 +167,10 @@ def _make_vote(strategy: tf.distribute.Strategy) -> Callable[[bool], bool]:
 
 
 def diverged(iteration: int, found: str) -> UserError:
-    """The `UserError` for numbers that are none any more, with what to try.
+    """The `UserError` for losses or weights that are NaN or infinite. It says what to try.
 
     Args:
-        iteration: in which that was noticed.
+        iteration: number of the iteration in which this was noticed.
         found: what is wrong.
     """
     return UserError(
@@ -186,17 +186,17 @@ def _check_finite(losses: dict[str, float], iteration: int) -> None:
 
 
 def _check_scales(model: Any, iteration: int) -> None:
-    """With float16, a step whose gradients overflow is left out and the next one scaled less."""
+    """Raises an error if a loss scale is too small. An overflow of float16 gradients halves it."""
     for side in ("generator", "discriminator"):
         optimizer = getattr(model, f"{side}_optimizer", None)
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             scale = float(optimizer.dynamic_scale)
             if scale < LEAST_SCALE:
-                found = f"the loss scale of the {side}s is {scale:g}, their gradients overflow"
+                found = f"the gradients of the {side}s overflow, even at the loss scale {scale:g}"
                 raise diverged(iteration, found)
 
 
 def _of_each_side(losses: dict[str, float]) -> tuple[float | None, float | None]:
-    """Losses as a schedule observes them: the generators', the mean of the discriminators'."""
+    """The two losses that a schedule observes: the generators', and the discriminators' mean."""
     discriminators = [value for name, value in losses.items() if name.endswith("_disc")]
     return losses.get("generator"), statistics.fmean(discriminators) if discriminators else None

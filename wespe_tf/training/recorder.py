@@ -1,4 +1,4 @@
-"""What happens around the training steps: evaluation, figures, logs, checkpoints, signals."""
+"""Callbacks around the training steps: evaluation, figures, logs, checkpoints, signals."""
 
 import contextlib
 import gc
@@ -52,10 +52,10 @@ def log_columns(losses: Iterable[str]) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def averaged_weights(model: WESPE) -> Iterator[None]:
-    """Puts the moving average of the generators' weights in their place for a while.
+    """Replaces the generators' weights by their moving average, inside a `with` block.
 
     Args:
-        model: a compiled `WESPE`; without `use_ema` in its optimizer nothing changes.
+        model: a compiled `WESPE`. Nothing changes if its optimizer has no `use_ema`.
     """
     optimizer = getattr(model.generator_optimizer, "inner_optimizer", model.generator_optimizer)
     if not optimizer.use_ema or int(keras.ops.convert_to_numpy(optimizer.iterations)) == 0:
@@ -75,21 +75,21 @@ def averaged_weights(model: WESPE) -> Iterator[None]:
 class Recorder(keras.callbacks.Callback):
     """Counts iterations, writes `log.csv` and TensorBoard events, and evaluates.
 
-    Evaluates before the first iteration and at the end of every epoch. Every evaluation updates
-    `generator.keras`, the figures, the checkpoints and, if its `distance` is the least so far,
-    `generator_best.keras`.
+    It evaluates before the first iteration and at the end of every epoch. Every evaluation updates
+    `generator.keras`, the figures and the checkpoints. If its `distance` is the lowest so far, it
+    also updates `generator_best.keras`.
 
-    A checkpoint is the last thing that an evaluation writes: what is on disk before it can be
-    written again, and nothing is missing behind it.
+    An evaluation writes its checkpoint last, when all other files are complete. A run that is
+    killed before that writes the same files again when it is resumed.
 
     Args:
         run: the `RunFolder`.
         log: the run's `Log`.
         checkpoints: the run's `Checkpoints`, or None to write none.
         validation: the `Validation`.
-        schedule: the run's, see `wespe_tf.training.schedule`.
-        title: of the figures.
-        resumed: iteration of the checkpoint that the run goes on from, or None.
+        schedule: the run's schedule, see `wespe_tf.training.schedule`.
+        title: title of the figures.
+        resumed: iteration of the checkpoint from which the run continues, or None.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Recorder(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self.losses = self.model.loss_names()
-        # Grows with the run: arrays take a quarter of what lists of Python's numbers would.
+        # It grows with the run. Arrays take a quarter of the memory of lists.
         self.history: dict[str, Any] = {"iteration": array("q"), "balance": []}
         self.history |= {name: array("d") for name in self.losses}
         self.start = time.monotonic()
@@ -130,7 +130,7 @@ class Recorder(keras.callbacks.Callback):
             self._evaluate()
 
     def _recall(self, iteration: int, rows: list[dict[str, str]]) -> None:
-        """Takes up what the rows of an earlier process's log say."""
+        """Restores the history, the scores and the time from the log of an earlier process."""
         self.iteration = iteration
         self.start -= float(rows[-1]["seconds"])
         for row in rows:
@@ -173,7 +173,7 @@ class Recorder(keras.callbacks.Callback):
         self.row = None
 
     def _write_scalars(self, group: str, values: Mapping[str, float]) -> None:
-        # NumPy's numbers: TensorFlow keeps every Python number that it converts, 7 kB an iteration.
+        # As NumPy's numbers: TensorFlow never frees Python numbers, which take 7 kB per iteration.
         with self.events.as_default(step=np.int64(self.iteration)):
             for name, value in values.items():
                 tf.summary.scalar(f"{group}/{name}", np.float32(value))
@@ -183,7 +183,7 @@ class Recorder(keras.callbacks.Callback):
         try:
             yield
         except tf.errors.OpError as error:
-            # "{{node of the graph}} file; reason", and more lines.
+            # The message is "{{node of the graph}} file; reason", and more lines.
             reason = error.message.partition("\n")[0].rpartition("; ")[2]
             path = self.run.path / "tensorboard"
             raise UserError(f"{path}: cannot be written ({reason})") from error
@@ -211,8 +211,8 @@ class Recorder(keras.callbacks.Callback):
         if self.checkpoints is not None:
             best = min(self.evaluations, key=lambda e: e["distance"])
             self.checkpoints.save(self.iteration, best["iteration"])
-        # Figures and saved networks hold themselves: Python frees them only when it looks for such,
-        # and by then there would be many.
+        # Figures and saved networks contain reference cycles. Python frees these only now and then,
+        # so that many of them would collect in memory.
         gc.collect()
         return values
 
@@ -260,7 +260,7 @@ class StopOnSignal(keras.callbacks.Callback):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        # fit resets stop_training when it begins, which may be after the signal.
+        # `fit` resets stop_training when it begins, and the signal may have come before that.
         if self.received is not None:
             self.model.stop_training = True
 

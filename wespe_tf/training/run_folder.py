@@ -1,4 +1,4 @@
-"""Run folders: where a run's files lie, how they are written, and how a run is taken up again."""
+"""Run folders: each one is made whole, locked while a process uses it, and can be resumed."""
 
 import dataclasses
 import errno
@@ -18,14 +18,14 @@ from ..models.generator import Generator
 
 
 class RunFolder:
-    """The folder of one run, locked against other processes while this one has it.
+    """The folder of one run. The process that writes locks it, so that no other process can.
 
     Args:
-        path: of the folder.
-        writes: whether this process is the one that writes; others do not lock it either.
+        path: path of the folder.
+        writes: whether this process writes. If not, it does not lock the folder.
 
     Raises:
-        UserError: if another process works on it.
+        UserError: if another process has locked the folder.
     """
 
     def __init__(self, path: str | Path, writes: bool = True) -> None:
@@ -43,24 +43,25 @@ class RunFolder:
         return self
 
     def __exit__(self, *reason: object) -> None:
-        """Lets other processes have the folder."""
+        """Unlocks the folder."""
         if self.writes:
-            # Before the release: a file unlinked later might be another process's lock.
+            # Before the release. Afterwards the file may already be another process's lock.
             Path(self.lock.lock_file).unlink(missing_ok=True)
             self.lock.release()
 
     @classmethod
     def open(cls, config: TrainConfig, writes: bool = True) -> "RunFolder":
-        """Takes up `models/<run>` if `resume` says so; else makes it, with its `config.yaml`.
+        """Opens `models/<run>`. Makes it first, with its `config.yaml`, unless `resume` is set.
 
-        Without `run` the next free `models/<preset>-NNN` is made.
+        Without `run`, it makes the next free `models/<preset>-NNN`.
 
         Args:
             config: `TrainConfig`.
-            writes: whether this process is the one that writes.
+            writes: whether this process writes. If not, it makes no folder.
 
         Raises:
-            UserError: if a new run exists, or the folder cannot be made.
+            UserError: if the name is not valid, if a new run's folder exists already or cannot be
+                made, or if another process has locked it.
         """
         if config.run is not None:
             check_name(config.run)
@@ -73,9 +74,13 @@ class RunFolder:
             raise UserError(f"{error.filename}: cannot be made ({error.strerror})") from error
 
     def save_generator(self, generator: Generator, name: str = "generator.keras") -> None:
-        """Writes a generator in float32, whole or not at all."""
+        """Writes a generator in float32, whole or not at all.
+
+        Raises:
+            UserError: if it cannot be written.
+        """
         if self.copied is not generator:
-            # Once: TensorFlow keeps something of every variable that was ever made.
+            # The copy is made once: TensorFlow never frees all memory of a variable.
             self.copied = generator
             self.plain = Generator.from_config({**generator.get_config(), "dtype": "float32"})
             self.plain.build((None, None, None, 3))
@@ -90,7 +95,7 @@ class RunFolder:
 
 
 def check_name(run: str) -> None:
-    """Raises a `UserError` unless a run's name can be that of a folder in `models/`."""
+    """Raises a `UserError` if a run's name is not valid as the name of a folder in `models/`."""
     if not re.fullmatch(r"[\w.-]*\w[\w.-]*", run):
         raise UserError(f"run={run}: expected letters, digits, '.', '_' and '-'")
 
@@ -101,8 +106,7 @@ def _make_named(config: TrainConfig) -> Path:
         _make(path, config)
     except FileExistsError as error:
         raise UserError(
-            f"run={config.run}: {path} exists already and is left as it is; resume=true goes on "
-            "with it"
+            f"run={config.run}: {path} exists already and was not changed; resume=true continues it"
         ) from error
     return path
 
@@ -122,11 +126,11 @@ def _make_numbered(config: TrainConfig) -> Path:
 
 
 def _make(path: Path, config: TrainConfig) -> None:
-    """Makes a run folder with its settings and a place for figures; whole, or not at all."""
+    """Makes a run folder with `config.yaml` and `figures/`, completely or not at all."""
     new = path.with_name(f".{path.name}.{os.getpid()}")
     (new / "figures").mkdir(parents=True)
     try:
-        # Without the name, which another run with these settings could not have.
+        # Without the run's name: another run with these settings needs another name.
         settings = dataclasses.replace(config, run=None)
         write_atomically(new / "config.yaml", to_yaml(settings).encode())
         if path.exists():

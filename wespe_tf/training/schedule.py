@@ -1,7 +1,7 @@
-"""Who trains next: the generators, the discriminators or both.
+"""Schedules: they decide whether the generators, the discriminators or both train next.
 
-A schedule answers `turn()` before an iteration; a `DynamicBalance` is told the losses with
-`observe` after it. `current` names its state, `state()` is what a checkpoint has to keep.
+The training loop calls `turn()` before each iteration. After it, a `DynamicBalance` gets the
+losses through `observe`. `current` names the schedule's state. A checkpoint keeps `state()`.
 """
 
 import collections
@@ -31,11 +31,14 @@ class Simultaneous:
 
 
 class Alternating:
-    """g iterations of the generators, then d of the discriminators, and again.
+    """Repeats: g iterations of the generators, then d iterations of the discriminators.
 
     Args:
         generator_steps: g, at least 0.
-        discriminator_steps: d, at least 0; not both 0.
+        discriminator_steps: d, at least 0.
+
+    Raises:
+        ValueError: if g or d is negative, or both are 0.
     """
 
     current = ""
@@ -56,7 +59,7 @@ class Alternating:
         return side
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps: how far the period has come."""
+        """What a checkpoint keeps: the position in the period of g + d iterations."""
         return {"position": self.position}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -65,27 +68,27 @@ class Alternating:
 
 
 class DynamicBalance:
-    """The report's balance: whoever is behind trains more, judged by the latest losses.
+    """The report's dynamic balance (REPRODUCTION.md): the side that is behind trains more.
 
-    An epoch begins in state "start". From iteration `begin` of it on, with means over the last
-    `window` losses of either side:
+    An epoch begins in the state "start". From its iteration `begin` on, the state follows from each
+    side's mean over its last `window` losses:
 
-        "generators behind"   the generators' loss is above its threshold
-        "discriminators ahead"   otherwise, if the discriminators' loss is below its threshold
+        "generators behind"   if the generators' mean is above its threshold
+        "discriminators ahead"   otherwise, if the discriminators' mean is below its threshold
         "discriminators behind"   otherwise
 
-    Every state alternates in its own ratio, which begins anew when the state changes, or follows
-    the number of the iteration: its turn is the generators' if i mod (g + d) < g. Without a loss
-    of both sides so far, the state stays.
+    The state stays as it is until both sides have a loss. Each state has its own ratio of g to d
+    iterations. By default the ratio starts from its beginning when the state changes.
 
     Args:
-        ratios: dictionary from state to (generator steps, discriminator steps).
-        window: losses in a mean.
+        ratios: dictionary from state to (g, d): steps of generators and of discriminators.
+        window: number of losses in a mean.
         begin: iterations of an epoch before the first decision.
-        generator_threshold: see above.
-        discriminator_threshold: see above; of the mean of the two discriminators.
-        epoch: iterations of an epoch, or None for a single one.
-        by_iteration: whether turns follow the number of the iteration in the epoch: report-code.
+        generator_threshold: for the generators' mean loss.
+        discriminator_threshold: for the mean loss of both discriminators.
+        epoch: iterations of an epoch, or None for a single epoch without end.
+        by_iteration: as in the report's code, the generators train in iteration i of the epoch if
+            i mod (g + d) < g.
     """
 
     RATIOS = {
@@ -132,11 +135,11 @@ class DynamicBalance:
     def observe(
         self, generator_loss: float | None = None, discriminator_loss: float | None = None
     ) -> None:
-        """Takes note of an iteration's losses.
+        """Stores the losses of an iteration.
 
         Args:
-            generator_loss: of the generators, or None where they did not train.
-            discriminator_loss: mean of the two discriminators', or None where they did not.
+            generator_loss: the generators' loss, or None if they did not train.
+            discriminator_loss: mean loss of the discriminators, or None if they did not train.
         """
         for side, loss in ((GENERATORS, generator_loss), (DISCRIMINATORS, discriminator_loss)):
             if loss is not None:
@@ -161,7 +164,7 @@ class DynamicBalance:
             self.losses[side].extend(values)
 
     def _begin_epoch(self) -> None:
-        """State "start", iterations counted anew; losses are kept."""
+        """Enters the state "start" and counts iterations from 0. The losses are kept."""
         self.iteration = 0
         self._enter("start")
 
@@ -182,13 +185,10 @@ Schedule = Simultaneous | Alternating | DynamicBalance
 
 
 def make_schedule(config: TrainConfig) -> Schedule:
-    """The schedule that a `TrainConfig` asks for.
-
-    Args:
-        config: `TrainConfig`.
+    """The schedule that the setting `schedule` names.
 
     Raises:
-        UserError: on a ratio that is not one.
+        UserError: if the setting `ratio` is not of the form 1:2.
     """
     if config.schedule == "simultaneous":
         return Simultaneous()

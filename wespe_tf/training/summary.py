@@ -1,4 +1,4 @@
-"""What a run was: the machine, the code and the data, its scores and its verdict."""
+"""Summary of a run: machine, code, data, scores and verdict."""
 
 import os
 import platform
@@ -27,9 +27,9 @@ def processor() -> str:
 
 
 def has_bfloat16_units(info: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor multiplies bfloat16 numbers; False where Linux does not say.
+    """Whether the processor can multiply bfloat16 numbers; False if Linux does not tell.
 
-    Without such units TensorFlow's convolutions take many times as long as in float32.
+    Without such units, TensorFlow's convolutions take many times as long as in float32.
     """
     lines = info.read_text().splitlines() if info.exists() else []
     flags = next((line.split() for line in lines if line.startswith("flags")), [])
@@ -47,17 +47,17 @@ def gpus() -> list[str]:
 def summarize(
     config: TrainConfig, recorder: Recorder, photos: Any, seconds: float, data: dict[str, str]
 ) -> dict[str, Any]:
-    """What `summary.json` holds; its keys are part of the interface.
+    """The content of `summary.json`. Its keys are part of the interface.
 
     Args:
         config: `TrainConfig`.
         recorder: the run's `Recorder`.
         photos: the run's `Photos`.
-        seconds: wall time of the training, of this process.
+        seconds: wall time of the training in this process.
         data: digests of the photos, see `check_data`.
 
     Returns:
-        Dictionary that JSON can hold; `validation` is null without pairs.
+        Dictionary that JSON can hold. `validation` is None without pairs.
     """
     evaluations, validation = recorder.evaluations, photos.validation
     iterations = [e["iteration"] for e in evaluations]
@@ -105,7 +105,7 @@ def summarize(
 
 
 def code_state() -> str | None:
-    """The commit of this code, with `-dirty` where files differ from it; None without Git."""
+    """The commit of this code, with `-dirty` if files differ from it; None without Git."""
     # An installed copy may lie within somebody else's repository.
     if not (Path(__file__).resolve().parents[2] / ".git").exists():
         return None
@@ -122,7 +122,7 @@ def code_state() -> str | None:
 
 
 def print_summary(summary: dict[str, Any], run: RunFolder) -> None:
-    """The last lines of a run: verdict, numbers, where to look."""
+    """Prints the last lines of a run: verdict, scores and paths."""
     verdict = "COLLAPSED" if summary["collapsed"] else "not collapsed"
     print(f"\n{summary['iterations']} iterations in {summary['seconds']:.0f} s, {verdict}")
     scores = summary["validation"]

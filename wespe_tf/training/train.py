@@ -34,17 +34,15 @@ from .warm_start import fit_guide, warm_start
 def train(config: TrainConfig) -> Path:
     """Trains a generator and writes a run folder.
 
-    A run that is resumed goes on from its newest checkpoint that is whole.
-
-    Args:
-        config: `TrainConfig`.
+    A resumed run continues from its newest undamaged checkpoint.
 
     Returns:
         `Path` of the run folder.
 
     Raises:
-        UserError: if data, weights or the run folder cannot be had; nothing is written then. If
-            another worker has gone.
+        UserError: if data or weights cannot be read, or the run folder cannot be used (nothing is
+            written then), or if another worker has stopped.
+        SystemExit: if a signal ended the run. The exit code is 128 + the signal's number.
     """
     with gone_workers():
         strategy = make_strategy(config.distribute)
@@ -61,12 +59,12 @@ def train(config: TrainConfig) -> Path:
 
 
 def check_distribution(config: TrainConfig, devices: int) -> None:
-    """Raises a `UserError` unless a `TrainConfig` can be trained on so many devices."""
+    """Raises a `UserError` if the settings do not work on this number of devices."""
     if config.batch_size % devices:
         raise UserError(
             f"batch_size={config.batch_size}: expected a multiple of the {devices} devices"
         )
-    # Each device would judge by its own gradients whether a step overflows, and leave it out alone.
+    # Each device would look only at its own gradients for an overflow, and skip the step alone.
     if config.precision == "float16" and devices > 1:
         raise UserError(
             f"precision=float16: expected bfloat16 or float32 on {devices} devices, which cannot "
@@ -78,13 +76,13 @@ def check_distribution(config: TrainConfig, devices: int) -> None:
 
 @dataclasses.dataclass
 class Photos:
-    """What a run learns from and is judged by.
+    """The photos that a run learns from, and those that score it.
 
     Attributes:
         source: `PatchStream` of the photos to enhance.
         target: `PatchStream` of the good photos.
         validation: `Validation`.
-        guide: `Guide` between them, or None where no loss needs it.
+        guide: `Guide` from source to target, or None if neither loss nor warm start needs it.
     """
 
     source: PatchStream
@@ -94,13 +92,13 @@ class Photos:
 
     @classmethod
     def of(cls, config: TrainConfig) -> "Photos":
-        """Those that the settings name.
+        """Opens the photos that the settings name.
 
         Raises:
-            UserError: if they cannot be had.
+            UserError: if they cannot be read.
         """
         folders = data_folders(config)
-        # One for both, so that what measures the photos need not decode them again.
+        # One cache for both, so that validation and guide need not decode the photos again.
         cache = PhotoCache(2 * CACHE_BYTES)
         source, target = (
             PatchStream(folder, config.patch_size, seed, key, config.view_share, cache=cache)
@@ -123,20 +121,20 @@ def train_in(
     photos: Photos,
     model: WESPE,
 ) -> int | None:
-    """Trains in a run folder, from its newest checkpoint on where there is one.
+    """Trains in a run folder. A resumed run starts from its newest checkpoint.
 
     Args:
         run: `RunFolder`.
         config: `TrainConfig`.
-        strategy: of `tf.distribute`.
+        strategy: made by `make_strategy`.
         photos: `Photos`.
         model: a compiled and built `WESPE`, made in the strategy's scope.
 
     Returns:
-        Number of the signal that ended the run, SIGTERM where another worker had it, or None.
+        Number of the signal that ended the run (SIGTERM if another worker got it), or None.
 
     Raises:
-        UserError: if another worker has other checkpoints.
+        UserError: see `fit` and `restore`.
     """
     source, target = photos.source, photos.target
     print(f"{source.folder}: {len(source.paths)} pictures → {target.folder}: {len(target.paths)}")
@@ -198,16 +196,12 @@ def restore(
 ) -> int | None:
     """Restores a run's newest checkpoint in every worker.
 
-    Args:
-        checkpoints: the run's `Checkpoints`.
-        run: `RunFolder`.
-        strategy: of `tf.distribute`.
-
     Returns:
-        Its iteration; None where there is none.
+        Its iteration; None if there is no checkpoint yet.
 
     Raises:
-        UserError: if another worker has found another one, or if there is none although there were.
+        UserError: if no checkpoint can be read, if the workers found different checkpoints, or if
+            the log has iterations but no checkpoint is left.
     """
     done = checkpoints.restore()
     if not agree(strategy, -1 if done is None else done):
@@ -235,23 +229,20 @@ def set_seed_and_precision(config: TrainConfig) -> None:
 
 
 def chosen_precision(precision: str) -> str:
-    """What `auto` stands for on this machine; another setting as it is."""
+    """The precision that `auto` stands for on this machine. Other values are returned as given."""
     if precision != "auto":
         return precision
     able = has_bfloat16_units()
     chosen = "bfloat16" if able else "float32"
-    print(f"precision: {chosen}, as the processor has {'' if able else 'no '}units for bfloat16")
+    have = "has" if able else "has no"
+    print(f"precision: {chosen}, because the processor {have} units for bfloat16")
     return chosen
 
 
 def check_data(run: RunFolder, photos: Photos) -> dict[str, str]:
-    """Digests of the photos; those a run begins with are kept in its `data.json`.
+    """Compares the photos with the digests in the run's `data.json`, and warns if they changed.
 
-    Says so where they are others by now.
-
-    Args:
-        run: `RunFolder`.
-        photos: `Photos`.
+    A new run writes this file.
 
     Returns:
         Dictionary from `source` and `target` to a stream's `digest()`.
@@ -271,8 +262,5 @@ def check_data(run: RunFolder, photos: Photos) -> dict[str, str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: expected the digests of source and target") from error
     for stream in changed:
-        print(
-            f"warning: {stream.key}={stream.folder}: its photos are not those with which the run "
-            "began"
-        )
+        print(f"warning: {stream.key}={stream.folder}: the photos have changed since the run began")
     return found

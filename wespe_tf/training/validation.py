@@ -1,4 +1,4 @@
-"""What a run is judged by: fixed validation crops, their metrics, the histogram match."""
+"""Judges a run: fixed validation crops, their metrics, and the histogram match."""
 
 from pathlib import Path
 
@@ -27,20 +27,20 @@ class Validation:
     Args:
         source_stream: `PatchStream` of the training's source photos.
         target_stream: `PatchStream` of the training's target photos.
-        val_source: folder of the phone's side of the validation pairs, or None.
-        val_target: folder of the good side, or None.
+        val_source: folder of the validation pairs' phone photos, or None.
+        val_target: folder of the validation pairs' good photos, or None.
 
     Attributes:
         source: (64, s, s, 3) uint8 input crops, s ≤ 100.
-        target: (64, s, s, 3) uint8: their partners, or unpaired target patches.
-        paired: whether they are partners.
+        target: (64, s, s, 3) uint8: their partners, or crops of other target photos.
+        paired: whether `target` holds the partners of `source`.
         curve: the `ToneCurve` from the source domain to the target domain.
-        wanted: 64 crops of the training's target photos, which need not show what `source` does.
+        wanted: (64, s, s, 3) uint8 crops of the training's target photos, of any scene.
         baselines: dictionary of `psnr_input`, `ssim_input`, `psnr_histogram_match`,
             `ssim_histogram_match`; empty without pairs.
 
     Raises:
-        UserError: if the folders' names or sizes do not match.
+        UserError: if names or sizes of the pairs' files do not match.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class Validation:
                 self.baselines |= {f"psnr_{name}": psnr, f"ssim_{name}": ssim}
 
     def enhance(self, generator: Generator) -> np.ndarray:
-        """The generator's answer to all source crops, (64, s, s, 3) uint8."""
-        # Kept, as a run evaluates one generator again and again: a new one would be traced anew.
+        """Enhances all source crops; (64, s, s, 3) uint8."""
+        # Kept for the next evaluation: TensorFlow would have to trace a new `Enhancer`.
         if self.enhancer is None or self.enhancer.generator is not generator:
             self.enhancer = Enhancer(generator, choose_runtime("keras"))
         return np.stack([enhance(self.enhancer, crop) for crop in self.source])
@@ -110,12 +110,12 @@ class Validation:
         return values
 
     def distance(self, pictures: np.ndarray) -> float:
-        """How far pictures are from the target domain, judged without pairs.
+        """How far pictures are from the target domain, measured without pairs. Lower is better.
 
-        Sliced Wasserstein distance to target crops of `color_statistics` and of
-        `texture_statistics`, each as a share of the inputs' own, averaged: 1 for doing nothing,
-        lower is better. A checkpoint can be chosen by it: docs/RECIPE.md says how far it agrees
-        with PSNR.
+        For `color_statistics` and for `texture_statistics`, it divides the sliced Wasserstein
+        distance between `pictures` and `wanted` by that between `source` and `wanted`. The result
+        is the mean of both ratios; 1 means no better than the input. docs/RECIPE.md says how far
+        it agrees with PSNR.
 
         Args:
             pictures: (64, s, s, 3) uint8, as `enhance` returns.

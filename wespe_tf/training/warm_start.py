@@ -1,4 +1,4 @@
-"""A start for WESPE's generators: learn the guide, and the way back."""
+"""Warm start: before the training, G learns to apply the guide, and F to undo it."""
 
 import keras
 import numpy as np
@@ -13,17 +13,17 @@ from .loop import fit
 
 
 class WarmStart(keras.Model):
-    """Teaches G the guide, and F to undo it. An extra beyond the paper.
+    """Trains G to apply the guide, and F to undo it. This goes beyond the paper.
 
-    Unpaired training from the identity finds tone and color slowly and may lose them again; a
-    closed-form guess at them is known before it begins. Train it with `fit` on batches (source,
-    target, guide) of uint8 patches, where the guide is a `Guide`'s, before the `WESPE`
-    that shares its generators.
+    Unpaired training that starts from the identity finds tone and color slowly, and may lose them
+    again. The guide is a guess of both, computed before the training. Train this model with `fit`
+    on batches (source, target, guide) of uint8 patches, where a `Guide` made the third part.
+    Then train the `WESPE` that has the same generators.
 
     Args:
         generator: G, a `Generator`.
         inverse_generator: F, a `Generator`.
-        border: pixels along each edge that the loss skips.
+        border: width of the patches' edge that the loss ignores, in pixels.
     """
 
     def __init__(self, generator, inverse_generator, border=0, **kwargs):
@@ -35,15 +35,15 @@ class WarmStart(keras.Model):
 
     @property
     def metrics(self):
-        """None: the progress bar shows the losses as `train_step` returns them."""
+        """No metrics: the progress bar shows the losses that `train_step` returns."""
         return []
 
     def call(self, inputs):
-        """Enhances pictures: G."""
+        """Enhances pictures with G."""
         return self.generator(inputs)
 
     def train_step(self, data):
-        """One step of both generators; the target half of the batch is not looked at."""
+        """Trains both generators for one step. The target patches are not used."""
         source, _, guide = data
         source, guide = (ops.cast(p, self.loss_dtype) / 255.0 for p in (source, guide))
         end = -self.border or None
@@ -61,19 +61,20 @@ class WarmStart(keras.Model):
 
 
 def fit_last_layer(generator, pictures, wanted, pixels=100_000, ridge=1e-4):
-    """Solves the last layer's center taps and biases for pictures to become `wanted` ones.
+    """Changes the last layer so that the generator turns `pictures` into nearly `wanted`.
 
-    Weighted least squares on the layer's inputs, before its tanh, with the tanh's slope as weight;
-    `ridge` keeps near the present taps. An identity start has features that bend at many colors,
-    so this finds any smooth map of colors without a gradient step: Adam, whose steps are alike for
-    all taps, would blur the picture while it learns one.
+    Only the biases and the weights at the center of the kernel change. They follow from weighted
+    least squares on the layer's inputs and its values before the tanh. The weights of this fit are
+    the tanh's slope. Because the features of an identity start bend at many colors, the fit can
+    find any smooth map of colors. Adam would blur the picture while it learns such a map, because
+    its steps are equally large for all weights of the kernel.
 
     Args:
         generator: a built `Generator`.
         pictures: (N, H, W, 3) float array in [0, 1].
-        wanted: the same shape.
-        pixels: bound on how many are used, evenly spread.
-        ridge: per pixel.
+        wanted: array of the same shape and range.
+        pixels: about how many pixels to use at most; they are evenly spread.
+        ridge: penalty per pixel on the squared change of a weight.
     """
     features = keras.ops.convert_to_numpy(keras.ops.cast(generator.features(pictures), "float32"))
     output = keras.ops.convert_to_numpy(generator(pictures))
@@ -101,17 +102,18 @@ def fit_last_layer(generator, pictures, wanted, pixels=100_000, ridge=1e-4):
 
 
 def filter_last_layer(generator, noise_filter):
-    """Folds a noise filter into a last layer that uses its center taps only.
+    """Adds a noise filter to a last layer.
 
-    The filter acts before the tanh instead of behind it, where values are nearly the same.
+    The filter then acts before the tanh instead of after it, which makes little difference.
 
     Args:
-        generator: a built `Generator`, as `fit_last_layer` leaves it.
-        noise_filter: `NoiseFilter`, no longer than the last layer's kernel.
+        generator: a built `Generator` whose last kernel is (9, 9, C, 3). It uses only the weights
+            at the center, as after `fit_last_layer`.
+        noise_filter: `NoiseFilter`.
     """
     kernel, bias = (ops.convert_to_numpy(v).copy() for v in generator.to_rgb.weights)
     middle = kernel.shape[0] // 2
-    # Everything before the tanh is centerd: 0 stands for gray, which the filter leaves alone.
+    # Before the tanh, 0 stands for gray. The filter does not change gray, so the biases stay.
     center = kernel[middle, middle].copy()
     kernel += np.einsum("fi,xyio->xyfo", center, noise_filter.of_rgb())
     kernel[middle, middle] -= center
@@ -122,7 +124,7 @@ FITTED_PATCHES = 64
 
 
 def fit_guide(model, guide, source):
-    """Solves the last layers of G and F of a `WESPE` for the guide of source patches, and back."""
+    """Fits the last layers of a `WESPE` to source patches: G applies the guide, F undoes it."""
     colors = GuidedStream(source, guide.transfer)
     patches, transferred = map(np.stack, zip(*(colors[n] for n in range(FITTED_PATCHES))))
     patches, transferred = patches / np.float32(255), transferred / np.float32(255)
@@ -133,10 +135,10 @@ def fit_guide(model, guide, source):
 
 
 def warm_start(model, data, strategy, config, callbacks):
-    """Trains G and F of a `WESPE` on the guide of the source patches, and back.
+    """Trains a `WESPE`'s G to apply the guide to source patches, and F to undo it.
 
     Returns:
-        Whether it was stopped before its end.
+        Whether a callback stopped it before its end.
     """
     with strategy.scope():
         warm = WarmStart(model.generator, model.inverse_generator, config.border)
