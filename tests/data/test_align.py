@@ -209,7 +209,7 @@ def test_what_is_there_is_left_alone(small, tmp_path, snapshot):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     before = snapshot(tmp_path)
-    with pytest.raises(UserError, match="output=.*out: is there already"):
+    with pytest.raises(UserError, match="output=.*out: exists already"):
         main([*small, f"output={tmp_path / 'out'}"])
     assert snapshot(tmp_path) == before
 

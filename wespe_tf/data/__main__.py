@@ -11,7 +11,7 @@ photos of the same scenes by two cameras. `check --help` and `align --help` list
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the command that the first argument names with the others."""
+    """Runs the command that the first argument names, with the other arguments."""
     name, *others = arguments or ["--help"]
     if name in ("-h", "--help", "help"):
         print(USAGE)

@@ -1,4 +1,4 @@
-"""Aligned patches of two cameras' photos of the same scenes, in DPED's folder layout."""
+"""The command `align`: writes aligned patches of two cameras' photos, in DPED's folder layout."""
 
 import csv
 import dataclasses
@@ -37,10 +37,10 @@ COLUMNS = (
     *("part", "number", "scene", "phone_photo", "left", "top"),
     *("camera_photo", "camera_x", "camera_y", "correlation"),
 )
-# Options of the encoder; JPEG keeps every pixel's color.
+# Options of the encoder. JPEG keeps colors at full resolution.
 ENCODING: dict[str, dict] = {"png": {}, "jpg": {"quality": 95, "subsampling": 0}}
 BATCH_OF_DPED = 50
-# The camera must see at least so many pixels along one of the phone's to show it sharper.
+# Below this number of camera pixels along a phone pixel, the camera shows less detail.
 COARSEST = 0.8
 
 
@@ -54,11 +54,11 @@ def align(config: AlignConfig) -> None:
     """Pairs the photos and writes their aligned patches.
 
     Args:
-        config: the settings; the folder `output` must not be there, or be empty.
+        config: the settings. The folder `output` must be empty or not exist.
 
     Raises:
-        UserError: if the settings are not complete, no photos show the same, no patch is kept, or
-            the results cannot be written; the output is not there then.
+        UserError: if the settings are not complete, no photos show the same scene, no patch is
+            kept, or the results cannot be written. Then nothing is written.
     """
     for key in ("phone_dir", "camera_dir", "output"):
         if not getattr(config, key):
@@ -67,7 +67,7 @@ def align(config: AlignConfig) -> None:
         raise UserError(f"phone={config.phone}: expected a name for a folder, other than canon")
     output = Path(config.output)
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise UserError(f"output={output}: is there already; expected a new folder")
+        raise UserError(f"output={output}: exists already; expected a new folder")
     phone = read_side(config.phone_dir, "phone_dir")
     camera = read_side(config.camera_dir, "camera_dir")
     matches, reasons = find_matches(phone, camera, config)
@@ -95,7 +95,7 @@ class Writer:
         config: the settings.
         phone: the phone's photos.
         camera: the camera's photos.
-        folder: where to write; there and empty.
+        folder: an empty folder to write into.
     """
 
     def __init__(self, config: AlignConfig, phone: Side, camera: Side, folder: Path):
@@ -108,11 +108,11 @@ class Writer:
         """Cuts the patches of all matches, sets some scenes apart, writes the table and the page.
 
         Args:
-            matches: photos that show the same.
+            matches: photos that show the same scene.
             reasons: why the phone's other photos have no partner, by index.
 
         Returns:
-            Lines that sum up what was done.
+            Lines of a summary.
 
         Raises:
             UserError: if no patch is kept.
@@ -148,7 +148,7 @@ class Writer:
         )
         windows = []
         for window in cutter.windows(config.stride):
-            # Without their patches: those of large photos would fill the memory.
+            # Without the patches, which would fill the memory if photos are large.
             windows.append(dataclasses.replace(window, phone=None, camera=None))
             if window.reason:
                 continue
@@ -188,9 +188,9 @@ class Writer:
         )
 
     def _set_apart(self) -> None:
-        """Says of each row whether it is for training or for testing; a scene is for one."""
+        """Decides for each scene whether its rows are for training or for testing."""
         found = sorted({row["scene"] for row in self.rows})
-        # Chosen at random, but the same every time; one scene at least stays for training.
+        # The choice is random, but the same every time. At least one scene stays for training.
         order = np.random.default_rng(0).permutation(found)
         wanted = max(1, round(self.config.test_share * len(found))) if self.config.test_share else 0
         test = set(order[: min(wanted, len(found) - 1)].tolist())
@@ -201,7 +201,7 @@ class Writer:
             numbers[row["part"]] += 1
 
     def _move(self, drafts: Path) -> None:
-        """Gives the patches their places in DPED's layout."""
+        """Moves the patches to their places in DPED's layout."""
         phone, suffix = self.config.phone, self.config.format
         parts = {"train": ("training_data",), "test": ("test_data", "patches")}
         for number, row in enumerate(self.rows):
@@ -211,7 +211,7 @@ class Writer:
                 os.replace(drafts / f"{side}{number}.{suffix}", place / f"{row['number']}.{suffix}")
 
     def _summary(self, pairs: int) -> list[str]:
-        """Lines of what was done, and of how to go on."""
+        """Lines that say what was done, and how to go on."""
         config, parts = self.config, Counter(row["part"] for row in self.rows)
         scenes = len({row["scene"] for row in self.rows})
         lines = [
@@ -220,7 +220,7 @@ class Writer:
         ]
         if self.coarse:
             lines.append(
-                f"in {count(self.coarse, 'pair')} the camera saw less detail than the phone: a "
+                f"in {count(self.coarse, 'pair')} the camera saw less detail than the phone, so a "
                 "network learns no sharpness from them; go nearer with the camera, or zoom in"
             )
         if self.phone.broken + self.camera.broken:
@@ -235,7 +235,7 @@ class Writer:
             )
         else:
             lines.append(
-                "all are of one scene or test_share is 0, so there is nothing to test with"
+                "all are of one scene, or test_share is 0, so there is nothing to test with"
             )
         return lines
 

@@ -1,4 +1,4 @@
-"""The page of `align`: what was matched, what was refused and why."""
+"""The page of `align`: which photos were matched, and which were refused and why."""
 
 import html
 import string
@@ -35,18 +35,15 @@ def pair_card(
     names: str,
     numbers: str,
 ) -> str:
-    """The card of a pair.
+    """The card of a pair, as HTML.
 
     Args:
         phone: (H, W, 3) uint8, the phone's photo.
-        camera: (h, w, 3) uint8, the camera's view of the same, of any size.
-        windows: what became of the windows.
-        size: their side, pixels of the phone's photo.
-        names: of both photos, plain text.
-        numbers: a line of what was found, plain text.
-
-    Returns:
-        HTML.
+        camera: (h, w, 3) uint8, the camera's view of the same scene, of any size.
+        windows: windows of the phone's photo, kept or refused.
+        size: side of the windows, in pixels of the phone's photo.
+        names: names of both photos, plain text.
+        numbers: a line of results, plain text.
     """
     height, width = phone.shape[:2]
     squares = [
@@ -67,7 +64,7 @@ def pair_card(
 
 
 def refused_card(thumbnail: bytes, name: str, reason: str) -> str:
-    """The card of a photo that found no partner, from its small JPEG file and two plain texts."""
+    """The card of a photo without a partner, from its small JPEG file and two plain texts."""
     return string.Template(REFUSED).substitute(
         photo=as_source(thumbnail), name=html.escape(name), reason=html.escape(reason)
     )

@@ -1,7 +1,7 @@
-"""Two independent, endless streams of uint8 patches, decoded ahead of the training step.
+"""Batches from two independent, endless streams of uint8 patches, decoded before they are needed.
 
-Every patch has a number, and the number alone (with the seed) decides which photo it comes from
-and where it is cut: a stream can start anywhere, and gives the same patches on any machine.
+Every patch has a number. Photo and place of the patch depend only on this number and the seed. So
+a stream can start anywhere, and gives the same patches on any machine.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from .patches import PatchStream
 
 
 class GuidedStream:
-    """A stream's patches, each with a first guess at its enhanced version.
+    """A stream's patches, each with the guide, a guess of its enhanced version.
 
     Args:
         stream: `PatchStream` of the source domain.
@@ -43,7 +43,7 @@ class GuidedStream:
     @functools.lru_cache(maxsize=4096)  # noqa: B019 (a stream lives as long as the run)
     def _curve(self, path: str) -> np.ndarray:
         pixels = self.stream.cache.get(path).reshape(-1, 3)
-        # Some of a large photo's pixels tell its histogram, at a fraction of the memory.
+        # For a large photo, the histogram of some pixels is enough, and takes less memory.
         stride = max(1, len(pixels) // PIXELS) | 1
         return self.guide.curve(luminance_histogram(pixels[::stride]))
 
@@ -56,22 +56,22 @@ def training_data(
     start: int = 0,
     strategy: tf.distribute.Strategy | None = None,
 ) -> tf.data.Dataset:
-    """Batches of source and target patches, decoded in parallel and ahead.
+    """Batches of source and target patches, decoded in parallel before they are needed.
 
-    Under a strategy every device gets its part of each batch, and every worker decodes only what
-    its devices get: together they see the batches that one device would.
+    Under a strategy, every device gets its part of each batch, and every worker decodes only the
+    parts of its devices. Together, these are the same batches as on one device.
 
     Args:
         source: `PatchStream`.
         target: `PatchStream`.
-        batch_size: patches in a batch of all devices, of each.
-        guide: a `Guide` for every source patch, or None.
+        batch_size: source patches, and target patches, in a batch of all devices.
+        guide: makes the guide of every source patch; None for batches without guide.
         start: number of the first batch.
-        strategy: of `tf.distribute`, or None.
+        strategy: a `tf.distribute` strategy, or None.
 
     Returns:
-        Endless dataset of (source, target) or (source, target, guide), uint8 tensors (N, P, P, 3),
-        N being batch_size over the number of devices.
+        Endless dataset of (source, target) or (source, target, guide), uint8 tensors (N, P, P, 3).
+        N is batch_size divided by the number of devices.
     """
 
     def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -116,10 +116,10 @@ def _share_of_data(
 
 @contextlib.contextmanager
 def reading_errors() -> Iterator[None]:
-    """Lets a `UserError` of a reading function through as itself.
+    """Raises the `UserError` of a function that reads data, in place of TensorFlow's error.
 
-    TensorFlow turns what is raised within a dataset into errors of its own, with the name of the
-    exception and its message in the text.
+    TensorFlow turns an exception within a dataset into an error of its own. The text of this error
+    contains the exception's name and message.
     """
     try:
         yield

@@ -1,9 +1,9 @@
-"""A simulated phone camera: what a poor phone would have made of a good picture.
+"""A simulated phone camera: turns a good picture into a poor phone's photo of it.
 
 Each step is one pure function. Light and sensor work on *linear* values, proportional to the
-number of photons; the phone's own processing works on *display* values, the sRGB-encoded ones
-that files hold. Pictures are float32 (H, W, 3), RGB; 0 is black, 1 the brightest a sensor or
-file can hold.
+number of photons. The phone's own processing works on *display* values, the sRGB-encoded values
+in files. Pictures are float32 (H, W, 3), RGB. 0 is black, and 1 is the largest value of a sensor
+or file.
 """
 
 import io
@@ -17,12 +17,12 @@ from skimage.color import rgb2gray
 
 @dataclass(frozen=True)
 class PhoneCamera:
-    """One phone camera with fixed settings; the defaults are the camera of the sample dataset.
+    """One phone camera with fixed settings. The defaults are the camera of the sample dataset.
 
     They make a dim, yellowish, washed-out picture, a little soft and noisy, as an old phone does by
-    day. The same distortion for every picture is what lets a network learn its inverse from
-    unpaired ones; and no more than half of the damage may be of the kind that one tone curve
-    repairs, so most of it is lost saturation.
+    day. Every picture gets the same distortion, so a network can learn its inverse from unpaired
+    pictures. Most of the damage is lost saturation, because one tone curve must not be able to
+    repair more than half of the damage.
 
     Attributes:
         blur: standard deviation of the lens's Gaussian blur, pixels, >= 0.
@@ -32,8 +32,8 @@ class PhoneCamera:
             the number of electrons that fill a pixel.
         read_noise: standard deviation of the sensor's noise in the dark, linear signal, >= 0.
         white_balance: gains of red, green and blue, > 0; (1, 1, 1) is the right balance.
-        saturation: factor of the distance from gray; 0 is gray, 1 unchanged.
-        contrast: factor of the distance from middle gray; 0 is flat, 1 unchanged.
+        saturation: factor on the distance from gray; 0 is gray, 1 unchanged.
+        contrast: factor on the distance from middle gray; 0 is flat, 1 unchanged.
         jpeg_quality: quality of the JPEG file on libjpeg's scale, 1 to 95.
     """
 
@@ -74,7 +74,7 @@ class PhoneCamera:
         return np.clip(display, 0, 1)
 
     def encode(self, display: np.ndarray) -> bytes:
-        """Write what `develop` returned, or a part of it, as the phone's JPEG file.
+        """Write the result of `develop`, or a part of it, as the phone's JPEG file.
 
         Args:
             display: float32 (H, W, 3), display values in [0, 1].
@@ -124,7 +124,7 @@ def vignette(linear: np.ndarray, loss: float) -> np.ndarray:
     """Darken towards the corners: a pixel keeps 1 - loss·r², r = 0 in the center, 1 in a corner."""
     height, width = linear.shape[:2]
     y, x = np.linspace(-1, 1, height), np.linspace(-1, 1, width)
-    # Distances are relative to the diagonal, so the fall-off is round, not stretched to the frame.
+    # Distances are relative to the diagonal, so that the fall-off is round in any frame.
     y, x = y * height / np.hypot(height, width), x * width / np.hypot(height, width)
     gain = 1 - loss * (y[:, None] ** 2 + x**2)
     return linear * gain[..., None].astype(linear.dtype)

@@ -1,4 +1,4 @@
-"""What is in folders of photos, before hours of training are spent on them."""
+"""The command `check`: looks for faults in folders of photos, before a training needs hours."""
 
 import dataclasses
 import itertools
@@ -27,7 +27,7 @@ photos, screenshots, and photos that are in two folders. check.html shows the sa
 With dped_dir= it checks whether a data set in DPED's layout is complete. The exit status is 1 if
 something must be mended."""
 
-# Of one finding so many files are named in the terminal.
+# How many files of a finding are named in the terminal.
 NAMED = 5
 
 
@@ -48,11 +48,11 @@ def check(folders: list[str], config: CheckConfig) -> bool:
     """Reads all photos, prints what was found and writes the page.
 
     Args:
-        folders: of photos, the phone's first.
+        folders: folders of photos, the phone's first.
         config: the settings.
 
     Returns:
-        Whether nothing must be mended.
+        True if nothing must be mended.
 
     Raises:
         UserError: if no folder is given, one is missing or empty, or the page cannot be written.
@@ -90,7 +90,7 @@ def check(folders: list[str], config: CheckConfig) -> bool:
 
 
 def _line(finding: Finding) -> str:
-    """A finding for the terminal: what, and the first of its files."""
+    """A finding as a line for the terminal, with the first of its files."""
     files = [f"{path} ({reason})" if reason else path for path, reason in finding.files[:NAMED]]
     more = [f"{len(finding.files) - NAMED} more"] if len(finding.files) > NAMED else []
     kind = "mend" if finding.mend else "note"

@@ -1,4 +1,4 @@
-"""What `check` shows: a table of folders side by side, and the page."""
+"""The output of `check`: a table of folders side by side, and the page."""
 
 import html
 import os
@@ -13,7 +13,7 @@ from .findings import Finding
 from .inspection import Inspected
 from .pages import as_source, count, jpeg, page
 
-# Of one finding so many files have a picture in the page, of so many pixels a side.
+# How many files of a finding have a picture in the page, and the pictures' longer side in pixels.
 SHOWN = 12
 SIDE = 240
 
@@ -21,7 +21,7 @@ Table = list[tuple[str, list[str]]]
 
 
 def table_of(folders: Mapping[str, Sequence[Inspected]]) -> Table:
-    """What the folders hold, side by side.
+    """The content of the folders, side by side.
 
     Args:
         folders: photos by folder.
@@ -104,7 +104,7 @@ def _card(path: str, reason: str) -> str:
 
 
 def _most(values: Iterable[str]) -> str:
-    """The three most frequent values and how often they come."""
+    """The three most frequent values, and how often each occurs."""
     found = Counter(values).most_common()
     texts = [f"{value} ({number})" if len(found) > 1 else value for value, number in found[:3]]
     return ", ".join(texts) + (f", {len(found) - 3} more" if len(found) > 3 else "")
@@ -119,7 +119,7 @@ def _dates(photos: Sequence[Inspected]) -> str:
 
 
 def _spread(values: list[float]) -> str:
-    """The median, and what eight of ten values lie between."""
+    """The median, and in brackets the range from the 10th to the 90th percentile."""
     if not values:
         return "–"
     low, middle, high = np.percentile(values, [10, 50, 90])

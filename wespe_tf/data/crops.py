@@ -1,4 +1,4 @@
-"""Crops that stay the same over a run, for evaluation."""
+"""Crops for evaluation. They stay the same during a run."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,14 +17,14 @@ def fixed_crops(
     seed: int = 0,
     read: Callable[[str], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """The same random crops of picture pairs every time.
+    """Random crops of picture pairs, the same with every call.
 
     Args:
-        pairs: list of tuples of paths whose pictures show the same.
-        count: how many crops.
-        size: side of the crops, pixels; less where a picture is smaller.
-        seed: of the choice.
-        read: how a path is read; by default as `read_picture` does.
+        pairs: list of tuples of paths; the pictures of a tuple show the same scene.
+        count: number of crops.
+        size: side of the crops in pixels; smaller if a picture is smaller.
+        seed: seed of the choice.
+        read: function that reads a path; by default `read_picture`.
 
     Returns:
         Tuple of (count, s, s, 3) uint8 arrays, one for each member of a pair; s ≤ size.
@@ -39,7 +39,7 @@ def fixed_crops(
     size = min(size, *(side for sides in sizes.values() for side in sides))
     crops: list[list[np.ndarray]] = [[] for _ in range(count)]
     for index, (height, width) in sizes.items():
-        # One pair at a time, and copies of the crops: 64 pairs of large photos are gigabytes.
+        # One pair at a time, and only copies of the crops: 64 pairs of large photos are gigabytes.
         photos = [(read or read_picture)(path) for path in pairs[index]]
         for k in np.flatnonzero(chosen == index).tolist():
             top, left = (int(p * (s - size + 1)) for p, s in zip(positions[k], (height, width)))

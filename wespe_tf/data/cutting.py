@@ -1,8 +1,9 @@
 """Aligned patches of two registered photos, as DPED's authors cut them.
 
-Windows of the phone's photo are looked for in the camera's, near where the registration has them,
-by cross-correlation (Ignatov et al., "DSLR-Quality Photos on Mobile Devices with Deep Convolutional
-Networks", ICCV 2017, section 3.1). Theirs move by whole pixels; here by parts of them.
+Cross-correlation finds each window of the phone's photo in the camera's photo, near the place where
+the registration expects it (Ignatov et al., "DSLR-Quality Photos on Mobile Devices with Deep
+Convolutional Networks", ICCV 2017, section 3.1). Their windows move by whole pixels. Here they move
+by fractions of a pixel.
 """
 
 from collections.abc import Iterator
@@ -13,25 +14,25 @@ import numpy as np
 
 from .registration import Registration
 
-# What a window's correlation must gain for each squared pixel that it moves from where the
-# registration has it: smooth windows correlate everywhere, and so stay.
+# A window moves away from its expected place only if its correlation gains this much for each
+# squared pixel of the move. So smooth windows, which correlate everywhere, stay where they are.
 GAIN_OF_A_MOVE = 5e-4
-# A window whose gray values vary less than this (of 255) shows nothing.
+# Smallest standard deviation of a window's gray values (of 255); below it, the window is refused.
 FLATTEST = 1.5
-# A camera's photo with more pixels than this for each of the phone's is shrunk first.
+# The camera's photo is shrunk first if more of its pixels than this lie along a phone pixel.
 FINEST = 1.2
 
 
 @dataclass(frozen=True)
 class Window:
-    """A window of the phone's photo and what became of it.
+    """A window of the phone's photo, which is kept or refused.
 
     Attributes:
-        left, top: its corner in the phone's photo, pixels.
-        x, y: where its center lies in the camera's photo, pixels; parts count.
-        correlation: of both gray patches, -1 to 1.
-        phone, camera: (S, S, 3) uint8 patches; None unless the window is kept.
-        reason: why it is not kept; empty if it is.
+        left, top: its upper left corner in the phone's photo, in pixels.
+        x, y: its center in the camera's photo, in pixels with fractions.
+        correlation: correlation of both gray patches, -1 to 1.
+        phone, camera: (S, S, 3) uint8 patches; None if the window is refused.
+        reason: why it is refused; empty if it is kept.
     """
 
     left: int
@@ -51,12 +52,12 @@ class Cutter:
         phone: (H, W, 3) uint8 array.
         camera: (H', W', 3) uint8 array.
         registration: from the phone's pixels to the camera's.
-        size: side of the patches, pixels of the phone's photo.
-        search: how far from where the registration has them windows are looked for, pixels.
-        threshold: least correlation of the patches that are kept.
+        size: side of the patches, in pixels of the phone's photo.
+        search: largest distance of a window from its expected place, in pixels.
+        threshold: smallest correlation of patches that are kept.
 
     Attributes:
-        scale: how many pixels of the camera lie along one of the phone's.
+        scale: how many camera pixels lie along a phone pixel.
     """
 
     def __init__(
@@ -89,10 +90,10 @@ class Cutter:
                     yield self._window(left, top)
 
     def preview(self, side: int) -> np.ndarray:
-        """What the camera saw of the whole phone's photo, black where it saw nothing.
+        """The camera's view of the phone's whole photo, black where the camera saw nothing.
 
         Args:
-            side: longer side of the result, pixels.
+            side: longer side of the result, in pixels.
 
         Returns:
             (h, w, 3) uint8 array.
@@ -101,13 +102,13 @@ class Cutter:
         step = max(1.0, max(height, width) / side)
         x, y = np.meshgrid(np.arange(0, width, step), np.arange(0, height, step))
         places = self.registration(np.stack([x.ravel(), y.ravel()], axis=1)) * self.factor
-        # Pixels in between are skipped: without this blur that would make steps of slanted edges.
+        # Most pixels are skipped. Without this blur, slanted edges would turn into steps.
         smooth = cv2.GaussianBlur(self.camera, (0, 0), 0.4 * step)
         x, y = places.astype(np.float32).T.reshape(2, *x.shape)
         return cv2.remap(smooth, x, y, cv2.INTER_LINEAR)
 
     def _is_common(self, left: int, top: int) -> bool:
-        """Whether the camera saw a window, with what is searched around it."""
+        """Whether the camera saw a window and the area around it that is searched."""
         low, high = -self.search, self.size - 1 + self.search
         corners = np.array([[low, low], [high, low], [high, high], [low, high]]) + (left, top)
         places = self.registration(corners)
@@ -123,7 +124,7 @@ class Cutter:
         move_x, move_y = best_move(cv2.matchTemplate(around, gray, cv2.TM_CCOEFF_NORMED))
         found = self._cut(self.camera, left + move_x, top + move_y, self.size)
         seen = cv2.cvtColor(found, cv2.COLOR_RGB2GRAY)
-        # Of two patches of one size matchTemplate gives the one correlation.
+        # For two patches of the same size, matchTemplate gives a single correlation.
         correlation = float(cv2.matchTemplate(seen, gray, cv2.TM_CCOEFF_NORMED)[0, 0])
         if max(abs(move_x), abs(move_y)) > reach - 1:
             return self._refused(left, top, move_x, move_y, correlation, "out of reach")
@@ -150,30 +151,30 @@ class Cutter:
         return (((place + 0.5) / self.factor) - 0.5).tolist()
 
     def _cut(self, camera: np.ndarray, left: float, top: float, size: int) -> np.ndarray:
-        """A square of the phone's photo in the camera's; its corner may be between pixels."""
+        """The camera's view of a square of the phone's photo. Its corner may lie between pixels."""
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
         return cv2.warpPerspective(camera, self._view(left, top, size), (size, size), flags=flags)
 
     def _view(self, left: float, top: float, size: int) -> np.ndarray:
-        """The homography from a square of the phone's photo to `self.camera`, by its corners.
+        """The homography from a square of the phone's photo to `self.camera`, from its corners.
 
-        So short a way bends by less than a tenth of a pixel.
+        Within a square, lenses move points by less than a tenth of a pixel from this homography.
         """
         corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float) * (size - 1)
         places = self.registration(corners + (left, top))
-        # Pixels' centers lie at whole numbers, their edges half a pixel away.
+        # Pixel 0 begins at -0.5, and must still begin there after scaling.
         places = (places + 0.5) * self.factor - 0.5
         return cv2.getPerspectiveTransform(corners.astype(np.float32), places.astype(np.float32))
 
 
 def best_move(correlations: np.ndarray) -> tuple[float, float]:
-    """Where a window correlates best, in parts of a pixel.
+    """The move with which a window correlates best, to fractions of a pixel.
 
     Args:
-        correlations: (2r + 1, 2r + 1) array; in its middle the window has not moved.
+        correlations: (2r + 1, 2r + 1) array; its middle is the window that has not moved.
 
     Returns:
-        The move in x and y, pixels, between -r and r.
+        The move in x and y, in pixels, between -r and r.
     """
     reach = len(correlations) // 2
     away = np.arange(-reach, reach + 1) ** 2
@@ -186,7 +187,7 @@ def best_move(correlations: np.ndarray) -> tuple[float, float]:
 
 
 def _summit(line: np.ndarray, k: int) -> float:
-    """Where between -0.5 and 0.5 of its highest place a parabola through it is highest."""
+    """Top of the parabola through values k - 1, k and k + 1, relative to k, in [-0.5, 0.5]."""
     if not 0 < k < len(line) - 1:
         return 0.0
     before, here, after = line[k - 1 : k + 2]

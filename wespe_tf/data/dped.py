@@ -1,4 +1,4 @@
-"""The DPED data set's folders, as its authors lay them out."""
+"""The folders of the DPED data set, in its authors' layout."""
 
 import os
 from pathlib import Path
@@ -10,17 +10,17 @@ PHONES = ("iphone", "blackberry", "sony")
 
 
 def dped_folders(dped_dir: str | os.PathLike, phone: str) -> DataFolders:
-    """Folders of one phone's training and test patches; the training pairs' pairing is unused.
+    """Folders of one phone's training and test patches.
 
     Args:
         dped_dir: the folder that holds `iphone/`, `blackberry/`, `sony/`.
-        phone: one of them, or the name of another folder there.
+        phone: one of these names, or the name of another folder there.
 
     Returns:
-        `DataFolders`; validation is `test_data/patches`.
+        `DataFolders`. The validation pairs are those in `test_data/patches`, or None without it.
 
     Raises:
-        UserError: if the phone is unknown or its training folder is not there.
+        UserError: if the phone is unknown, or has no training folder.
     """
     root = Path(dped_dir) / phone
     if phone not in PHONES and (Path(phone).name != phone or not root.is_dir()):

@@ -1,4 +1,4 @@
-"""What in folders of photos must be mended, and what is worth knowing."""
+"""Findings in folders of photos: faults that must be mended, and facts that are worth knowing."""
 
 import os
 from collections import Counter
@@ -15,11 +15,12 @@ from .folders import find_pictures
 from .inspection import Inspected
 from .pages import count
 
-# Of 256 bits: copies in another size, format or brightness differ in fewer, other scenes in 90.
+# Photos are alike if at most this many of 256 bits differ. Copies in another size, format or
+# brightness differ in fewer bits, photos of different scenes in about 90.
 ALIKE = 40
-# Fewest photos of a domain that the recipe was measured with.
+# The smallest number of photos in a folder with which the recipe was measured.
 FEW = 10
-# Photos, some of which cannot be read: those must be converted first.
+# Formats of photos. If one of them cannot be read here, its files must be converted first.
 OTHER_PHOTOS = (
     *(".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".raf"),
     *(".orf", ".rw2", ".pef", ".srw", ".gif"),
@@ -32,7 +33,7 @@ class Finding:
 
     Attributes:
         what: one line, without the files.
-        files: (path, what is wrong with it) of each, the latter may be empty.
+        files: (path, fault) of each file; the fault may be empty.
         mend: whether it must be mended before training.
     """
 
@@ -44,14 +45,13 @@ class Finding:
 def find_in_folder(
     folder: str, photos: Sequence[Inspected], patch_size: int, is_source: bool
 ) -> list[Finding]:
-    """What is to be said of one folder.
+    """The findings in one folder.
 
     Args:
         folder: path.
-        photos: all in it.
-        patch_size: smaller photos are too small, pixels.
-        is_source: whether it holds the phone's photos, which must be as the phone writes them; good
-            photos may be edited.
+        photos: all photos in it.
+        patch_size: smallest side of a photo that is large enough, in pixels.
+        is_source: whether it holds the phone's photos. These must not be edited, good photos may.
     """
     whole = [photo for photo in photos if not photo.broken]
     cameras = Counter(photo.shot.camera for photo in whole if photo.shot.camera)
@@ -85,7 +85,7 @@ def find_in_folder(
     if is_source and len(cameras) > 1:
         names = ", ".join(f"{name} ({number})" for name, number in cameras.most_common())
         found.append(
-            Finding(f"{len(cameras)} cameras: {names}; one network learns one best", (), False)
+            Finding(f"{len(cameras)} cameras: {names}; a network learns one best", (), False)
         )
     if len(whole) < FEW:
         found.append(
@@ -95,7 +95,7 @@ def find_in_folder(
 
 
 def find_between(one: Sequence[Inspected], other: Sequence[Inspected]) -> list[Finding]:
-    """Photos of one folder that another one has, too, as they are or nearly."""
+    """Photos of one folder that are also in another one, identical or nearly so."""
     sides = [[photo for photo in side if not photo.broken] for side in (one, other)]
     if not all(sides):
         return []
@@ -110,10 +110,10 @@ def find_between(one: Sequence[Inspected], other: Sequence[Inspected]) -> list[F
 
 
 def find_in_dped(dped_dir: str) -> list[Finding]:
-    """Whether a folder of DPED's layout is complete, phone by phone.
+    """Checks whether a folder with DPED's layout is complete, phone by phone.
 
     Raises:
-        UserError: if there is no phone in it.
+        UserError: if it has no phone's folder.
     """
     root = Path(dped_dir)
     phones = sorted(path.parent.name for path in root.glob("*/training_data") if path.is_dir())
@@ -128,7 +128,7 @@ def _find_in_phone(dped_dir: str, phone: str) -> list[Finding]:
     found = []
     parts = {"training": (folders.source, folders.target)}
     if folders.val_source is None or folders.val_target is None:
-        found.append(Finding(f"{phone}: no folder test_data/patches, so nothing to score with"))
+        found.append(Finding(f"{phone}: no folder test_data/patches; a run cannot be scored"))
     else:
         parts["test"] = (folders.val_source, folders.val_target)
     for part, sides in parts.items():
@@ -160,18 +160,18 @@ def _find_in_phone(dped_dir: str, phone: str) -> list[Finding]:
     photos = Path(dped_dir) / phone / "test_data" / "full_size_test_images"
     if not photos.is_dir():
         found.append(
-            Finding(f"{phone}: no full_size_test_images, only test_model.py needs them", (), False)
+            Finding(f"{phone}: no full_size_test_images; only test_model.py needs them", (), False)
         )
     return found
 
 
 def _listed(what: str, files: Sequence[tuple[str, str]], mend: bool = True) -> Finding | None:
-    """A finding of files; None where there are none."""
+    """A finding about files; None if there are no files."""
     return Finding(f"{len(files)} {what}", tuple(files), mend) if files else None
 
 
 def _groups(photos: Sequence[Inspected], limit: int) -> list[list[Inspected]]:
-    """Photos that are alike, in groups: equal files (limit 0), or with so many bits different."""
+    """Groups of photos that are alike: equal files, or at most `limit` bits that differ."""
     left, groups = list(range(len(photos))), []
     apart = _bits_apart(photos, photos) if limit and photos else np.empty((0, 0))
     while left:
@@ -190,7 +190,7 @@ def _groups(photos: Sequence[Inspected], limit: int) -> list[list[Inspected]]:
 
 
 def _bits_apart(photos: Sequence[Inspected], others: Sequence[Inspected]) -> np.ndarray:
-    """(N, M) numbers of the perceptual hashes' bits that differ, uint16."""
+    """How many bits of the perceptual hashes differ, (N, M) uint16."""
     hashes = np.stack([one.hash for one in others])
     rows = [np.bitwise_count(one.hash ^ hashes).sum(axis=1, dtype=np.uint16) for one in photos]
     return np.stack(rows)

@@ -1,4 +1,4 @@
-"""Folders of pictures: what is in them, and which of them are pairs."""
+"""Folders of pictures: which pictures are in them, and which of these are pairs."""
 
 import collections
 import logging
@@ -22,8 +22,8 @@ class DataFolders:
     Attributes:
         source: folder of the phone's photos, to be enhanced.
         target: folder of good photos; not paired with `source`.
-        val_source: folder of the phone's side of the validation pairs, or None.
-        val_target: folder of the good side, same names, or None.
+        val_source: folder of the validation pairs' phone photos, or None.
+        val_target: folder of their good photos, with the same names, or None.
     """
 
     source: Path
@@ -38,18 +38,18 @@ def find_pictures(
     """All picture files in a folder and its sub-folders, in natural order (2 before 10).
 
     Links to folders are followed, but no folder is read twice. Hidden files and folders are left
-    out. A warning tells what else is left out.
+    out. A warning says which other files are left out.
 
     Args:
         folder: path.
-        key: the setting it came from, for the message.
-        skip: function of a picture's path, which returns whether to leave it out.
+        key: the setting that names the folder, for messages.
+        skip: function of a file's path, which returns whether to leave it out.
 
     Returns:
         List of path strings, not empty.
 
     Raises:
-        UserError: if there is no such folder or no picture in it, or one in it cannot be read.
+        UserError: if there is no such folder, if it has no picture, or if a folder cannot be read.
     """
     if not os.path.isdir(folder):
         raise UserError(f"{key}: no folder {folder}")
@@ -64,11 +64,11 @@ def find_pictures(
 
 
 def only_pictures(paths: list[str], where: str) -> list[str]:
-    """Keeps the paths that are pictures; a warning tells how many are not.
+    """Keeps the paths that are pictures. A warning says how many are not.
 
     Args:
-        paths: of files.
-        where: how the warning begins.
+        paths: paths of files.
+        where: beginning of the warning.
     """
     found = [path for path in paths if os.path.isfile(path) and is_picture(path)]
     if len(found) < len(paths):
@@ -87,7 +87,7 @@ def only_pictures(paths: list[str], where: str) -> list[str]:
 
 
 def _walk(top: str) -> Iterator[str]:
-    """Paths of all that is no folder and not hidden, below a folder."""
+    """Paths of all files below a folder that are not hidden."""
     folders, seen = [top], {os.path.realpath(top)}
     while folders:
         with os.scandir(folders.pop()) as entries:
@@ -117,8 +117,8 @@ def find_pairs(
     Args:
         source: folder.
         target: folder.
-        source_key: the setting `source` came from, for messages.
-        target_key: the setting `target` came from.
+        source_key: the setting that names `source`, for messages.
+        target_key: the setting that names `target`.
         skip: see `find_pictures`.
 
     Returns:
@@ -145,7 +145,7 @@ def find_pairs(
         if len(paths) == len(others[name]) == 1:
             pairs += zip(paths, others[name])
             continue
-        # Of several with one name those of equal suffixes are pairs.
+        # If several files have one name, those with equal suffixes are pairs.
         here, there = (sorted(side, key=_suffix) for side in (paths, others[name]))
         if [*map(_suffix, here)] != [*map(_suffix, there)]:
             key, side = max((source_key, here), (target_key, there), key=lambda s: len(s[1]))
@@ -159,7 +159,7 @@ def _suffix(path: str) -> str:
 
 
 def _by_name(folder: str | Path, key: str, skip: Callable[[str], bool]) -> dict[str, list[str]]:
-    """Paths of a folder's pictures by what pairs must have in common."""
+    """Paths of a folder's pictures, by the name that pairs must have in common."""
     found: dict[str, list[str]] = {}
     for path in find_pictures(folder, key, skip):
         found.setdefault(os.path.splitext(os.path.relpath(path, folder))[0], []).append(path)

@@ -1,4 +1,4 @@
-"""What one photo is, found by reading its file and all its pixels."""
+"""Inspects one photo: reads its file and all its pixels."""
 
 import dataclasses
 import hashlib
@@ -15,12 +15,12 @@ from ..images.opening import UnreadablePicture
 from ..images.picture import read_picture
 from .shots import Shot, read_shot
 
-# Longest side of what statistics and hashes are computed from, pixels.
+# Statistics and hashes are computed from a copy with this longer side, in pixels.
 SMALL = 256
-# Bits along a side of the perceptual hash.
+# The perceptual hash has 16 × 16 bits.
 HASH_SIDE = 16
 DARK, BRIGHT = 5, 250  # of 255
-# Share of pixels like their neighbor from which on a picture without a camera is a screenshot.
+# A picture without a camera is a screenshot if this share of pixels equals a neighbor.
 FLAT = 0.75
 SCREENSHOT = re.compile(r"screen.?shot|screen.?cap|bildschirmfoto|capture.d.?.?cran", re.I)
 EDITORS = re.compile(
@@ -39,9 +39,9 @@ class Look:
     Attributes:
         brightness: mean gray value.
         contrast: standard deviation of the gray values.
-        saturation: mean, from 0 for gray to 1.
-        red, blue: mean over the mean of green; 1 and 1 for a picture that is gray on average.
-        dark, bright: shares of pixels whose gray value is nearly 0, nearly 255.
+        saturation: mean saturation, from 0 (gray) to 1.
+        red, blue: mean divided by the mean of green; 1 and 1 if the picture is gray on average.
+        dark, bright: share of pixels whose gray value is near 0, and near 255.
     """
 
     brightness: float
@@ -55,18 +55,18 @@ class Look:
 
 @dataclass(frozen=True)
 class Inspected:
-    """A photo.
+    """A photo and what was found out about it.
 
     Attributes:
-        path: of the file.
-        size: height and width, pixels; (0, 0) of a broken file.
+        path: path of the file.
+        size: height and width in pixels; (0, 0) if the file is broken.
         shot: what the file says.
-        look: how it looks; None of a broken file.
+        look: how it looks; None if the file is broken.
         digest: SHA-256 of the file.
-        hash: perceptual hash, (32,) uint8: few bits differ between pictures that look alike.
+        hash: perceptual hash, (32,) uint8. Few bits differ between pictures that look alike.
         broken: why it cannot be read; empty if it can.
-        screenshot: why it is one; empty if it is none.
-        edited: what says that it is no camera's own file; empty if nothing does.
+        screenshot: the sign that it is a screenshot; empty if there is none.
+        edited: the sign that the file was edited after the camera; empty if there is none.
     """
 
     path: str
@@ -81,7 +81,7 @@ class Inspected:
 
 
 def inspect(path: str) -> Inspected:
-    """Reads a photo and says what it is."""
+    """Reads a photo and finds out all that `Inspected` holds."""
     try:
         photo, shot = read_picture(path), read_shot(path)
     except UnreadablePicture as error:
@@ -119,8 +119,8 @@ def look_of(photo: np.ndarray) -> Look:
 
 
 def flat_share(photo: np.ndarray) -> float:
-    """Share of a photo's pixels that equal their left neighbor; photos have few, drawings many."""
-    rows = photo[:: max(1, len(photo) // 512)]  # Some rows tell as much as all.
+    """Share of pixels that equal their left neighbor: small in photos, large in drawings."""
+    rows = photo[:: max(1, len(photo) // 512)]  # Some rows are enough.
     return float((rows[:, 1:] == rows[:, :-1]).all(axis=2).mean())
 
 

@@ -1,6 +1,6 @@
-"""Which shots of two cameras show the same scene: by names, by time, by looks.
+"""Proposes photos of two cameras that may show the same scene: by names, by time, by looks.
 
-Every way gives candidates; whether the photos really show the same is `registration`'s to say.
+Afterwards, `registration` decides whether two photos really show the same scene.
 """
 
 import os
@@ -14,11 +14,11 @@ from scipy.sparse.csgraph import connected_components
 
 from .registration import Features, agreeing, matching_points, register
 
-# Features compared when every photo meets every other, the strongest of each.
+# When every photo is compared with every other, only this many of the strongest features are.
 FEW = 300
-# Fewer alike features than this of those come about between any two photos.
+# Fewer matching features than this also occur between photos of different scenes.
 FEWEST_ALIKE = 16
-# For each photo so many of the most alike are looked at more closely.
+# How many of the most similar photos are examined more closely, for each photo.
 CANDIDATES = 3
 
 Item = TypeVar("Item")
@@ -27,21 +27,21 @@ Pair = tuple[int, int]
 
 
 def by_names(phone: Sequence[str], camera: Sequence[str]) -> list[Pair]:
-    """Pairs of equal names, folders and suffixes aside.
+    """Pairs of photos with equal names. Folders and suffixes do not count.
 
     Args:
         phone: paths of the phone's photos.
         camera: paths of the camera's photos.
 
     Returns:
-        Indices of the pairs. Names that one side has twice pair nothing.
+        Indices of the pairs. A name that occurs twice on one side makes no pair.
     """
     sides = [_only(paths) for paths in (phone, camera)]
     return [(index, sides[1][name]) for name, index in sides[0].items() if name in sides[1]]
 
 
 def _only(paths: Sequence[str]) -> dict[str, int]:
-    """Index by name, of the names that there are once."""
+    """Index by name, for the names that occur only once."""
     names = [os.path.splitext(os.path.basename(path))[0].lower() for path in paths]
     return {name: index for index, name in enumerate(names) if names.count(name) == 1}
 
@@ -49,18 +49,18 @@ def _only(paths: Sequence[str]) -> dict[str, int]:
 def by_time(
     phone: Sequence[datetime | None], camera: Sequence[datetime | None], tolerance: float
 ) -> tuple[float, list[Pair]]:
-    """Pairs taken at the same moment, by two clocks that differ by an unknown offset.
+    """Pairs that were taken at the same moment. The clocks differ by an unknown offset.
 
     The offset is the one that pairs most photos.
 
     Args:
-        phone: when the phone's photos were taken; None where that is unknown.
-        camera: the same of the camera's.
-        tolerance: seconds that a pair may be apart after the offset.
+        phone: times of the phone's photos; None if unknown.
+        camera: times of the camera's photos; None if unknown.
+        tolerance: largest time between the photos of a pair after the offset, in seconds.
 
     Returns:
-        The offset in seconds, which the camera's clock is ahead, and indices of the pairs; no photo
-        is in two.
+        The offset in seconds, by which the camera's clock is ahead, and indices of the pairs. No
+        photo is in two pairs.
     """
     sides = [
         [(time.timestamp(), index) for index, time in enumerate(times) if time is not None]
@@ -70,7 +70,7 @@ def by_time(
         return 0.0, []
     seconds = [np.array([second for second, _ in side]) for side in sides]
     offsets = np.sort((seconds[1][None, :] - seconds[0][:, None]).ravel())
-    # An offset in the middle of a span of twice the tolerance pairs all that lies in the span.
+    # The middle of a span of twice the tolerance is an offset that pairs all photos in the span.
     counts = np.searchsorted(offsets, offsets + 2 * tolerance, "right") - np.arange(len(offsets))
     best = np.flatnonzero(counts == counts.max())
     start = offsets[best[np.argmin(np.abs(offsets[best]))]]
@@ -85,9 +85,9 @@ def by_looks(
     """Pairs that look alike, the most alike first.
 
     Args:
-        phone: features of the phone's photos; None where a photo is not looked at.
-        camera: the same of the camera's.
-        progress: wraps what is iterated over, to show how far it is.
+        phone: features of the phone's photos; None for photos that are left out.
+        camera: features of the camera's photos, in the same way.
+        progress: function that wraps an iterable to show its progress.
 
     Returns:
         Indices of candidates; a photo may be in several.
@@ -106,7 +106,7 @@ def by_looks(
 
 
 def one_to_one(pairs: Iterable[Pair]) -> list[Pair]:
-    """Pairs without those of which a member is in an earlier one."""
+    """Drops each pair that shares a member with an earlier pair that stays."""
     kept, left, right = [], set(), set()
     for i, j in pairs:
         if i not in left and j not in right:
@@ -117,12 +117,12 @@ def one_to_one(pairs: Iterable[Pair]) -> list[Pair]:
 
 
 def scenes(features: Sequence[Features], least: int, progress: Progress) -> np.ndarray:
-    """Which photos show one scene: those that register, and those that register with these.
+    """Finds which photos show one scene: photos that register, directly or through other photos.
 
     Args:
-        features: of the photos.
-        least: points that must agree before two photos count as the same scene.
-        progress: wraps what is iterated over, to show how far it is.
+        features: features of the photos.
+        least: fewest points that must agree if two photos show the same scene.
+        progress: function that wraps an iterable to show its progress.
 
     Returns:
         (N,) int array: each photo's scene, counted from 0 in the order of the photos.

@@ -1,4 +1,4 @@
-"""What the pages of this package share: templates, their style, pictures inside them."""
+"""Shared by the pages of this package: templates, their style, and pictures inside them."""
 
 import base64
 import html
@@ -11,15 +11,13 @@ from PIL import Image
 
 
 def page(template: str, title: str, **parts: str) -> bytes:
-    """A page.
+    """The content of a page.
 
     Args:
-        template: file name in this package, with `$title`, `$style` and the names of `parts`.
+        template: file name in this package. The file contains `$title`, `$style` and the names of
+            `parts`.
         title: plain text.
         **parts: HTML.
-
-    Returns:
-        The file's content.
     """
     folder = importlib.resources.files(__package__)
     text = string.Template(folder.joinpath(template).read_text("utf-8"))

@@ -18,7 +18,7 @@ from .registration import Features, Registration, agreeing, describe, register
 from .settings import AlignConfig
 from .shots import Shot, read_shot
 
-# What the clocks may differ by before it is worth a word, seconds.
+# If the clocks differ by more than this, a line says so; in seconds.
 WORTH_A_WORD = 2
 
 
@@ -27,11 +27,11 @@ class Side:
     """One camera's photos.
 
     Attributes:
-        paths: of the photos that can be read.
+        paths: paths of the photos that can be read.
         shots: what their files say.
-        features: what is recognized of them.
+        features: their features.
         thumbnails: small JPEG files of them.
-        broken: why others cannot be read.
+        broken: for each other photo, a line with the reason why it cannot be read.
     """
 
     paths: list[str] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Match:
 
     Attributes:
         phone, camera: their indices.
-        way: how they were found: names, time or looks.
+        way: how the pair was found: by names, time or looks.
         registration: from the phone's pixels to the camera's.
     """
 
@@ -62,10 +62,10 @@ def read_side(folder: str, key: str) -> Side:
 
     Args:
         folder: path.
-        key: the setting it came from, for messages.
+        key: the setting that names the folder, for messages.
 
     Raises:
-        UserError: if there is no photo in it that can be read.
+        UserError: if no photo in it can be read.
     """
     side = Side()
     for path in progress(find_pictures(folder, key), desc=f"reading {folder}"):
@@ -86,16 +86,16 @@ def read_side(folder: str, key: str) -> Side:
 def find_matches(
     phone: Side, camera: Side, config: AlignConfig
 ) -> tuple[list[Match], dict[int, str]]:
-    """Which photos of two cameras show the same.
+    """Finds photos of two cameras that show the same scene.
 
     Args:
         phone: the phone's photos.
         camera: the camera's photos.
-        config: how they may find each other.
+        config: the settings of the search.
 
     Returns:
-        The matches, in the order of the phone's photos, each photo in one at most; and for the
-        phone's other photos, by index, why they have no partner.
+        The matches, in the order of the phone's photos; each photo is in one match at most. And for
+        each of the phone's other photos, by its index, the reason why it has no partner.
     """
     ways = ("names", "time", "looks") if config.match == "auto" else (config.match,)
     matches: dict[int, Match] = {}
@@ -128,7 +128,7 @@ def _candidates(
     taken: set[int],
     config: AlignConfig,
 ) -> list[Pair]:
-    """Pairs of indices that one way proposes."""
+    """Pairs of indices that one way of matching proposes."""
     if way == "names":
         return by_names(phone.paths, camera.paths)
     if way == "time":
@@ -145,6 +145,6 @@ def _candidates(
 
 
 def scenes_of(matches: Sequence[Match], phone: Side, config: AlignConfig) -> np.ndarray:
-    """Each match's scene, (N,) int: photos of the phone that look alike show one."""
+    """Each match's scene, (N,) int. If photos of the phone look alike, they show one scene."""
     features = [phone.features[match.phone] for match in matches]
     return scenes(features, config.min_matches, lambda items: progress(items, desc="scenes"))

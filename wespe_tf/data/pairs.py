@@ -18,7 +18,7 @@ Pair = tuple[str, str]
 
 
 class PairedPatches:
-    """DPED's training and test patches, read when they are asked for.
+    """DPED's training and test patches. They are read when they are needed.
 
     Args:
         dped_dir: folder of the data set.
@@ -30,7 +30,7 @@ class PairedPatches:
         test: the same for the test patches.
 
     Raises:
-        UserError: if a folder is missing or empty, or the two sides differ in number.
+        UserError: if a folder is missing or empty, or both sides have different numbers of files.
     """
 
     def __init__(self, dped_dir: str | Path, phone: str, patch_size: int) -> None:
@@ -46,7 +46,7 @@ class PairedPatches:
         if len(sides[0]) != len(sides[1]):
             raise UserError(
                 f"dped_dir: {len(sides[0])} patches in {phone_folder}, but {len(sides[1])} in "
-                f"{dslr_folder}; they are pairs"
+                f"{dslr_folder}; expected pairs"
             )
         return list(zip(*sides))
 
@@ -60,7 +60,7 @@ class PairedPatches:
             Two (N, P, P, 3) uint8 arrays.
 
         Raises:
-            UserError: naming a file that is not a picture of the patch size.
+            UserError: if a file is not a picture of the patch size.
         """
         with ThreadPoolExecutor(8) as pool:
             patches = list(pool.map(self._read, (path for pair in pairs for path in pair)))
@@ -79,24 +79,25 @@ class PairedPatches:
 class Sampler:
     """The authors' random draws, in their order, from NumPy's legacy generator.
 
-    A pool of `train_size` training pairs is drawn without replacement and drawn anew after every
-    evaluation; batches are drawn from the pool with replacement. With the same seed (theirs is 0)
-    and the same number of files, batches and swaps are those of their code.
+    A pool of `train_size` training pairs is drawn without replacement, and again after every
+    evaluation. Batches are drawn from the pool with replacement. With the same seed (theirs is 0)
+    and the same number of files, batches and swaps are those of their code. A swap is 1 if the
+    discriminator sees the DSLR's patch of a pair, and 0 if it sees the enhanced one.
 
     Args:
-        train_count: training pairs there are.
-        test_count: test pairs there are.
+        train_count: number of training pairs.
+        test_count: number of test pairs.
         train_size: pairs in the pool; -1 for all.
         batch_size: pairs in a batch.
         eval_step: iterations between evaluations.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Attributes:
         crops: indices of the five test pairs that are shown.
-        test_swaps: (batches, N, 1) arrays by iteration: the swaps of the evaluations.
+        test_swaps: swaps of the evaluations: a (batches, N, 1) array for each iteration.
 
     Raises:
-        UserError: if there are fewer pairs than asked for.
+        UserError: if there are too few pairs for `train_size` or `batch_size`.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class Sampler:
                 for _ in range(2)
             )
             swaps = self._draw_swaps()
-            # Before the batch is handed out: its evaluation must find its swaps.
+            # Drawn before the batch is given out, because its evaluation needs them.
             if iteration % self.eval_step == 0:
                 tests = [self._draw_swaps() for _ in range(self.test_batches)]
                 self.test_swaps[iteration] = np.stack(tests)
@@ -156,11 +157,7 @@ class Sampler:
 
 
 def training_batches(data: PairedPatches, sampler: Sampler) -> tf.data.Dataset:
-    """What `DPED.train_step` takes, read ahead; memory does not grow with the pool.
-
-    Args:
-        data: `PairedPatches`.
-        sampler: `Sampler`.
+    """The data for `DPED.train_step`, read before they are needed. A large pool takes no memory.
 
     Returns:
         Endless `tf.data.Dataset` of (x, y, x', y', swaps), four (N, P, P, 3) uint8 tensors and an

@@ -1,4 +1,4 @@
-"""Random patches of photos, which are decoded once and kept."""
+"""Random patches of photos, and a cache for the decoded photos."""
 
 import collections
 import functools
@@ -29,7 +29,7 @@ class PhotoCache:
     """Keeps the decoded photos that were used last, in at most `limit` bytes; thread-safe.
 
     Args:
-        limit: bytes.
+        limit: in bytes; a single photo may be larger.
         read: function from a path to a uint8 array.
     """
 
@@ -63,19 +63,19 @@ class PatchStream:
     """Random patches of a folder's photos, by number.
 
     An epoch cuts about as many patches from each photo as fit onto it side by side, so every pixel
-    is equally likely. If all photos fit into the cache, their patches are mixed freely. Of a larger
-    set, as many photos as fit are mixed. Each of them is cut 32 times at most, then others replace
-    them.
+    is equally likely. If all photos fit into the cache, their patches are mixed freely. In a larger
+    set, only as many photos as fit are mixed at a time. Each of them gives at most 32 patches, then
+    other photos follow.
 
     Args:
-        folder: of photos of any size; sub-folders count.
-        patch_size: side of the square patches, pixels.
-        seed: of the order and the positions.
-        key: the setting that `folder` came from, for messages.
-        view_share: share of the patches that show a large part of a photo: a square of half its
-            shorter side or more, reduced to the patch size. They show its exposure, white
-            balance and composition, which a small part hides.
-        cache_bytes: limit on the memory of the decoded photos.
+        folder: path of a folder of photos of any size; sub-folders count.
+        patch_size: side of the square patches, in pixels.
+        seed: seed of the order and the positions.
+        key: the setting that names the folder, for messages.
+        view_share: share of the patches that show a large part of a photo: a square with at least
+            half its shorter side, reduced to the patch size. They show exposure, white balance
+            and composition, which cannot be seen in a small part.
+        cache_bytes: limit on the memory of the decoded photos, in bytes.
         cache: a `PhotoCache` that other streams use too; by default the stream has its own.
 
     Raises:
@@ -111,10 +111,10 @@ class PatchStream:
         self.epoch_size = int(self.crops.sum())
 
     def _measure(self) -> np.ndarray:
-        """Areas of all photos, pixels; those too small or broken are dropped.
+        """Areas of all photos, in pixels. Photos that are too small or broken are dropped.
 
-        Reading the headers of very many files takes long: there, every photo counts as large as
-        the mean of some of them, and a bad one is noticed when it is its turn.
+        Reading the headers of very many files would take long. Then only some are measured, and
+        every photo counts with their mean. A bad photo is noticed when its turn comes.
         """
         few = len(self.paths) <= MEASURED_FILES
         step = 1 if few else len(self.paths) // 64
@@ -155,7 +155,7 @@ class PatchStream:
         """
         paths = [str(path) for path in some_of(self.paths)]
         with ThreadPoolExecutor(2) as pool:
-            # Not the photos themselves: together they may not fit into memory.
+            # The photos are not kept: together they may not fit into memory.
             usable = list(pool.map(lambda path: self._read(path) is not None, paths))
         found = [path for path, good in zip(paths, usable) if good]
         if not found:
@@ -175,7 +175,7 @@ class PatchStream:
         return photo
 
     def _skip(self, path: str, reason: str) -> None:
-        """Warns of an unusable file, once."""
+        """Warns of an unusable file, only once."""
         with self.lock:
             new = path not in self.unusable
             self.unusable.add(path)
@@ -201,7 +201,7 @@ class PatchStream:
             (patch_size, patch_size, 3) uint8 array.
 
         Raises:
-            UserError: when no photo of the folder can be read any more.
+            UserError: if no photo of the folder can be read any more.
         """
         return self.cut(number)[0]
 
@@ -232,7 +232,7 @@ class PatchStream:
         return np.concatenate(order)
 
     def _photo(self, index: int) -> tuple[str, np.ndarray]:
-        """Path and photo at `index`, or of the next one that can be used."""
+        """Path and photo at `index`, or at the next index whose photo can be used."""
         for step in range(len(self.paths)):
             path = self.paths[(index + step) % len(self.paths)]
             photo = None if path in self.unusable else self._read(path)

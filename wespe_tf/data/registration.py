@@ -1,8 +1,8 @@
-"""Where one photo's pixels lie in another photo of the same scene.
+"""Registration: finds where one photo's pixels lie in another photo of the same scene.
 
-Scale-invariant features (SIFT) find points that both photos show. RANSAC fits a homography to those
-that agree. Then least squares refine it, together with what the two lenses bend: a point at the
-distance r from a photo's center moves by a share of r², as in Brown's model of lenses.
+Scale-invariant features (SIFT) find points that both photos show. RANSAC fits a homography to the
+points that agree. Then least squares refine it, together with the distortion of both lenses: at
+the distance r from a photo's center, a point moves by a share of r², as in Brown's lens model.
 """
 
 from dataclasses import dataclass
@@ -11,34 +11,34 @@ import cv2
 import numpy as np
 from scipy.optimize import least_squares
 
-# Features are looked for on photos of this longer side: SIFT doubles a photo, then keeps it eleven
-# times in float32, at this side 180 MB.
+# Photos are reduced to this longer side before features are looked for. SIFT enlarges a photo to
+# twice its size and keeps eleven float32 copies, 180 MB at this side.
 FEATURE_SIDE = 1000
 MOST_FEATURES = 1500
-# SIFT's own 0.04 finds few features in a phone's dim photos.
+# SIFT's default of 0.04 finds few features in a phone's dim photos.
 FAINTEST_CONTRAST = 0.01
-# A feature's best match must be this much nearer than its second best (Lowe, IJCV 2004).
+# Largest ratio of the distances of a feature's best and second best match (Lowe, IJCV 2004).
 RATIO = 0.8
-# Farthest that a matching point may lie from where the homography has it, in shares of half the
-# diagonal: lenses bend photos by about a percent.
+# Largest distance between a matching point and its place by the homography, as a share of half the
+# diagonal. Lenses distort photos by about 1 %.
 REACH = 0.01
-# Points that ten numbers can be fitted to: eight of a homography, one of each lens.
+# Six points are needed for ten numbers: eight of the homography, one for each lens.
 FEWEST = 6
-# A photo shows at most so many times the width of the other.
+# A photo shows at most this many times the width of the other.
 LARGEST_ZOOM = 8
-# How far matching points miss the truth, in shares of half the diagonal: a pixel where features
-# are found. And how much lenses bend a photo's corners, in the same unit; both as a rule.
+# Usual error of matching points, one pixel of the reduced photo, and usual distortion of a photo's
+# corners by a lens. Both are shares of half the diagonal.
 USUAL_MISS = 1 / 600
 USUAL_BEND = 0.02
 
 
 @dataclass(frozen=True)
 class Features:
-    """What is recognized of a photo.
+    """The SIFT features of a photo.
 
     Attributes:
-        height, width: of the photo, pixels.
-        points: (N, 2) float32, x and y in the photo's pixels, the strongest first.
+        height, width: size of the photo in pixels.
+        points: (N, 2) float32, x and y in the photo's pixels, the strongest feature first.
         descriptors: (N, 128) uint8.
     """
 
@@ -49,24 +49,25 @@ class Features:
 
     @property
     def center(self) -> np.ndarray:
-        """Of the photo, (2,): x and y in pixels."""
+        """Center of the photo, (2,): x and y in pixels."""
         return np.array([self.width - 1, self.height - 1]) / 2
 
     @property
     def radius(self) -> float:
-        """Half the photo's diagonal, pixels."""
+        """Half the photo's diagonal, in pixels."""
         return float(np.hypot(self.width, self.height) / 2)
 
 
 @dataclass(frozen=True)
 class Registration:
-    """Where a photo's pixels lie in another one.
+    """A map from the pixels of one photo to those of another.
 
     Attributes:
         one, other: features of both photos, for their sizes.
-        homography: (3, 3) matrix from the one photo to the other; points are measured from the
-            photos' centers, in halves of their diagonals.
-        bend_one, bend_other: by which share of r² a lens moves a point, r as in `homography`.
+        homography: (3, 3) matrix from the first photo to the other. Points are measured from the
+            photos' centers, in units of half the diagonal.
+        bend_one, bend_other: distortion of each lens: it moves a point by this share of r². r is
+            the distance from the center in the same unit.
         matches: number of matching points that agree.
     """
 
@@ -78,10 +79,10 @@ class Registration:
     matches: int
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        """Pixels of the other photo.
+        """Maps points of the first photo to the other.
 
         Args:
-            points: (N, 2) array, x and y in the one photo's pixels.
+            points: (N, 2) array, x and y in the first photo's pixels.
 
         Returns:
             (N, 2) float64 array, x and y in the other photo's pixels.
@@ -92,20 +93,17 @@ class Registration:
         return moved * self.other.radius + self.other.center
 
     def scale(self, point: np.ndarray) -> float:
-        """How many pixels of the other photo lie along one of the one photo's, at a point (2,)."""
+        """How many pixels of the other photo lie along a pixel of the first, at a point (2,)."""
         x, y = point
         origin, right, below = self(np.array([[x, y], [x + 1, y], [x, y + 1]], float))
         return float(np.sqrt(abs(np.linalg.det(np.stack([right - origin, below - origin])))))
 
 
 def describe(photo: np.ndarray) -> Features:
-    """The features of a photo.
+    """The features of a photo, at most `MOST_FEATURES`.
 
     Args:
         photo: (H, W, 3) uint8 RGB array.
-
-    Returns:
-        At most `MOST_FEATURES` of them.
     """
     height, width = photo.shape[:2]
     factor = min(1.0, FEATURE_SIDE / max(height, width))
@@ -120,12 +118,12 @@ def describe(photo: np.ndarray) -> Features:
 
 
 def matching_points(one: Features, other: Features, most: int = MOST_FEATURES) -> np.ndarray:
-    """Indices of features that are alike and unlike all others.
+    """Indices of features that are like each other, and unlike all other features.
 
     Args:
         one: features of a photo.
-        other: features of another.
-        most: how many of each are compared, the strongest.
+        other: features of another photo.
+        most: how many of the strongest features of each photo are compared.
 
     Returns:
         (N, 2) int array: index in `one`, index in `other`.
@@ -135,20 +133,20 @@ def matching_points(one: Features, other: Features, most: int = MOST_FEATURES) -
         return np.zeros((0, 2), int)
     pairs = cv2.BFMatcher(cv2.NORM_L2).knnMatch(ours, theirs, k=2)
     good = [best for best, second in pairs if best.distance < RATIO * second.distance]
-    # Of several that are most like one feature only the nearest: {index in other: index in one}.
+    # If several match one feature, only the nearest stays: {index in other: index in one}.
     nearest = {m.trainIdx: m.queryIdx for m in sorted(good, key=lambda m: -m.distance)}
     return np.array([(i, j) for j, i in nearest.items()], int).reshape(-1, 2)
 
 
 def register(one: Features, other: Features) -> Registration | None:
-    """The registration of two photos that show the same.
+    """The registration of two photos that show the same scene.
 
     Args:
-        one: features of the photo whose pixels are looked for.
+        one: features of the first photo, whose pixels are looked for.
         other: features of the photo in which they are looked for.
 
     Returns:
-        A `Registration`, or None where no view of a scene explains the points that match. Few
+        A `Registration`, or None if the matching points do not fit two views of one scene. Few
         `matches` mean that the photos show different scenes.
     """
     matches = matching_points(one, other)
@@ -164,20 +162,20 @@ def register(one: Features, other: Features) -> Registration | None:
     source, target = (side[agree.ravel().astype(bool)] for side in (source, target))
     if len(source) < FEWEST:
         return None
-    # One point may have several features, which turn different ways.
+    # A point may have several features, which differ in their direction.
     distinct = min(len(np.unique(side.round(3), axis=0)) for side in (source, target))
     return Registration(one, other, *_refined(homography, source, target), distinct)
 
 
 def agreeing(registration: Registration | None) -> int:
-    """How many points of two photos agree; 0 where they do not register."""
+    """How many points of two photos agree; 0 without a registration."""
     return 0 if registration is None else registration.matches
 
 
 def _refined(
     homography: np.ndarray, source: np.ndarray, target: np.ndarray
 ) -> tuple[np.ndarray, float, float]:
-    """The homography and both lenses' bends that fit points best, wild ones counting little."""
+    """The homography and both lenses' distortions that fit points best. Outliers count little."""
 
     def moved(values: np.ndarray, points: np.ndarray) -> np.ndarray:
         matrix = np.append(values[:8], 1).reshape(3, 3)
@@ -194,13 +192,13 @@ def _refined(
 
 
 def _is_view(homography: np.ndarray, one: Features, other: Features) -> bool:
-    """Whether a homography keeps a photo's corners in their order and its size within reason."""
+    """Whether a homography keeps the order of a photo's corners, and its size within limits."""
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * one.center / one.radius
     depths = corners @ homography[2, :2] + homography[2, 2]
     if depths.min() * depths.max() <= 0:
         return False
     moved = _project(homography, corners).astype(np.float32)
-    # A view of the scene has an area with a sign; a mirrored one has the other sign.
+    # The area has a sign; that of a mirrored view is negative.
     area = cv2.contourArea(moved, oriented=True) / cv2.contourArea(corners.astype(np.float32), True)
     return bool(cv2.isContourConvex(moved) and 1 / LARGEST_ZOOM**2 < area < LARGEST_ZOOM**2)
 
@@ -211,5 +209,5 @@ def _project(homography: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _bent(points: np.ndarray, share: float) -> np.ndarray:
-    """Points as a lens moves them, measured from the center in halves of the diagonal."""
+    """Points after the distortion of a lens, measured as in `Registration.homography`."""
     return points * (1 + share * (points**2).sum(axis=1, keepdims=True))

@@ -1,7 +1,7 @@
-"""The sample dataset: small, built in seconds from pictures that scikit-image ships.
+"""The sample dataset: small, built in seconds from pictures that scikit-image contains.
 
-Good photos are the target domain; others, taken again by a simulated phone (`camera.py`), are
-the source domain; held-out regions, both ways, are the validation pairs. Nothing is downloaded.
+The target domain is good photos. The source domain is other good photos, taken again by a simulated
+phone (`camera.py`). The validation pairs are further regions, in both forms. Nothing is downloaded.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from PIL import Image
 from .camera import PhoneCamera
 from .folders import DataFolders
 
-# Of the shipped color pictures, those that are ordinary photos. motorcycle_right.png is a second
-# view of motorcycle_left.png: whatever it was used for, it would show regions of another role.
+# The color pictures of scikit-image that are ordinary photos. motorcycle_right.png is left out: it
+# shows the same scene as motorcycle_left.png, so its regions would have two roles.
 PICTURES = {
     "astronaut.png": "Eileen Collins; NASA Great Images, public domain.",
     "chelsea.png": "Chelsea the cat; Stefan van der Walt, CC0.",
@@ -32,7 +32,7 @@ PICTURES = {
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle of a picture and what it is used for.
+    """A rectangle of a picture, and its use.
 
     Attributes:
         picture: file name, a key of `PICTURES`.
@@ -50,7 +50,7 @@ class Region:
 
     @property
     def stem(self) -> str:
-        """File name without suffix; says where the rectangle lies, and is unique."""
+        """File name without suffix. It contains the place of the rectangle, and is unique."""
         return f"{Path(self.picture).stem}-{self.left}-{self.top}"
 
     def cut(self, picture: np.ndarray) -> np.ndarray:
@@ -58,10 +58,10 @@ class Region:
         return picture[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
-# Chosen by eye, then compared by their color distributions: source and target show the same
-# materials and colors in each picture, so that a discriminator cannot tell them apart by content
-# (cats from coffee), and what is validated has both texture and colors unlike each other.
-# 8 pixels separate validation from training: more than the lens blur reaches.
+# Chosen by eye, then compared by their color distributions. In each picture, source and target show
+# the same materials and colors, so that a discriminator cannot tell them apart by content (cats
+# from coffee). Validation regions have texture and a variety of colors. They are 8 pixels away from
+# training regions, farther than the lens blur reaches.
 LAYOUT = (
     Region("astronaut.png", "source", 0, 0, 128, 512),  # flag, sleeve
     Region("astronaut.png", "source", 298, 258, 214, 254),  # helmet, shoulder
@@ -101,20 +101,20 @@ The pictures come from scikit-image's data folder. Its documentation says of the
 def build_sample(folder: str | Path, seed: int = 0) -> DataFolders:
     """Make the sample dataset in `folder`, unless it is there already.
 
-    A whole dataset appears or none: it is made beside `folder` and then renamed. One that is
-    damaged, or was made with other settings, is replaced.
+    It is made beside `folder` and then renamed, so it appears whole or not at all. A dataset that
+    is damaged, or was made with other settings, is replaced.
 
     Args:
         folder: where to make it; parents are created.
-        seed: of the camera's noise, >= 0; nothing else is random.
+        seed: seed of the camera's noise, >= 0; nothing else is random.
 
     Returns:
         The four folders of pictures.
 
     Raises:
         FileNotFoundError: if scikit-image is installed without one of the pictures.
-        ValueError: if a picture of scikit-image is too small to be the one expected.
-        FileExistsError: if `folder` is to be replaced but holds files that are not the sample's.
+        ValueError: if a picture of scikit-image is smaller than expected.
+        FileExistsError: if `folder` must be replaced, but holds files that are not the sample's.
 
     Example:
         >>> folders = build_sample("data/sample")  # doctest: +SKIP
@@ -154,9 +154,9 @@ def build_sample(folder: str | Path, seed: int = 0) -> DataFolders:
 
 
 def load_picture(name: str) -> np.ndarray:
-    """Read a picture that scikit-image ships.
+    """Read a picture that scikit-image contains.
 
-    Read as a file, because `skimage.data`'s functions download what they do not find.
+    It is read as a file, because the functions of `skimage.data` download files that are missing.
 
     Args:
         name: file name, such as "coffee.png".
@@ -177,11 +177,11 @@ def load_picture(name: str) -> np.ndarray:
 
 
 def _make_files(seed: int) -> dict[str, bytes]:
-    """Return the dataset's files but the manifest: name relative to its folder -> contents."""
+    """Return all files except the manifest: name relative to the dataset's folder -> content."""
     files = {"README.txt": _make_readme().encode()}
     for index, name in enumerate(sorted(PICTURES)):
         picture = load_picture(name)
-        # The whole picture is taken, then cut: vignetting belongs to the frame, not to a cut.
+        # The camera takes the whole picture before it is cut, so that vignetting is right.
         photo = CAMERA.develop(
             picture.astype(np.float32) / 255, np.random.default_rng([seed, index])
         )
@@ -215,7 +215,7 @@ def _encode_png(picture: np.ndarray) -> bytes:
 
 
 def _read_manifest(folder: Path) -> dict:
-    """Return the manifest; one without settings and files if it is missing or unreadable."""
+    """Return the manifest, or an empty one if it is missing or unreadable."""
     try:
         manifest = json.loads((folder / _MANIFEST).read_bytes())
         return {"settings": manifest["settings"], "sha256": dict(manifest["sha256"])}
@@ -224,9 +224,9 @@ def _read_manifest(folder: Path) -> dict:
 
 
 def _is_complete(folder: Path, settings: dict) -> bool:
-    """Say whether `folder` holds, undamaged, the dataset that `settings` make."""
+    """Whether `folder` holds the undamaged dataset of these settings."""
     manifest = _read_manifest(folder)
-    # Through JSON, as the manifest went: tuples come back as lists.
+    # The settings go through JSON, as in the manifest, because JSON turns tuples into lists.
     return manifest["settings"] == json.loads(json.dumps(settings)) and all(
         (folder / name).is_file()
         and hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
@@ -235,7 +235,7 @@ def _is_complete(folder: Path, settings: dict) -> bool:
 
 
 def _refuse_strangers(folder: Path, files: dict[str, bytes]) -> None:
-    """Raise FileExistsError if `folder` holds a file that neither old nor new dataset has."""
+    """Raise FileExistsError if `folder` holds a file that is in neither the old nor new dataset."""
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; the sample dataset needs a folder")
     known = files.keys() | _read_manifest(folder)["sha256"].keys()

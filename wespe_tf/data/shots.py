@@ -1,4 +1,4 @@
-"""What a photo's file says of how it was taken: camera, time, program, color profile."""
+"""Reads what a photo's file says about the shot: camera, time, program, color profile."""
 
 import io
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ TAKEN, COMMENT = 0x9003, 0x9286  # in DETAILS
 
 @dataclass(frozen=True)
 class Shot:
-    """What a file says of its photo; empty or None where it says nothing.
+    """What a file says about its photo. Missing facts are empty or None.
 
     Attributes:
         camera: maker and model.
-        taken: when, by the camera's clock.
-        program: that wrote the file.
-        comment: the user's, or the system's, as phones give screenshots.
+        taken: time by the camera's clock.
+        program: the program that wrote the file.
+        comment: a comment of the user or the system; phones mark screenshots in this way.
         profile: name of the color profile.
     """
 
@@ -36,7 +36,7 @@ def read_shot(path: str) -> Shot:
     """Reads what a photo's file says, without its pixels.
 
     Raises:
-        UnreadablePicture: naming the file, if it is no picture.
+        UnreadablePicture: if the file is not a picture.
     """
     with opened(path) as source:
         found = source.metadata
@@ -56,7 +56,7 @@ def read_shot(path: str) -> Shot:
 
 
 def _text(value: object) -> str:
-    """A tag's text in one line; EXIF comments begin with eight bytes that name their letters."""
+    """A tag's text in one line. EXIF comments begin with eight bytes that name their encoding."""
     if isinstance(value, bytes):
         value = value.removeprefix(b"ASCII\0\0\0").removeprefix(b"UNICODE\0")
         value = value.replace(b"\0", b"").decode("utf-8", "replace")
@@ -71,7 +71,7 @@ def _time(value: object) -> datetime | None:
 
 
 def _creator(xmp: bytes) -> str:
-    """The program that an XMP packet names, as an attribute or an element."""
+    """The program that an XMP packet names, in an attribute or an element."""
     rest = xmp.decode("utf-8", "replace").partition("CreatorTool")[2].lstrip("=>\"' ")
     return rest[: min(rest.find(end) for end in "\"'<" if end in rest)] if rest else ""
 

@@ -12,7 +12,7 @@ SAMPLE_DIR = Path("data") / "sample"
 
 
 def sample_folders() -> DataFolders:
-    """The sample's folders in `data/sample`, made on first use.
+    """The sample's folders in `data/sample`. They are made on first use.
 
     Raises:
         UserError: if they cannot be made.
@@ -25,7 +25,11 @@ def sample_folders() -> DataFolders:
 
 
 def data_folders(config: Folders) -> DataFolders:
-    """The folders that the settings name; the sample's, built on first use, if they name none."""
+    """The folders that the settings name. If they name none, these are the sample's.
+
+    Raises:
+        UserError: if the settings contradict each other, or the folders are missing.
+    """
     own = {key: getattr(config, key) for key in ("source_dir", "target_dir")}
     val = {key: getattr(config, key) for key in ("val_source_dir", "val_target_dir")}
     for pair in (own, val):

@@ -1,1 +1,1 @@
-"""Networks. Everything but `wespe` and `dped` needs Keras alone, on any of its backends."""
+"""Networks, their layers, and the training steps."""

@@ -10,11 +10,12 @@ from .layers import PACKAGE, Tensor
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class PyTorchAdam(keras.optimizers.Adam):
-    """Adam whose ε is added after the second moment's bias is corrected.
+    """Adam that adds ε after the bias of the second moment is corrected.
 
-    m̂ / (√v̂ + ε), as in the paper (Kingma & Ba 2015, algorithm 1) and in PyTorch. TensorFlow and
-    Keras compute m̂ / (√v̂ + ε / √(1 − β₂ᵗ)): an ε that is 32 times as large in the first step,
-    which matters if gradients are as small as 1e-6. Powers of β have the variables' dtype.
+    It computes m̂ / (√v̂ + ε), as PyTorch and the paper do (Kingma & Ba 2015, algorithm 1).
+    TensorFlow and Keras compute m̂ / (√v̂ + ε / √(1 − β₂ᵗ)). Their ε is 32 times as large in the
+    first step, which matters if gradients are as small as 1e-6. Powers of β have the variables'
+    dtype.
 
     Args: those of `keras.optimizers.Adam`.
     """

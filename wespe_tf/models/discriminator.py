@@ -23,36 +23,38 @@ DPED = DISCRIMINATOR_LAYERS["dped"]
 class Discriminator(keras.Model):
     """Convolutions and two dense layers that tell whether a patch is real or enhanced.
 
-    Convolution → LeakyReLU 0.2 → norm (the first convolution has no norm); flatten; dense 1024 +
-    LeakyReLU; dense to one or two outputs. Source: DPED code. `DISCRIMINATOR_LAYERS` has others.
+    Its parts are: convolution → LeakyReLU 0.2 → norm (the first convolution has no norm); flatten;
+    dense 1024 + LeakyReLU; dense to one or two outputs. Source: DPED's code.
+    `DISCRIMINATOR_LAYERS` has other layers. "Report-code" is the code of the report
+    (REPRODUCTION.md).
 
-    With `dense=0` a 3×3 convolution replaces the dense layers. It judges every place of the last
+    With `dense=0`, a 3×3 convolution replaces the dense layers. It judges every place of the last
     feature map separately, as in Isola et al.'s PatchGAN, so one picture gives many examples.
 
     Args:
-        layers: output channels, kernel size and stride of each convolution; a fourth number, if
-            there is one, is the zeros on each side, instead of SAME padding.
-        width_multiplier: factor on the channels and on `dense`, rounded.
+        layers: output channels, kernel size and stride of each convolution. A fourth number is the
+            count of zeros on each side, instead of SAME padding.
+        width_multiplier: factor on the channels and on `dense`; the products are rounded.
         dense: units of the hidden dense layer, or 0.
         first_norm: whether the first convolution has a norm too, as in report-code.
         pooled: whether the mean over the last feature map replaces `flatten`.
         dense_norm: whether the hidden dense layer has a layer norm instead of its bias.
         head: `"two_class_sigmoid"` (outputs for [real, fake], each a sigmoid: the report),
-            `"two_class_softmax"` (DPED code) or `"one_class_sigmoid"` (real).
-        norm: `"instance"`, `"batch"`, `"layer"`, `"spectral"` (every kernel divided by its
+            `"two_class_softmax"` (DPED's code) or `"one_class_sigmoid"` (real).
+        norm: `"instance"`, `"batch"`, `"layer"`, `"spectral"` (every kernel is divided by its
             largest singular value: Keras's `SpectralNormalization`), `"affine"` (a learned scale
-            and shift, without statistics: WESPE-TF) or `"none"`.
+            and shift, without statistics: WESPE-TF, see docs/AUTHORS_CODE.md) or `"none"`.
         norm_epsilon: added to the variance.
-        order: `"activation_norm"` (convolution → LeakyReLU → norm: DPED code) or
-            `"norm_activation"` (the norm first: report-code).
+        order: `"activation_norm"` (convolution → LeakyReLU → norm: DPED's code) or
+            `"norm_activation"` (convolution → norm → LeakyReLU: report-code).
         init: `"truncated_normal"`, `"kaiming_uniform"`, `"glorot"` or `"torch_default"`.
 
     Call arguments:
         inputs: (N, H, W, C) tensor; height and width are fixed at the first call.
 
     Returns:
-        (N, 2) or (N, 1) logits, (N, h, w, 2) or (N, h, w, 1) with `dense=0`, float32 (float64
-        under a float64 policy); `probabilities` turns them into what `head` names.
+        Logits, (N, 2) or (N, 1); with `dense=0`, (N, h, w, 2) or (N, h, w, 1). They are float32
+        (float64 under a float64 policy). `probabilities` turns them into what `head` names.
 
     Raises:
         ValueError: if an option is not in these lists.
@@ -96,11 +98,11 @@ class Discriminator(keras.Model):
         self.initializers = make_initializers(init)
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
-        # Layers are made here because torch_default needs each layer's fan-in.
+        # The layers are made here, because torch_default needs each layer's fan-in.
         def wrap(layer: keras.layers.Layer) -> keras.layers.Layer:
             if self.norm == "spectral":
-                # Wrapped in full precision: it overwrites the kernel with its quotient, and
-                # rounding that to 8 bits would swallow the optimizer's steps.
+                # In full precision: it replaces the kernel by the divided kernel. Rounded to the 8
+                # bits of bfloat16, that kernel would lose the optimizer's small steps.
                 return SpectralNormalization(
                     layer,
                     name=f"spectral_{layer.name}",
@@ -236,11 +238,11 @@ class Discriminator(keras.Model):
 
 
 def _leaky_relu(x: Tensor) -> Tensor:
-    # TensorFlow's own takes its slope in float32 whatever the dtype, 3e-9 off in float64.
+    # TensorFlow's function has its slope in float32 for all dtypes, an error of 3e-9 in float64.
     return ops.maximum(x, 0.2 * x)
 
 
 def _apply(layer: keras.layers.Layer, x: Tensor, training: bool) -> Tensor:
-    """Calls a layer; only those with running state care whether this is training."""
+    """Calls a layer. Only layers with running state get `training`."""
     stateful = (keras.layers.BatchNormalization, SpectralNormalization)
     return layer(x, training=training) if isinstance(layer, stateful) else layer(x)

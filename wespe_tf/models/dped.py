@@ -1,7 +1,7 @@
-"""DPED: the authors' supervised training, for comparison (Ignatov et al. 2017, DPED code).
+"""DPED: the authors' supervised training, for comparison (Ignatov et al. 2017, and their code).
 
-First come those of their losses that `losses` does not have. Pictures are (N, H, W, C) in [0, 1];
-every function returns a scalar in its inputs' dtype.
+First come the losses that `wespe_tf.losses` does not have. Pictures are (N, H, W, C) in [0, 1].
+Every loss is a scalar in its inputs' dtype.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from .layers import Shape, Tensor, statistics_dtype
 from .vgg import VGGFeatures
 from .views import GaussianBlur, Grayscale
 
-# What `DPED.test_step` averages over batches: the columns of the authors' log line.
+# The values that `DPED.test_step` averages over batches, as in a line of the authors' log.
 TEST_VALUES = ("generator", "content", "color", "texture", "tv", "psnr", "accuracy")
 
 
@@ -51,7 +51,7 @@ def discriminator_loss(probabilities: Tensor, swaps: Tensor) -> Tensor:
 
 
 def discriminator_accuracy(probabilities: Tensor, swaps: Tensor) -> Tensor:
-    """Share of the pictures whose larger output is the right one.
+    """Share of the pictures that D judges correctly: the larger output is the right one.
 
     Args:
         probabilities: see `discriminator_loss`.
@@ -114,9 +114,9 @@ class DPED(keras.Model):
         tv        e is smooth
 
     An iteration is a step of G on one batch, then a step of D on another batch, with the updated G.
-    Train it with `fit` on a dataset of elements (x and y of G's batch, x and y of D's batch,
-    swaps), pictures in uint8, after `compile`; `evaluate` it on elements (x, y, swaps). `swaps` is
-    an (N, 1) array of 0 and 1: whether D sees e or y of each pair.
+    After `compile`, train it with `fit` on elements (x and y of G's batch, x and y of D's batch,
+    swaps). `evaluate` takes elements (x, y, swaps). Pictures are uint8. `swaps` is an (N, 1) array:
+    0 if D sees e of a pair, 1 if it sees y.
 
     Args:
         generator: G, a `Generator`.
@@ -128,7 +128,7 @@ class DPED(keras.Model):
         w_tv: weight of the total variation loss.
 
     Raises:
-        ValueError: on a discriminator with another head.
+        ValueError: if the discriminator has another head.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class DPED(keras.Model):
         generator_optimizer: keras.optimizers.Optimizer,
         discriminator_optimizer: keras.optimizers.Optimizer,
     ) -> None:
-        """Sets the optimizers of G and D; the authors': `authors_adam` for each."""
+        """Sets the optimizers of G and D. The authors use `authors_adam` for each."""
         super().compile(jit_compile=False)
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
@@ -172,18 +172,18 @@ class DPED(keras.Model):
         """Builds networks for patches of `input_shape` = (N, H, W, 3), and the optimizers."""
         gray_shape = (*input_shape[:-1], 1)
         for network, shape in ((self.generator, input_shape), (self.discriminator, gray_shape)):
-            if not network.built:  # a generator from a checkpoint is
+            if not network.built:  # A generator from a checkpoint is built already.
                 network.build(shape)
         self.generator_optimizer.build(self.generator.trainable_variables)
         self.discriminator_optimizer.build(self.discriminator.trainable_variables)
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Enhances pictures: G."""
+        """Enhances pictures with G."""
         return self.generator(inputs)
 
     def judge(self, enhanced: Tensor, dslr: Tensor, swaps: Tensor, training: bool) -> Tensor:
-        """D's probabilities of [real, fake], (N, 2), for e where swaps is 0 and y where it is 1."""
+        """D's probabilities of [real, fake], (N, 2). D sees e if `swaps` is 0, and y if it is 1."""
         swaps = ops.reshape(swaps, (-1, 1, 1, 1))
         seen = self.grayscale(enhanced) * (1 - swaps) + self.grayscale(dslr) * swaps
         return self.discriminator.probabilities(self.discriminator(seen, training=training))
@@ -227,12 +227,12 @@ class DPED(keras.Model):
         }
 
     def train_step(self, data: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """A step of the generator, then one of the discriminator on the other batch.
+        """A step of the generator, then a step of the discriminator on the other batch.
 
         Returns:
-            Dictionary of scalars, each from before its network's step: those of
-            `compute_losses`, but `accuracy` on the discriminator's batch, and that batch's
-            `texture_disc`, the discriminator's loss.
+            Dictionary of scalars, each computed before the step of its network: those of
+            `compute_losses` for the generator's batch; for the discriminator's batch its
+            `accuracy`, and its loss `texture_disc`.
         """
         phone, dslr, other_phone, other_dslr, swaps = self.unpack(data)
 

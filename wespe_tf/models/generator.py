@@ -1,4 +1,4 @@
-"""The enhancing network: DPED code's residual network, G and F of WESPE."""
+"""The generator: the residual network of DPED's code. WESPE's G and F are generators."""
 
 import dataclasses
 import math
@@ -26,8 +26,8 @@ from .options import GENERATOR_ENDINGS, GENERATOR_STARTS
 class PassThrough(keras.initializers.Initializer):
     """Kernel whose output channels copy the input channels with the same number, times `gain`.
 
-    Further output channels are random sums of the inputs, at the kernel's center. Normal noise with
-    standard deviation `noise` is added to every weight.
+    Further output channels are random sums of the inputs, at the kernel's center. Every weight gets
+    normal noise with standard deviation `noise`.
     """
 
     def __init__(self, gain: float = 1.0, noise: float = 0.0, seed: int | None = None) -> None:
@@ -48,10 +48,10 @@ class PassThrough(keras.initializers.Initializer):
 
 
 class Knots(keras.initializers.Initializer):
-    """Biases 0 for the first `copied` channels, uniform in [-1, 1] for the others.
+    """Biases that are 0 for the first `copied` channels, and uniform in [-1, 1] for the others.
 
-    After `PassThrough` and a ReLU, each of the others has its bend at another color. Together they
-    form a basis in which tone curves and color maps are nearly linear.
+    After `PassThrough` and a ReLU, each of these others bends at another color. Together they form
+    a basis in which tone curves and color maps are nearly linear.
     """
 
     def __init__(self, copied: int, seed: int | None = None) -> None:
@@ -67,7 +67,7 @@ def kernel_bytes(width: int, blocks: int) -> int:
     """Bytes that the kernels of a `Generator` of this size take in float32.
 
     Raises:
-        ValueError: if a value is not a number.
+        ValueError: if a value is not an integer or is too small.
     """
     check_number("width", width, numbers.Integral, 4)
     check_number("blocks", blocks, numbers.Integral, 0)
@@ -87,8 +87,8 @@ class Step:
     Attributes:
         conv: the layer.
         norm: the layer that follows, or None. A ReLU follows too, except after the last step.
-        part: `"trunk"`: the output goes on; `"branch"`: it goes on, and the step's input waits
-            beside it; `"join"`: the waiting tensor is added to the output.
+        part: `"trunk"`: the next step takes the output; `"branch"`: the same, and the step's input
+            waits for a join; `"join"`: the waiting tensor is added to the output.
     """
 
     conv: keras.layers.Layer
@@ -102,8 +102,8 @@ def walk(steps: list[Step], x: Tensor, activate: Callable[[Step, Tensor], Tensor
     Args:
         steps: list of `Step`.
         x: (N, H, W, C) tensor, the input of the first step, which is not a `"join"`.
-        activate: function of a step and of its convolution's output that returns the output's
-            normalized and rectified version.
+        activate: function of a step and its convolution's output. It returns this output after
+            norm and ReLU.
 
     Returns:
         (N, H, W, C) tensor after the last step.
@@ -122,19 +122,20 @@ def walk(steps: list[Step], x: Tensor, activate: Callable[[Step, Tensor], Tensor
 class Generator(keras.Model):
     """Fully convolutional residual network that maps a picture to its enhanced version.
 
-    Convolution 9×9 + ReLU; `blocks` residual blocks of two [convolution 3×3, norm, ReLU] with
-    nothing after the addition; two convolutions 3×3 + ReLU; convolution 9×9 to three channels;
-    `tanh_scale * tanh(z) + 0.5`. Stride 1, zero SAME padding. 400 k parameters and 0.40 M
-    multiply-adds per pixel at the default size. Source: DPED code, paper section 3.
+    Its parts are: convolution 9×9 + ReLU; `blocks` residual blocks of two [convolution 3×3, norm,
+    ReLU] and an addition, without a ReLU after it; two convolutions 3×3 + ReLU; convolution 9×9 to
+    three channels; `tanh_scale * tanh(z) + 0.5`. All have stride 1 and zero SAME padding. The
+    default size has 400 k parameters and takes 0.40 M multiply-adds per pixel. Source: DPED's code,
+    and section 3 of the paper. "Report-code" is the code of the report (REPRODUCTION.md).
 
     Args:
         width: channels of every hidden layer, at least 4.
         blocks: residual blocks.
         norm: `"instance"`, `"batch"`, `"layer"` or `"none"`.
-        norm_epsilon: added to the variance: 1e-3 in DPED code, 1e-5 in report-code.
-        tanh_scale: 0.58 (DPED code: outputs in [-0.08, 1.08]) or 0.5 (report-code).
-        ending: `"dped"`; or `"plain"`: three convolutions 3×3 + ReLU, and one 1×1, which gives the
-            picture without tanh (WESPE-TF).
+        norm_epsilon: added to the variance: 1e-3 in DPED's code, 1e-5 in report-code.
+        tanh_scale: 0.58 (DPED's code: outputs in [-0.08, 1.08]) or 0.5 (report-code).
+        ending: `"dped"`; or `"plain"`: three convolutions 3×3 + ReLU, and one 1×1 without tanh, as
+            in WESPE-TF (docs/AUTHORS_CODE.md).
         init: `"identity"` (the untrained network returns almost its input),
             `"truncated_normal"`, `"kaiming_uniform"`, `"glorot"` or `"torch_default"`.
 
@@ -199,8 +200,8 @@ class Generator(keras.Model):
         final: bool = False,
         scale: float = 1.0,
     ) -> keras.layers.Conv2D:
-        """A convolution; an identity start copies RGB through it if `passes`, or else draws its
-        kernel with `scale` times He's deviation."""
+        """A convolution. With an identity start, it copies RGB if `passes`. Otherwise its kernel is
+        random, with `scale` times He's standard deviation."""
         if self.init != "identity":
             kernel_init, bias_init = make_initializers(self.init)(size * size * inputs)
         elif not passes:
@@ -225,12 +226,12 @@ class Generator(keras.Model):
         )
 
     def _residual_block(self, k: int) -> list[Any]:
-        """[convolution, norm] twice; an identity start keeps what the branch adds small."""
+        """[convolution, norm] twice. With an identity start, the block adds only small values."""
         small = 0.02 if self.init == "identity" else 1.0
         layers = []
         for part, scale in ((0, 1.0), (1, small)):
             number = 2 * k + part
-            # Behind a norm the kernel's scale is of no effect; without one it is what counts.
+            # A norm after the convolution cancels the kernel's scale; then the norm has `scale`.
             conv_scale = scale if self.norm == "none" else 1.0
             layers.append(self._conv(3, self.width, f"conv{number + 2}", scale=conv_scale))
             layers.append(
@@ -249,19 +250,19 @@ class Generator(keras.Model):
 
     @property
     def steps(self) -> list[Step]:
-        """The steps of the network, in order; `walk` runs them, the last one gives the picture."""
+        """The steps of the network, in order. `walk` runs them, and `finish` makes the picture."""
         found = [Step(self.head)]
         for conv1, norm1, conv2, norm2 in self.residuals:
             found += [Step(conv1, norm1, "branch"), Step(conv2, norm2, "join")]
         return [*found, *(Step(conv) for conv in self.tail), Step(self.to_rgb)]
 
     def features(self, inputs: Tensor, training: bool = False) -> Tensor:
-        """Input of the last convolution, (N, H, W, width), for pictures as in `call`."""
+        """Input of the last convolution, (N, H, W, width). `inputs` is the same as in `call`."""
         return walk(self.steps[:-1], inputs, lambda step, x: _norm_relu(step.norm, x, training))
 
     def _fast_to_rgb(self, features: Tensor) -> Tensor:
         """`to_rgb` with a gradient that takes less time."""
-        # TensorFlow's function, as Keras's may give the variable, which a custom gradient refuses.
+        # Not Keras's function: it may return the variable, which a custom gradient does not take.
         kernel = tf.convert_to_tensor(self.to_rgb.kernel)
         return few_outputs_conv(features, kernel) + self.to_rgb.bias
 

@@ -41,14 +41,13 @@ class InstanceNormalization(keras.layers.Layer):
     """Normalizes each channel of each picture by its own mean and variance.
 
     Computes `scale * (x - mean) / sqrt(variance + epsilon) + shift` with the biased variance
-    over height and width. Unlike `keras.layers.GroupNormalization(groups=-1)`, which gives the
-    same numbers, no tensor has more than four dimensions, which phone accelerators require.
-    Statistics are computed in float32 (float64 under a float64 policy). For the backward pass it
-    keeps only the input and two numbers for each channel of each picture, also with `relu`. Source:
-    DPED code.
+    over height and width. `keras.layers.GroupNormalization(groups=-1)` gives the same numbers, but
+    has tensors of five dimensions. Phone accelerators take at most four. Statistics are computed in
+    float32 (float64 under a float64 policy). For the backward pass, only the input and two numbers
+    for each channel of each picture are kept, also with `relu`. Source: DPED's code.
 
     Args:
-        epsilon: added to the variance; DPED code has 1e-3.
+        epsilon: added to the variance; 1e-3 in DPED's code.
         scale_init: initial value of the learned scale.
 
     Call arguments:
@@ -83,7 +82,7 @@ class InstanceNormalization(keras.layers.Layer):
     def _normalized(
         self, inputs: Tensor, scale: Tensor, shift: Tensor, relu: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The output; the mean and the inverse deviation, (N, 1, 1, C)."""
+        """The output; its mean and 1 / standard deviation, (N, 1, 1, C) each."""
         x = ops.cast(inputs, scale.dtype)
         mean = self.picture_mean(x)
         inverse = ops.rsqrt(self.picture_mean(ops.square(x - mean)) + self.epsilon)
@@ -92,11 +91,11 @@ class InstanceNormalization(keras.layers.Layer):
         return ops.relu(outputs) if relu else outputs, mean, inverse
 
     def _with_gradient(self, inputs: Tensor, scale: Tensor, shift: Tensor, relu: bool) -> Tensor:
-        """The output, with the gradients by their formulas.
+        """The output. Its gradients are computed from their formulas, which saves memory.
 
-        Derived from the operations above they would keep a float32 copy of the input and of its
-        distance from the mean, in bfloat16 two thirds of all memory that training takes; and what
-        the ReLU lets through, which the input tells as well.
+        TensorFlow's own gradients would keep a float32 copy of the input and of its distance from
+        the mean. In bfloat16, these are two thirds of all memory that training takes. They would
+        also keep the ReLU's mask, which can be computed from the input.
         """
 
         @ops.custom_gradient
@@ -105,7 +104,7 @@ class InstanceNormalization(keras.layers.Layer):
 
             def gradients(*arguments: Tensor, upstream: Tensor | None = None) -> tuple:
                 upstream = arguments[-1] if upstream is None else upstream
-                # Or a graph computes what it can for all norms ahead, and keeps it meanwhile.
+                # Without this, the graph would compute this part early for all norms, and keep it.
                 with tf.control_dependencies([upstream]):
                     apart = ops.cast(inputs, scale.dtype) - mean
                 gain = scale * inverse
@@ -136,7 +135,7 @@ class BatchStatistics(InstanceNormalization):
     """Batch norm that always uses the statistics of the batch and learns no running statistics.
 
     PyTorch's batch norm computes this in a network that stays in training mode, as the VGG-19 of
-    report-code does. With several devices, each device has its own statistics.
+    the report's code does (REPRODUCTION.md). Each device has its own statistics.
     """
 
     @staticmethod
@@ -148,7 +147,8 @@ class BatchStatistics(InstanceNormalization):
 class AffineNormalization(keras.layers.BatchNormalization):
     """Batch norm that always stays in inference mode, with running mean 0 and variance 1.
 
-    Only a learned scale and shift for each channel remain, as in WESPE-TF's discriminators.
+    Only a learned scale and shift for each channel remain, as in the discriminators of WESPE-TF
+    (docs/AUTHORS_CODE.md).
     """
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: Any = None) -> Tensor:
@@ -188,8 +188,8 @@ class SpectralNormalization(keras.layers.SpectralNormalization):
 class LayerNormalization(keras.layers.GroupNormalization):
     """Normalizes each picture by its mean and variance over height, width and channels.
 
-    It equals Keras's layer with one group and the same weights, but no tensor has more than four
-    dimensions, which phone accelerators require.
+    It equals Keras's layer with one group and the same weights. But no tensor has more than four
+    dimensions, the limit of phone accelerators.
 
     Args:
         epsilon: added to the variance.
@@ -246,7 +246,7 @@ def make_norm(
             epsilon=epsilon,
             momentum=0.9,
             gamma_initializer=gamma,
-            # Over the batch of all devices; on one the plain way keeps more digits.
+            # Statistics over the batches of all devices. On one device, False keeps more digits.
             synchronized=tf.distribute.get_strategy().num_replicas_in_sync > 1,
             name=name,
             dtype=dtype,
@@ -266,7 +266,7 @@ def make_initializers(name: str) -> Callable[[int], tuple[Any, Any]]:
     Args:
         name: `"truncated_normal"` (standard deviation 0.01, biases 0.01: DPED code),
             `"kaiming_uniform"` (He), `"glorot"`, both with zero biases, or `"torch_default"`
-            (uniform on ±1/sqrt(fan_in), biases likewise: report-code's generator).
+            (weights and biases uniform on ±1/sqrt(fan_in): the generator of the report's code).
 
     Returns:
         Function of a layer's fan-in that returns its `(kernel, bias)` initializers.
@@ -302,7 +302,7 @@ def few_outputs_conv(inputs: Tensor, kernel: Tensor) -> Any:
     """A SAME convolution of stride 1. Its gradient is fast on a CPU if there are few outputs.
 
     TensorFlow's own gradient of a 9×9 convolution from 64 channels to 3 takes seven times as long.
-    Here each row of the kernel is a product of matrices.
+    Here, each row of the kernel takes one product of matrices for each gradient.
 
     Args:
         inputs: (N, H, W, C) tensor.

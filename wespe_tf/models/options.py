@@ -1,6 +1,6 @@
-"""What settings and networks both name: the networks' options, and the losses.
+"""Names that settings and networks share: the networks' options, and the losses.
 
-The settings are printed without a network, so this module imports none.
+`--help` prints the settings without building a network, so this module imports none.
 """
 
 from typing import NamedTuple
@@ -24,9 +24,9 @@ class Ending(NamedTuple):
     """What follows the residual blocks of a generator.
 
     Attributes:
-        convolutions: 3×3, each with a ReLU.
+        convolutions: number of 3×3 convolutions, each with a ReLU.
         last_size: side of the last convolution's kernel.
-        has_tanh: whether it is followed by tanh.
+        has_tanh: whether tanh follows the last convolution.
     """
 
     convolutions: int
@@ -34,20 +34,20 @@ class Ending(NamedTuple):
     has_tanh: bool
 
 
-# The authors' and, in WESPE-TF, a plain one.
+# dped: the authors'; plain: that of WESPE-TF (docs/AUTHORS_CODE.md).
 GENERATOR_ENDINGS = {"dped": Ending(2, 9, True), "plain": Ending(3, 1, False)}
 
 
 class DiscriminatorLayers(NamedTuple):
-    """What a discriminator is made of; each is an option of `Discriminator`.
+    """The layers of a discriminator. Each attribute is an option of `Discriminator`.
 
     Attributes:
-        layers: output channels, kernel size and stride of each convolution; and, in place of SAME
-            padding, the zeros on each side where a fourth number gives them.
+        layers: output channels, kernel size and stride of each convolution. A fourth number is the
+            count of zeros on each side, instead of SAME padding.
         dense: units of the hidden dense layer, 0 for none.
         first_norm: whether the first convolution has a norm, as the others have.
-        pooled: whether the dense layer sees the mean of each channel, not all places.
-        dense_norm: whether the dense layer has a layer norm in place of a bias.
+        pooled: whether the dense layer sees the mean of each channel instead of all places.
+        dense_norm: whether the dense layer has a layer norm instead of a bias.
     """
 
     layers: tuple[tuple[int, ...], ...]
@@ -57,8 +57,8 @@ class DiscriminatorLayers(NamedTuple):
     dense_norm: bool = False
 
 
-# The fine ones see the texture of single pixels, which the first stride of 4 jumps over; those of
-# report-code have PyTorch's padding.
+# fine: these see the texture of single pixels, which a first stride of 4 skips. report: those of
+# the report's code (REPRODUCTION.md), with PyTorch's padding.
 DISCRIMINATOR_LAYERS = {
     "dped": DiscriminatorLayers(
         ((48, 11, 4), (128, 5, 2), (192, 3, 1), (192, 3, 1), (128, 3, 2)), 1024
@@ -72,7 +72,7 @@ DISCRIMINATOR_LAYERS = {
         dense_norm=True,
     ),
 }
-# What its norm behind the first convolution does shows without it.
+# The same without the norm after the first convolution, to show what this norm does.
 DISCRIMINATOR_LAYERS["report_later_norms"] = DISCRIMINATOR_LAYERS["report"]._replace(
     first_norm=False
 )
@@ -89,9 +89,9 @@ class Loss(NamedTuple):
     """A loss of the generators, as the settings show it.
 
     Attributes:
-        weight: its default, the paper's where the paper has the loss.
-        meaning: what it asks for; x is a source picture, G(x) the enhanced one.
-        always: whether it is computed, and logged, even where its weight is 0.
+        weight: default weight; the paper's, if the paper has the loss.
+        meaning: what the loss demands; x is a source picture, G(x) the enhanced one.
+        always: whether it is computed and logged even if its weight is 0.
     """
 
     weight: float
@@ -99,8 +99,8 @@ class Loss(NamedTuple):
     always: bool = False
 
 
-# By name: the setting is w_<name>, the column of the log and the curve are <name>, and the method
-# of `WESPE` that computes it is <name>_loss.
+# For each name, the setting is w_<name>, the log's column and the curve are <name>, and the method
+# of `WESPE` is <name>_loss.
 LOSSES = {
     "content": Loss(1.0, "F maps G(x) back to x"),
     "color": Loss(5e-3, "the color discriminator cannot tell G(x) from target pictures"),

@@ -2,8 +2,8 @@
 
 An instance norm depends on the whole picture: it shifts and scales each channel by its mean and
 variance over all pixels. `Staged` takes these shifts and scales as an input. `Statistics` measures
-the moments that they follow from. `stages` cuts a generator so that they can be measured between
-two pieces.
+mean and variance, from which they follow. `stages` cuts a generator into pieces, so that mean and
+variance can be measured between two pieces.
 """
 
 import dataclasses
@@ -18,16 +18,16 @@ from .layers import InstanceNormalization
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A convolution of a generator, with all that follows the convolution before it.
+    """A convolution of a generator, and what comes between it and the convolution before.
 
-    A step whose norm measures the picture (instance and layer norm) ends with its convolution, and
-    the next stage begins with the norm; after other steps nothing is left to do.
+    A norm that measures the picture (instance and layer norm) is the beginning of the next stage.
+    Other norms and ReLUs belong to the stage of the convolution before them.
 
     Attributes:
-        before: the step whose norm the stage begins with, or None.
+        before: the step whose norm is the beginning of this stage, or None.
         step: the step of the convolution.
-        first: whether it takes the picture.
-        last: whether it gives the picture.
+        first: whether the stage takes the picture.
+        last: whether the stage gives the enhanced picture.
     """
 
     before: Step | None
@@ -37,33 +37,33 @@ class Stage:
 
     @property
     def margin(self) -> int:
-        """Rows and columns around a pixel that the convolution looks at."""
+        """How many rows and columns on each side of a pixel the convolution uses."""
         return (max(self.step.conv.kernel_size) - 1) // 2
 
     @property
     def joins(self) -> bool:
-        """Whether what waits is added before the convolution."""
+        """Whether the waiting tensor is added before the convolution."""
         return self.before is not None and self.before.part == "join"
 
     @property
     def keeps(self) -> bool:
-        """Whether what the convolution takes is new and will wait."""
+        """Whether the stage also gives its convolution's input, which then waits for a join."""
         return self.before is not None and self.step.part == "branch"
 
     @property
     def measures(self) -> bool:
-        """Whether moments of what the convolution gives are asked for."""
+        """Whether the next norm needs the moments of the convolution's output."""
         return measures_pictures(self.step.norm)
 
     def enter(self, x: Any, waiting: Any, gain: Any, offset: Any, relu: Any) -> Any:
-        """What the convolution takes; tensors of any library that has `+` and `*`.
+        """The convolution's input. The tensors can be of any library that has `+` and `*`.
 
         Args:
-            x: what the stage before gave.
-            waiting: what waits beside it, looked at if the stage `joins`.
-            gain: of the norm of `before`; with `offset` looked at if there is one.
-            offset: of that norm.
-            relu: the library's function.
+            x: output of the stage before.
+            waiting: the waiting tensor; used if the stage `joins`.
+            gain: gain of the norm of `before`; used if there is one.
+            offset: offset of this norm.
+            relu: the library's ReLU.
         """
         if self.before is not None:
             x = relu(x * gain + offset)
@@ -71,7 +71,7 @@ class Stage:
 
 
 def stages(generator: Generator) -> list[Stage]:
-    """The generator as stages of one convolution each, which run over a whole photo in turn."""
+    """Splits a generator into stages of one convolution each. Each runs over the whole photo."""
     steps = generator.steps
     found = []
     before: Step | None = None
@@ -82,12 +82,12 @@ def stages(generator: Generator) -> list[Stage]:
 
 
 def measures_pictures(norm: keras.layers.Layer | None) -> bool:
-    """Whether a norm's statistics are those of the picture that it sees."""
+    """Whether a norm computes its statistics from the picture that it gets."""
     return isinstance(norm, InstanceNormalization | keras.layers.GroupNormalization)
 
 
 class Staged(keras.Model):
-    """A generator whose norms are given as an input.
+    """A generator that takes the gains and offsets of its norms as a second input.
 
     Args:
         generator: a built `Generator`; its layers are shared.
@@ -124,13 +124,13 @@ class Statistics(keras.Model):
 
     Args:
         generator: a built `Generator`; its layers are shared.
-        margin: width of the patches' edges that do not count, pixels; see `reach`.
+        margin: width in pixels of the patches' edges that do not count; see `reach`.
 
     Call arguments:
-        patches: (N, H, W, 3) tensor in [0, 1], of one picture.
+        patches: (N, H, W, 3) tensor in [0, 1], parts of one picture.
 
     Returns:
-        (norms, 2, width) tensor of mean and variance over the parts together.
+        (norms, 2, width) tensor of mean and variance over all parts together.
     """
 
     def __init__(self, generator: Generator, margin: int = 0, **kwargs: Any):
@@ -158,16 +158,16 @@ class Statistics(keras.Model):
 
 
 def norms(generator: Generator) -> list[keras.layers.Layer | None]:
-    """The generator's norms in order, None where it has none."""
+    """The norms of the residual blocks, in order. With norm `"none"`, they are None."""
     return [step.norm for step in generator.steps if step.part != "trunk"]
 
 
 def reach(generator: Generator, norms_only: bool = False) -> int:
-    """How far away, in pixels, an input pixel can be that influences a result.
+    """Largest distance, in pixels, between a result and an input pixel that influences it.
 
     Args:
         generator: a `Generator`.
-        norms_only: whether the result is what the last norm sees, not the enhanced picture.
+        norms_only: whether the result is the last norm's input, instead of the enhanced picture.
     """
     steps = generator.steps
     if norms_only:
@@ -191,7 +191,7 @@ def affine(norm: keras.layers.Layer | None, mean: Any, variance: Any) -> Any:
 
 
 def gain_and_offset(norm: keras.layers.Layer | None, mean: Any, variance: Any) -> tuple[Any, Any]:
-    """`affine` of moments of any shape that ends with the channels, as two tensors."""
+    """Like `affine`, as two tensors. The moments have any shape that ends with the channels."""
     mean, variance = (ops.cast(moment, "float32") for moment in (mean, variance))
     if norm is None:
         return ops.ones_like(mean), ops.zeros_like(mean)

@@ -11,27 +11,29 @@ from .options import VGG_CONVOLUTIONS, VGG_LAYERS, VGG_NORMS
 CHANNELS = (64, 128, 256, 512, 512)
 STYLES = ("keras", "matconvnet", "torchvision", "report")
 MEAN_RGB = (123.68, 116.779, 103.939)
-# Of torchvision: of pictures in [0, 1].
+# Those of torchvision, for pictures in [0, 1].
 TORCHVISION_MEAN, TORCHVISION_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class VGGFeatures(keras.Model):
-    """Features of VGG-19 after a chosen ReLU, weights frozen.
+    """Features of VGG-19 after a chosen ReLU. The weights are frozen.
 
     Pictures are scaled to 0–255, and ImageNet's means are subtracted. The rest depends on the
     origin of the weights:
 
-        keras        channels in BGR; max pooling 2×2 drops an odd row or column (VALID)
-        matconvnet   channels in RGB; pooling keeps it (SAME): 100 → 50 → 25 → 13 → 7, DPED code
-        torchvision  in place of that, channels in RGB, from [0, 1], divided by their deviations
-        report       as report-code feeds it: 0–255, channels in RGB, from which the means of BGR
-                     are subtracted; pooling as in Keras
+        keras        channels in BGR; max pooling 2×2 drops an odd last row or column (VALID)
+        matconvnet   channels in RGB; max pooling keeps it (SAME): 100 → 50 → 25 → 13 → 7; this is
+                     what DPED's code does
+        torchvision  channels in RGB and [0, 1], minus the means, divided by the standard
+                     deviations; pooling as in Keras
+        report       as the report's code does (REPRODUCTION.md): channels in RGB, 0–255, minus the
+                     means in the order of BGR; pooling as in Keras
 
     Args:
         layer: `"relu1_1"` … `"relu5_4"`; later layers are not built.
         style: `"keras"`, `"matconvnet"`, `"torchvision"` or `"report"`.
-        norm: `"none"`; or `"batch"`: VGG-19 with batch norm, between convolution and ReLU, on the
-            statistics of what each call is given: report-code.
+        norm: `"none"`; or `"batch"`: batch norm between convolution and ReLU, with the statistics
+            of each call's input, as in the report's code.
 
     Call arguments:
         inputs: (N, H, W, 3) RGB tensor in [0, 1].

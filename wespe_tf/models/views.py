@@ -1,4 +1,4 @@
-"""What the discriminators and the guide loss see of pictures: blurred, gray, or detail alone."""
+"""Views of pictures, for the discriminators and the guide loss: blurred, gray or only detail."""
 
 import math
 from typing import Any
@@ -13,11 +13,11 @@ from .options import BLURS
 
 
 def gray(pictures: Tensor, weight_of_red: float = 0.2989) -> Tensor:
-    """Luminance 0.2989 R + 0.5870 G + 0.1140 B, TensorFlow's weights.
+    """Luminance 0.2989 R + 0.5870 G + 0.1140 B, with TensorFlow's weights.
 
     Args:
         pictures: (N, H, W, 3) tensor.
-        weight_of_red: 0.299 in the standard, BT.601.
+        weight_of_red: the standard, BT.601, has 0.299.
 
     Returns:
         (N, H, W, 1) tensor of the same dtype.
@@ -39,7 +39,7 @@ class Grayscale(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Luma(Grayscale):
-    """`gray` with the standard's weights, which sum to 1: what report-code's D_t sees."""
+    """`gray` with the standard's weights, whose sum is 1: what D_t of the report's code sees."""
 
     def call(self, inputs: Tensor) -> Tensor:
         return gray(inputs, 0.299)
@@ -49,16 +49,16 @@ class Luma(Grayscale):
 class Detail(keras.layers.Layer):
     """Luminance minus its Gaussian blur, times a gain: texture without tone.
 
-    The texture discriminator sees this in an extra beyond the paper. Tone is left to the guide; it
-    would hide the small changes of texture.
+    This view of the texture discriminator goes beyond the paper. Tone would hide the small changes
+    of texture; the guide takes care of tone.
 
     Args:
-        deviation: standard deviation of the blur, pixels; the blur is cut off at three of them.
-        gain: factor; with spectral norm a discriminator cannot enlarge its input itself.
+        deviation: standard deviation of the blur, in pixels. The blur ends at three deviations.
+        gain: factor. With spectral norm, a discriminator cannot enlarge its input itself.
 
     Call arguments:
-        inputs: (N, H, W, 3) tensor in [0, 1], mirrored at its edges for the blur: height and width
-            are more than three deviations.
+        inputs: (N, H, W, 3) tensor in [0, 1]. The blur mirrors it at its edges, so height and width
+            must be more than three deviations.
 
     Returns:
         (N, H, W, 1) tensor.
@@ -92,10 +92,11 @@ def blur_profile(kernel: str) -> np.ndarray:
     """One-dimensional profile. Its outer product with itself is the blur kernel.
 
     Args:
-        kernel: `"dped_code"`: square root of differences of the normal CDF, sum 1, effective
-            standard deviation 4.34 pixels (DPED code); `"paper"`: A·exp(−k²/2σ) with σ = 3 as a
-            variance and A so that the sum is 1 (paper, section 3.1); `"unnormalised"`:
-            exp(−k²/2σ²) with σ = 3 and a peak of 1, 2-D sum about 56 (report-code).
+        kernel: `"dped_code"`: square root of differences of the normal CDF, with the sum 1 and an
+            effective standard deviation of 4.34 pixels (DPED's code); `"paper"`: A·exp(−k²/2σ),
+            where σ = 3 is a variance and A makes the sum 1 (paper, section 3.1);
+            `"unnormalised"`: exp(−k²/2σ²), where σ = 3 and the 2-D sum is about 56 (the report's
+            code).
 
     Returns:
         (21,) float64 array.
@@ -119,9 +120,9 @@ def blur_profile(kernel: str) -> np.ndarray:
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class GaussianBlur(keras.layers.Layer):
-    """Depthwise 21×21 Gaussian blur, zero SAME padding: what the color discriminator sees.
+    """Depthwise 21×21 Gaussian blur with zero SAME padding: what the color discriminator sees.
 
-    All three kernels are separable, so it runs as a vertical and a horizontal pass.
+    All three kernels are separable, so the blur is a vertical and a horizontal pass.
 
     Args:
         kernel: see `blur_profile`.

@@ -18,7 +18,7 @@ TEXTURE_LAYER = {"grayscale": Grayscale, "luma": Luma, "detail": Detail}
 
 
 class Step(NamedTuple):
-    """What the losses of one iteration are computed from.
+    """The tensors from which the losses of one iteration are computed.
 
     Attributes:
         source: (N, H, W, 3) tensor, x.
@@ -42,28 +42,30 @@ class Step(NamedTuple):
 class WESPE(keras.Model):
     """Trains a generator G on unpaired pictures against a color and a texture discriminator.
 
-    G maps a source picture x to its enhanced version ŷ, the inverse generator F maps it back.
-    D_c judges blurred pictures, D_t grayscale ones; y is a target picture, not paired with x:
+    G maps a source picture x to its enhanced version ŷ. The inverse generator F maps it back. D_c
+    judges blurred pictures, and D_t grayscale ones. They compare ŷ with a target picture y, which
+    is not paired with x. The losses are low if:
 
         content   F(ŷ) resembles x            (VGG-19 features, or pixels)
         color     D_c(blur(ŷ)) says "real"
         texture   D_t(gray(ŷ)) says "real"
         tv        ŷ is smooth
 
-    An extra beyond the paper keeps tone and color from drifting: with a weight for `guide`, a
-    fifth loss compares ŷ with the guide, a closed-form guess (`wespe_tf.guide.guide.Guide`):
+    A fifth loss goes beyond the paper. It keeps tone and color from drifting, and is used if
+    `guide` has a weight. The guide is a guess of ŷ, computed in closed form
+    (`wespe_tf.guide.guide.Guide`):
 
-        guide     blur(ŷ) resembles blur(guide), and a little ŷ the guide itself
+        guide     blur(ŷ) resembles blur(guide); with `guide_detail`, ŷ also resembles the guide
 
-    A discriminator whose loss has no weight is neither run nor trained. D_t may see detail instead
-    of gray, another extra.
+    A discriminator whose loss has weight 0 is neither run nor trained. D_t may see detail instead
+    of grayscale, which goes beyond the paper, too.
 
     `terms` declares these losses. To add a loss, add an entry there (in `options.LOSSES` for all
     models, or in a subclass) and a method `<name>_loss` that takes a `Step`. The log, the figures
     and the settings follow.
 
-    After `compile` train it with Keras's `fit` or, under a schedule, with
-    `wespe_tf.training.loop.fit`, on a dataset of batches (x, y) or (x, y, guide) of uint8 pictures.
+    After `compile`, train it with Keras's `fit` or, under a schedule, with
+    `wespe_tf.training.loop.fit`. The data are batches (x, y) or (x, y, guide) of uint8 pictures.
 
     Args:
         generator: G, a `Generator`.
@@ -71,31 +73,29 @@ class WESPE(keras.Model):
         color_discriminator: D_c, a `Discriminator`.
         texture_discriminator: D_t, a `Discriminator`.
         vgg: a `VGGFeatures` for the content loss, or None to compare pixels.
-        weights: weights of the losses by name; those of `terms` for losses that it leaves out.
-            Batches need a guide where the weight of `guide` is not 0.
-        blur: kernel of the color discriminator's view, see `views.blur_profile`; `"none"`: it sees
-            pictures as they are.
+        weights: weights of the losses by name. A loss that is not named has the weight in `terms`.
+            If the weight of `guide` is not 0, batches need a guide.
+        blur: kernel of the blur before D_c, see `views.blur_profile`; `"none"`: no blur.
         texture_view: what D_t sees: `"grayscale"`, `"luma"` or `"detail"`, see `views`.
-        guide_blur: kernel behind which the guide loss compares: wide enough, it leaves texture to
-            D_t.
-        guide_detail: weight of the difference without that blur, within the guide loss: it keeps
-            D_t from inventing detail.
-        border: pixels along each edge of the patches that no loss and no discriminator sees:
-            what zero padding spoils there would tell enhanced pictures from target ones.
+        guide_blur: kernel of the blur in the guide loss. A wide blur leaves texture to D_t.
+        guide_detail: within the guide loss, weight of the difference without that blur. It keeps G
+            from inventing detail.
+        border: width in pixels of the patches' edge that losses and discriminators ignore. Zero
+            padding spoils it, so that a discriminator could recognize enhanced pictures by it.
         content_normalise: see `losses.content_vgg`.
-        content_pair: what F(ŷ) should resemble: `"source"`, x, or `"enhanced"`, ŷ itself, as in
-            report-code, where nothing ties ŷ to x.
-        content_extra_division: whether to divide the content loss, a mean already, by the number
-            of the batch's values, as report-code does.
+        content_pair: what F(ŷ) should resemble: `"source"`: x; `"enhanced"`: ŷ itself, as in the
+            report's code (REPRODUCTION.md). Then nothing ties ŷ to x.
+        content_extra_division: whether to divide the content loss, which is a mean already, by the
+            number of the batch's values, as the report's code does.
         tv_form: see `losses.total_variation`.
-        label_smoothing: s: "1" in the discriminators' targets becomes 1 − s·U(0, 1), drawn once a
-            batch.
-        smoothed_labels: `"ones"`; or `"both"`: "0" becomes s·U(0, 1), too.
-        flip_labels: whether the discriminators answer [1, 0] for fake.
-        discriminator_weight: factor on the sum of the discriminators' losses in their step; with
-            Adam its size acts through ε only.
-        unfreeze_discriminators: whether the generators' step computes the discriminators'
-            gradients too, as in the report; they are dropped before the discriminators' own step.
+        label_smoothing: s: the 1 in the discriminators' targets becomes 1 − s·U(0, 1), drawn once
+            per batch.
+        smoothed_labels: `"ones"`; or `"both"`: the 0 becomes s·U(0, 1), too.
+        flip_labels: whether the discriminators should answer [1, 0] for fake.
+        discriminator_weight: factor on the sum of the discriminators' losses in their step. With
+            Adam, it acts through ε only.
+        unfreeze_discriminators: whether the generators' step also computes the discriminators'
+            gradients, which nothing uses, as the report's code does.
 
     Raises:
         ValueError: if a weight names a loss that does not exist.
@@ -187,23 +187,23 @@ class WESPE(keras.Model):
 
     @property
     def metrics(self) -> list:
-        """None: the progress bar shows the losses as `train_step` returns them."""
+        """No metrics: the progress bar shows the losses that `train_step` returns."""
         return []
 
     @property
     def generator_variables(self) -> list[keras.Variable]:
-        """Trainable variables of G, and of F, which only the content loss trains."""
+        """Trainable variables of G, and of F if the content loss, which trains it, has a weight."""
         if self.weight_of["content"] == 0:
             return self.generator.trainable_variables
         return self.generator.trainable_variables + self.inverse_generator.trainable_variables
 
     @property
     def discriminator_variables(self) -> list[keras.Variable]:
-        """Trainable variables of D_c and D_t, of those whose loss has a weight."""
+        """Trainable variables of the discriminators whose loss has a weight."""
         return sum((network.trainable_variables for network in self.discriminators.values()), [])
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Enhances pictures: G."""
+        """Enhances pictures with G."""
         return self.generator(inputs)
 
     @classmethod
@@ -226,14 +226,14 @@ class WESPE(keras.Model):
         Args:
             source: (N, H, W, 3) tensor of phone pictures x in [0, 1].
             target: (N, H, W, 3) tensor of target pictures y in [0, 1].
-            guide: (N, H, W, 3) tensor in [0, 1], needed where the guide loss has a weight.
+            guide: (N, H, W, 3) tensor in [0, 1]; needed if the guide loss has a weight.
             training: whether running statistics are updated.
-            turn: whose losses: `BOTH`, `GENERATORS` or `DISCRIMINATORS`.
+            turn: the side whose losses are computed: `BOTH`, `GENERATORS` or `DISCRIMINATORS`.
 
         Returns:
-            Dictionary of scalars by `loss_names`: those of the generators are their `terms` and
-            `generator`, the weighted sum; those of the discriminators end in `_disc`. A loss
-            without weight is 0, except for terms that are computed `always`.
+            Dictionary of scalars by `loss_names`. Those of the generators are their `terms` and
+            `generator`, the weighted sum. Those of the discriminators end in `_disc`. A loss with
+            weight 0 is 0, except for terms that are computed `always`.
         """
         enhanced = self.generator(source, training=training)
         fake, real = self.views(self.inner(enhanced)), self.views(self.inner(target))
@@ -259,13 +259,13 @@ class WESPE(keras.Model):
         return values
 
     def term(self, name: str, step: Step) -> tf.Tensor:
-        """A loss of the generators; 0 if it has no weight, unless it is always computed."""
+        """A loss of the generators. It is 0 if it has weight 0 and is not computed `always`."""
         if self.weight_of[name] == 0 and not self.terms[name].always:
             return ops.zeros((), dtype=self.loss_dtype)
         return getattr(self, f"{name}_loss")(step)
 
     def content_loss(self, step: Step) -> tf.Tensor:
-        """F(ŷ) resembles x, or ŷ if `content_pair` says so."""
+        """Difference of F(ŷ) from x, or from ŷ if `content_pair` says so."""
         reconstructed = self.inverse_generator(step.enhanced, training=step.training)
         wanted = self.inner(step.source if self.content_pair == "source" else step.enhanced)
         reconstructed = self.inner(reconstructed)
@@ -280,25 +280,25 @@ class WESPE(keras.Model):
         return loss
 
     def color_loss(self, step: Step) -> tf.Tensor:
-        """D_c(blur(ŷ)) says "real"."""
+        """Low if D_c says "real" about blur(ŷ)."""
         return self.adversarial_loss("color", step)
 
     def texture_loss(self, step: Step) -> tf.Tensor:
-        """D_t says "real" about ŷ."""
+        """Low if D_t says "real" about its view of ŷ."""
         return self.adversarial_loss("texture", step)
 
     def adversarial_loss(self, name: str, step: Step) -> tf.Tensor:
-        """The discriminator of this name says "real" about ŷ."""
+        """Low if the discriminator of this name says "real" about its view of ŷ."""
         head = self.discriminators[name].head
         real = not self.flip_labels
         return losses.adversarial_loss(step.judged[name], real, head, *step.labels)
 
     def tv_loss(self, step: Step) -> tf.Tensor:
-        """ŷ is smooth."""
+        """Total variation of ŷ, low if ŷ is smooth."""
         return losses.total_variation(self.inner(step.enhanced), self.tv_form)
 
     def guide_loss(self, step: Step) -> tf.Tensor:
-        """The blurred ŷ resembles the blurred guide; with `guide_detail` also without the blur."""
+        """Difference of blur(ŷ) from blur(guide); with `guide_detail`, also of ŷ from the guide."""
         pair = self.inner(step.enhanced), self.inner(step.guide)
         loss = losses.mean_absolute_difference(*map(self.guide_blur, pair))
         if self.guide_detail == 0:
@@ -307,7 +307,7 @@ class WESPE(keras.Model):
 
     @property
     def discriminators(self) -> dict[str, keras.Model]:
-        """D_c and D_t by the names in `adversaries`, those whose loss has a weight."""
+        """The discriminators whose loss has a weight, by their names in `adversaries`."""
         heard = (name for name in self.adversaries if self.weight_of[name])
         return {name: getattr(self, f"{name}_discriminator") for name in heard}
 
@@ -334,7 +334,7 @@ class WESPE(keras.Model):
         """A training step of the side whose turn it is, with one pass through the networks.
 
         With several devices, each one has an equal part of the batch, and the optimizers add up
-        the gradients. So each device takes its share of the losses.
+        the gradients. So each device divides its losses by the number of devices.
         """
         pictures = self.unpack(data)
         scaled = []
@@ -351,14 +351,14 @@ class WESPE(keras.Model):
                 loss = optimizer.scale_loss(loss / devices())
                 scaled.append((loss, self.discriminator_variables, optimizer))
         if self.unfreeze_discriminators and self.turn != DISCRIMINATORS:
-            # What the report's code left to be computed, and cleared before it was used.
+            # The report's code computes these gradients, and clears them before any use.
             tape.gradient(scaled[0][0], self.discriminator_variables)
         for loss, variables, optimizer in scaled:
             optimizer.apply(tape.gradient(loss, variables), variables)
         return values
 
     def test_step(self, data: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """The same losses without training anything."""
+        """Computes the same losses without training."""
         return self.compute_losses(*self.unpack(data), training=False)
 
     def unpack(self, data: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -372,7 +372,7 @@ def devices() -> int:
 
 
 def mean_of_all(values: Tensor) -> Tensor:
-    """Mean of a tensor over all devices, which have equal parts; to be called within a step."""
+    """Mean of a tensor over all devices, which have equal parts. Call it within a step."""
     mean = ops.mean(values)
     if devices() == 1:
         return mean
