@@ -181,7 +181,7 @@ class TestChoices:
 
     def test_tflite_runs_its_own_files(self, refused, photo):
         line = refused("model=mine", "input=holiday.png", "runtime=tflite")
-        assert line == "runtime=tflite: expected a .tflite file, export_tflite.py writes them"
+        assert line == "runtime=tflite: expected a .tflite file, such as export_tflite.py writes"
 
     @pytest.mark.parametrize("key", ["tone", "detail"])
     def test_at_most_twice_the_tone_or_detail(self, refused, photo, key):
@@ -347,7 +347,7 @@ class TestBadInput:
 
     def test_target_that_is_missing(self, refused, photo, photos):
         line = refused("model=mine", "input=holiday.png", "target=gone.png")
-        assert line == "target=gone.png: expected a photo, as input is one"
+        assert line == "target=gone.png: expected a photo, because input is a photo"
         assert refused("model=mine", "input=photos", "target=gone") == "target: no folder gone"
 
     def test_target_names_that_do_not_match(self, refused, photos):

@@ -151,7 +151,7 @@ class TestFiles:
         }
         assert all(entry["delegated"] for entry in files)
         assert printed.count("takes every operator, in LiteRT.js too") == 3
-        assert printed.count("takes every operator, but in LiteRT.js not") == 1
+        assert printed.count("takes every operator, but not in LiteRT.js") == 1
 
     @pytest.mark.parametrize("form", FORMATS)
     def test_weights_lie_where_the_format_wants_them(self, printed, form):
@@ -192,7 +192,7 @@ class TestFiles:
         before = Path("kept/mine_float32.tflite").stat().st_mtime_ns
         line = refused("output=kept", "formats=float32")
         assert line == (
-            "kept/mine_export.md: is there already and kept; overwrite=true replaces it"
+            "kept/mine_export.md: exists already and was kept; overwrite=true replaces it"
         )
         assert Path("kept/mine_float32.tflite").stat().st_mtime_ns == before
         run("output=kept", "formats=float32", "overwrite=true")
@@ -430,7 +430,9 @@ class TestBadInput:
 
     def test_photos_that_calibrate_verify_nothing(self, refused):
         line = refused("val_dir=calibration", "formats=int8", "output=bad")
-        assert line == "val_dir: calibration/0.png is calibration/0.png, used for calibration"
+        assert line == (
+            "val_dir: calibration/0.png equals calibration/0.png, which is used for calibration"
+        )
 
     @pytest.mark.parametrize(
         "shape, said",
@@ -457,7 +459,7 @@ class TestBadInput:
 
     def test_targets_without_photos(self, refused):
         line = refused("val_dir=none", "val_target_dir=good", "output=bad")
-        assert line == "val_target_dir: goes with val_dir"
+        assert line == "val_target_dir: needs val_dir too"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Photos enhanced one after another, read and written by threads of their own."""
+"""Enhances photos one after another. Other threads read and write them."""
 
 import collections
 import contextlib
@@ -27,20 +27,20 @@ from .runtimes import Runtime
 from .tasks import Task, before_after_path, result_path
 from .tiles import Plan
 
-# What runtimes raise where they cannot run a network, for want of memory above all.
+# Errors of runtimes that cannot run a network, mostly because there is too little memory.
 RUNTIME_ERRORS = (RuntimeError, MemoryError, tf.errors.OpError)
 
 
 @dataclasses.dataclass
 class Record:
-    """What is known of an enhanced photo.
+    """Facts about an enhanced photo.
 
     Attributes:
         task: `Task`.
-        size: (width, height), pixels.
+        size: (width, height) in pixels.
         plan: `Plan` by which it was enhanced.
-        runtime: `Runtime` that did it.
-        seconds: that it took, without reading and writing.
+        runtime: `Runtime` that computed it, or the text "tflite".
+        seconds: time that it took, without reading and writing.
         score: (PSNR in dB, SSIM) against the target, or None.
     """
 
@@ -68,7 +68,7 @@ class _Work:
         task: `Task`.
         photo: `Photo`.
         both: (H, 2W, 3) array: the pixels of `photo`, and beside them room for the result.
-        origin: what tells the photo from others.
+        origin: identity of the photo, see `Origins.photo`.
         held: gives the photo's share of the memory back when it is closed.
     """
 
@@ -80,17 +80,17 @@ class _Work:
 
 
 class Batch:
-    """Photos enhanced one after another; the next is read and the last written meanwhile.
+    """Enhances a photo while the next one is read and the last one is written.
 
     Args:
         config: `TestConfig`.
-        enhancer: as of `cli.make_enhancer`.
-        origins: of the results.
-        several: whether a bad photo does not end the work.
+        enhancer: from `cli.make_enhancer`.
+        origins: origins of the results.
+        several: whether there are several photos; then a bad one does not end the work.
 
     Attributes:
-        records: a `Record` of every photo that is done.
-        failures: what went wrong with every other one.
+        records: a `Record` for every photo that is done.
+        failures: an error message for every photo that failed.
     """
 
     def __init__(self, config: TestConfig, enhancer: Any, origins: Origins, several: bool):
@@ -102,7 +102,7 @@ class Batch:
         self.failures: list[str] = []
 
     def run(self, tasks: list[Task]) -> None:
-        """Enhances photos; a failure ends it only where there is one photo altogether."""
+        """Enhances photos. A failure ends the work only if there is a single photo."""
         writing = None
         with (
             ThreadPoolExecutor(1) as reader,
@@ -112,7 +112,7 @@ class Batch:
         ):
             for task, reading in zip(tasks, _one_ahead(reader, self._read, tasks)):
                 done = self._guarded(task, self._enhance, reading)
-                # Here and in `_one_ahead` nothing keeps a photo alive that has been given back.
+                # Nothing here or in `_one_ahead` may keep a photo whose memory was given back.
                 del reading
                 self._guarded(None, _settle, writing)
                 writing = writer.submit(self._write, *done) if done else None
@@ -123,12 +123,12 @@ class Batch:
             self._guarded(None, _settle, writing)
 
     def _guarded(self, task: Task | None, function: Callable, argument: Any) -> Any:
-        """What a function returns, or None where it fails by a `UserError`, which is kept.
+        """Calls a function. If it raises a `UserError`, keeps the message and returns None.
 
         Args:
-            task: whose photo the message names, if it does not yet; or None.
-            function: of one argument.
-            argument: for it.
+            task: if given, its photo is added to a message that does not name it.
+            function: function of one argument.
+            argument: this argument.
         """
         try:
             return function(argument)
@@ -138,10 +138,10 @@ class Batch:
             message = f"{task.path}: {message}"
         if not self.several:
             raise UserError(message)
-        self.failures.append(message)  # The error itself would keep its photo.
+        self.failures.append(message)  # The error itself would keep its photo in memory.
 
     def _read(self, task: Task) -> _Work:
-        """A photo with its result's place beside it."""
+        """Reads a photo, and makes room for its result beside it."""
         size, limit = pixel_bytes(task.path), self.limit
         needed = limit_of_photo(size)
         if needed > limit and self.config.mode != "whole":
@@ -159,7 +159,7 @@ class Batch:
             return _Work(task, photo, both, origin, held.pop_all())
 
     def _enhance(self, reading: Future) -> tuple[_Work, Record]:
-        """The photo with its result beside it, and a `Record`."""
+        """Enhances a photo that has been read. Returns it with its result, and a `Record`."""
         work = reading.result()
         task, pixels = work.task, work.photo.pixels
         height, width = pixels.shape[:2]
@@ -175,7 +175,7 @@ class Batch:
                 )
                 seconds = time.monotonic() - start
                 if COPIES * pixels.nbytes > self.budget.size:
-                    self.enhancer.release()  # Writing so large a photo takes the networks' room.
+                    self.enhancer.release()  # Writing such a large photo needs this memory.
                 score = _score(task, enhanced)
             except RUNTIME_ERRORS as error:
                 reason = first_line(error)
@@ -185,7 +185,7 @@ class Batch:
         return work, Record(task, (width, height), plan, runtime, seconds, score)
 
     def _write(self, work: _Work, record: Record) -> None:
-        """Writes the results, and keeps the record of a photo of which they are there."""
+        """Writes the results, and then adds the record."""
         with work.held:
             path = result_path(work.task, self.config)
             beside = before_after_path(work.task, self.config)
@@ -193,7 +193,7 @@ class Batch:
             if not (os.path.isfile(beside) and self.origins.is_kept(path, work.origin)):
                 write_photo(beside, Photo(work.both))
             enhanced = work.both[:, record.size[0] :]
-            # Last: a photo of which it is there is done.
+            # Last: a photo is done if this result exists.
             photo = dataclasses.replace(work.photo, pixels=enhanced)
             write_photo(path, photo, self.config.quality)
             self.origins.add(path, work.origin)
@@ -203,7 +203,7 @@ class Batch:
 def _one_ahead(
     pool: ThreadPoolExecutor, function: Callable[..., Any], arguments: Iterable[Any]
 ) -> Iterator[Future]:
-    """Futures of `function` of each argument, the next one begun while one is worked on."""
+    """A future of `function` for each argument. The next one runs while the caller uses one."""
     futures: collections.deque[Future] = collections.deque()
     for argument in arguments:
         futures.append(pool.submit(function, argument))

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-# Deviation of the blur that parts tone from detail, pixels; as wide as what the color discriminator
-# sees in training. Beyond four deviations it is nothing.
+# Standard deviation of the blur that separates tone from detail, in pixels. It is that of the blur
+# before DPED's color loss, "dped_code" in `models.views`. The blur ends at four deviations.
 BLUR = 4.34
 REACH = round(4 * BLUR)
 BAND = 256  # rows at once
@@ -32,7 +32,7 @@ def blend(
     if (strength, tone, detail) == (1.0, 1.0, 1.0):
         return
     height, largest = len(photo), np.iinfo(photo.dtype).max
-    before = np.zeros((0, *photo.shape[1:]), np.float32)  # changes above a band, already replaced
+    before = np.zeros((0, *photo.shape[1:]), np.float32)  # The changes above the current band.
     for top in range(0, height, BAND):
         end = min(top + BAND, height)
         below = min(end + REACH, height)
@@ -47,7 +47,7 @@ def blend(
 
 
 def _blurred(pictures: np.ndarray) -> np.ndarray:
-    """(H, W, 3) float32 array, blurred; beyond edges it goes on by reflection."""
+    """Blurs an (H, W, 3) float32 array, which is mirrored at its edges."""
     for axis in (0, 1):
         pictures = gaussian_filter1d(pictures, BLUR, axis, truncate=REACH / BLUR)
     return pictures

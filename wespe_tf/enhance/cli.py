@@ -1,4 +1,4 @@
-"""Whole photos in, enhanced photos out: the command `test_model.py` / `wespe-test`."""
+"""The command `test_model.py` / `wespe-test`: enhances whole photos."""
 
 import sys
 from pathlib import Path
@@ -48,9 +48,9 @@ command = main.run  # The console script `wespe-test`.
 def enhance_files(config: TestConfig) -> None:
     """Enhances the photos that the settings name and writes the results.
 
-    A result that is there already is kept unless `overwrite` says otherwise, or its photo or the
-    settings have changed. Of several photos a bad one does not end the work: it is named at the
-    end, with exit status 1; so is one whose result would replace that of another photo.
+    A result that exists already is kept, unless `overwrite` is set, or its photo or the settings
+    have changed. Among several photos, a bad one does not end the work. It is named at the end, and
+    the exit status is 1. The same holds for a photo whose result would replace another photo's.
 
     Args:
         config: `TestConfig`.
@@ -88,16 +88,16 @@ def enhance_files(config: TestConfig) -> None:
 def sort_out(
     tasks: list[Task], origins: Origins, config: TestConfig
 ) -> tuple[list[Task], list[Task], list[str]]:
-    """Which photos are enhanced, and which have results already; prints how many.
+    """Finds the photos to enhance, and those that have results already. Prints how many.
 
     Args:
-        tasks: of all photos.
-        origins: of the results that are there.
+        tasks: tasks of all photos.
+        origins: origins of the existing results.
         config: `TestConfig`.
 
     Returns:
-        Photos to enhance, photos whose results are kept, and what is wrong with others: their
-        results would replace those of other photos.
+        Photos to enhance; photos whose results are kept; and an error message for each photo whose
+        result would replace that of another photo.
     """
     if config.overwrite:
         return tasks, [], []
@@ -124,16 +124,13 @@ def sort_out(
 
 
 def make_enhancer(config: TestConfig) -> Enhancer | litert.LiteRTEnhancer:
-    """What enhances photos with the model and the runtime that the settings name.
-
-    Args:
-        config: `TestConfig`.
+    """The enhancer with the model and the runtime that the settings name.
 
     Returns:
         An `Enhancer`, or for a .tflite file a `LiteRTEnhancer`.
 
     Raises:
-        UserError: if the model cannot be had, or not run as the settings ask.
+        UserError: if the model cannot be read, or cannot run as the settings demand.
     """
     path = find_model(config.model, config.models_orig_dir)
     if path.suffix == litert.SUFFIX:
@@ -142,5 +139,5 @@ def make_enhancer(config: TestConfig) -> Enhancer | litert.LiteRTEnhancer:
                 raise UserError(f"{key}={getattr(config, key)}: {path} runs as it was exported")
         return litert.LiteRTEnhancer(path)
     runtime = choose_runtime(config.runtime, config.precision)
-    # Checkpoints give the authors' numbers, which have zero padding at the edges.
+    # With checkpoints, results must equal those of the authors, whose code pads with zeros only.
     return Enhancer(load_generator(path), runtime, reflect=not is_checkpoint(path))

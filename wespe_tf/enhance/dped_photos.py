@@ -29,15 +29,15 @@ CROP_SIZES = {
 def enhance_test_photos(config: TestConfig) -> None:
     """Enhances DPED's full-size test photos with the authors' keys, crops and file names.
 
-    Unlike theirs, pixels are not rounded through float16, results are clipped where they leave
-    [0, 1], and `iteration=all` means every checkpoint that is there. Where the settings leave it
-    open a photo is enhanced as theirs does it: whole, in float32.
+    Three things differ from their code: pixels are not rounded to float16, results are clipped to
+    [0, 1], and `iteration=all` means every checkpoint that exists. If runtime, precision and mode
+    are `auto`, a photo is enhanced as in their code: whole, in float32.
 
     Args:
         config: `TestConfig` without `input`.
 
     Raises:
-        UserError: if the model, its checkpoints or the photos are not there.
+        UserError: if the model, its checkpoints or the photos are missing.
     """
     phone = config.model.removesuffix("_orig")
     if phone not in NATIVE_SIZES:
@@ -74,7 +74,7 @@ def enhance_test_photos(config: TestConfig) -> None:
 
 
 def _iterations(phone: str, iteration: str) -> dict[str, Path]:
-    """File name part and checkpoint of the iterations of an own model, in order."""
+    """Checkpoints of a model that was trained here, by a part of the results' names, in order."""
     found = {}
     for path in sorted(Path("models").glob(f"{phone}_iteration_*.ckpt.index"), key=natural_order):
         number = path.name.removeprefix(f"{phone}_iteration_").removesuffix(".ckpt.index")

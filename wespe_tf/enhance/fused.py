@@ -1,7 +1,8 @@
-"""A generator as OpenVINO should get it: norms that suit it, numbers that bfloat16 holds.
+"""Prepares a generator for OpenVINO: norms that suit it, and numbers that bfloat16 holds.
 
-What nearly passes a picture through rounds its colors where they go in, and rounds the weights that
-carry them; with eight bits of mantissa that shows. Both can be had exactly, at no price.
+A generator nearly passes its picture through. bfloat16 has eight bits of mantissa, so the rounding
+of colors at the input, and of the weights that carry them, would be visible. Here, both are exact,
+and the network takes no longer.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ from ..models.layers import InstanceNormalization
 
 
 class RowwiseNormalization(InstanceNormalization):
-    """Instance norm whose means OpenVINO takes row by row; two means it would make into one."""
+    """Instance norm whose means OpenVINO computes row by row. It would merge two means into one."""
 
     @staticmethod
     def picture_mean(x: Any) -> Any:
@@ -25,10 +26,10 @@ class RowwiseNormalization(InstanceNormalization):
 
 
 class FusedNormalization(InstanceNormalization):
-    """Instance norm written as OpenVINO recognizes it, and computes it in one operation.
+    """Instance norm in a form that OpenVINO recognizes and computes in one operation.
 
-    It adds up the pixels one after another, which on a photo costs more than bfloat16 has digits
-    for, but shows in float32.
+    This operation adds up the pixels one after another. On a photo, this loses digits that float32
+    has and bfloat16 does not have.
     """
 
     def call(self, inputs: Any, training: bool = False, relu: bool = False) -> Any:
@@ -39,10 +40,10 @@ class FusedNormalization(InstanceNormalization):
 
 
 class SplitHead(keras.layers.Layer):
-    """A first convolution of `split` pictures, its kernel in two parts that bfloat16 holds.
+    """A first convolution for `split` pictures. Its kernel is split into parts for bfloat16.
 
     Args:
-        conv: a `Conv2D`, not built; it becomes one of 9 channels.
+        conv: a `Conv2D` that is not built yet. It will have 9 input channels.
 
     Call arguments:
         inputs: (N, H, W, 6) tensor, see `split`.
@@ -72,15 +73,15 @@ class SplitHead(keras.layers.Layer):
 
 
 def split(pictures: np.ndarray) -> np.ndarray:
-    """Pictures as two numbers for a value, 255 times it: rounded, and what rounding took.
+    """Splits each value, times 255, into its rounded value and the rest.
 
-    bfloat16 holds the first exactly, and of 8-bit pictures the second, 0, too.
+    bfloat16 holds the first part exactly. For 8-bit pictures, the second part is 0.
 
     Args:
         pictures: (N, H, W, 3) float32 array in [0, 1].
 
     Returns:
-        (N, H, W, 6) float32 array: both of red, of green, of blue.
+        (N, H, W, 6) float32 array: both parts of red, then of green, then of blue.
     """
     scaled = pictures * np.float32(255)
     both = np.empty((*pictures.shape, 2), np.float32)
@@ -90,18 +91,18 @@ def split(pictures: np.ndarray) -> np.ndarray:
 
 
 def prepare(generator: Generator, splits: bool) -> Generator:
-    """A generator that computes the same, with less to do and less to round.
+    """A generator that computes the same, with less work and smaller rounding errors.
 
-    Instance norms are fused where pictures are split, and row by row where they are not. Channels
-    of the last hidden layers are scaled so that bfloat16 holds the weight by which a channel goes
-    on to itself, usually much the largest; the next layer takes the scale back.
+    If pictures are split, instance norms are fused, else they go row by row. In the last hidden
+    layers, the weight from a channel to itself is usually by far the largest. Channels are scaled
+    so that bfloat16 holds this weight exactly. The next layer divides by the scale.
 
     Args:
         generator: a built `Generator`.
         splits: whether its pictures will be `split`, as for bfloat16.
 
     Returns:
-        A built `Generator` in float32; for inference only.
+        A built `Generator` in float32, for inference only.
     """
     copy = Generator.from_config({**generator.get_config(), "dtype": "float32"})
     if splits:
@@ -134,5 +135,5 @@ def prepare(generator: Generator, splits: bool) -> Generator:
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
-    """Values as bfloat16 has them, in float64."""
+    """Values rounded to bfloat16, as float64."""
     return values.astype(ml_dtypes.bfloat16).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Runs and reads .tflite files: what a phone will compute, seen here."""
+"""Runs .tflite files on this machine, with the results that a phone will have."""
 
 import functools
 import json
@@ -15,32 +15,33 @@ from .tiles import WHOLE, Inner, PhotoEnhancer, Plan, in_windows
 from .windows import windows
 
 SUFFIX = ".tflite"
-# Side of the windows in which larger photos are enhanced where tiles are exact, pixels.
+# If tiles are exact, photos larger than this are enhanced in windows with this side, in pixels.
 TILE = 512
-# Bytes that a pass holds for a pixel and a channel of the graph's widest layer, docs/PHONES.md.
+# Bytes that a pass takes for each pixel and channel of the graph's widest layer (docs/PHONES.md).
 FOOTPRINT = 45.0
 
 
-# What the norms of an adaptive file see: mean and variance, (1, norms, 1, width) float32 each.
+# Mean and variance of the inputs of an adaptive file's norms, (1, norms, 1, width) float32 each.
 Moments = tuple[np.ndarray, np.ndarray]
 
 
 class LiteRTModel:
     """A generator that `export_tflite.py` wrote, run by the LiteRT interpreter.
 
-    A file whose tiles are exact (its norms are frozen or given to it, as the JSON file beside it
-    says) enhances larger photos in overlapping windows, others whole. An adaptive file has a second
-    signature, `measure`, that looks at patches of the photo first.
+    Tiles are exact if the norms are frozen, or if their moments (mean and variance) are an input.
+    The JSON file beside the model says so. Then larger photos are enhanced in overlapping windows,
+    else whole. An adaptive file has a second signature, `measure`. It computes the moments from
+    patches of the photo.
 
     Args:
-        path: of the .tflite file.
+        path: path of the .tflite file.
 
     Attributes:
-        shape: (height, width) that the graph takes, or None where they are free.
+        shape: (height, width) that the graph takes, or None for any.
         io: dtype of the graph's input and output, `"float32"` or `"uint8"`.
-        margin: pixels by which windows must overlap on each side, None where only whole photos
-            give the right result.
-        adaptive: whether the graph is given the moments of the whole photo.
+        margin: pixels by which windows must overlap on each side; None if only whole photos give
+            the right result.
+        adaptive: whether the moments of the whole photo are an input of the graph.
 
     Raises:
         UserError: if there is no such file, or it does not turn one picture into another.
@@ -83,17 +84,18 @@ class LiteRTModel:
         self.allocated: tuple | None = None
 
     def __call__(self, pictures: np.ndarray, training: bool = False) -> np.ndarray:
-        """Enhances pictures of any one size.
+        """Enhances pictures that have the same size.
 
         Args:
             pictures: (N, H, W, 3) float32 array in [0, 1].
-            training: as Keras models have it; only False.
+            training: must be False; Keras models have this argument.
 
         Returns:
-            float32 array of the same shape; of a uint8 graph the bytes divided by 255.
+            float32 array of the same shape. The bytes of a uint8 graph are divided by 255.
 
         Raises:
             UserError: if the graph does not take this size.
+            ValueError: if `training` is True.
         """
         if training:
             raise ValueError(f"{self.path}: can only be run, not trained")
@@ -113,15 +115,15 @@ class LiteRTModel:
         return result
 
     def filled(self, photo: np.ndarray) -> np.ndarray:
-        """A photo as large as an adaptive file's tiles at least, continued by reflection."""
+        """A photo. If it is smaller than an adaptive file's tiles, it is mirrored at its edges."""
         if not self.adaptive:
             return photo
         return _at_least(photo, self.shape or (1, 1))
 
     def measure(self, photo: np.ndarray) -> Moments | None:
-        """What an adaptive file is to be told of a photo; None for others.
+        """The moments of a photo for an adaptive file; None for other files.
 
-        The moments of each call are of 32 patches; pooled they are those of all patches.
+        Each call of the graph measures 32 patches. Then the moments of all calls are pooled.
 
         Args:
             photo: (H, W, 3) array of float32 in [0, 1] or of integers.
@@ -131,7 +133,7 @@ class LiteRTModel:
         count, side, places = self.patches
         photo = _at_least(photo, (side, side))
         corners = (places * (np.array(photo.shape[:2]) - side + 1)).astype(int)
-        # Each signature's tensors are freed before the other's are made.
+        # The tensors of one signature are freed before those of the other are made.
         self.interpreter, self.allocated = self.open(), None
         run, found = self.open().get_signature_runner("measure"), []
         for batch in np.split(corners, len(corners) // count):
@@ -143,12 +145,12 @@ class LiteRTModel:
         return tuple(moments.astype(np.float32) for moments in pooled)
 
     def window(self, height: int, width: int, side: int) -> tuple[int, int]:
-        """Size of the windows in which a photo is enhanced, its own where one pass does it.
+        """Size of the windows in which a photo is enhanced. It is the photo's own for one pass.
 
         Args:
-            height: of the photo.
-            width: of the photo.
-            side: of the windows at most where the graph takes any, pixels.
+            height: height of the photo.
+            width: width of the photo.
+            side: largest side of the windows in pixels, if the graph takes any.
 
         Returns:
             (height, width).
@@ -166,7 +168,7 @@ class LiteRTModel:
         return height, width
 
     def run_float(self, picture: np.ndarray, moments: Moments | None = None) -> np.ndarray:
-        """One pass over an (H, W, 3) float32 array in [0, 1]; about the same range comes out."""
+        """One pass over an (H, W, 3) float32 array in [0, 1]. The result has about this range."""
         size = picture.shape[:2]
         if self.shape not in (None, size):
             self._refuse(*size)
@@ -177,14 +179,17 @@ class LiteRTModel:
         return np.rint(picture * 255).astype(np.uint8) if self.io == "uint8" else picture
 
     def run(self, picture: np.ndarray, moments: Moments | None = None) -> np.ndarray:
-        """What the graph itself gives.
+        """Runs the graph.
 
         Args:
-            picture: (H, W, 3) array of the graph's dtype and, where it is fixed, size.
+            picture: (H, W, 3) array of the graph's dtype and, if it is fixed, of its size.
             moments: for an adaptive file, see `measure`.
 
         Returns:
             Array of the same shape and dtype.
+
+        Raises:
+            UserError: if the graph cannot take this size.
         """
         if self.allocated != picture.shape:
             try:
@@ -203,7 +208,7 @@ class LiteRTModel:
         return self.interpreter.get_tensor(self.output)[0]
 
     def _refuse(self, height: int, width: int) -> None:
-        assert self.shape is not None  # else it takes any photo
+        assert self.shape is not None
         larger = "" if self.margin is None else " or larger"
         raise UserError(
             f"model={self.path}: takes photos of {size_text(self.shape)}{larger}, this one has "
@@ -212,10 +217,10 @@ class LiteRTModel:
 
 
 class LiteRTEnhancer(PhotoEnhancer):
-    """A .tflite file where an `Enhancer` is expected; photos' edges are as the file has them.
+    """Enhances photos with a .tflite file, without a mirror image beyond their edges.
 
     Args:
-        path: of the .tflite file.
+        path: path of the .tflite file.
     """
 
     runtime = "tflite"
@@ -227,7 +232,7 @@ class LiteRTEnhancer(PhotoEnhancer):
         self.bytes_per_pixel = FOOTPRINT * width
 
     def plan(self, photo: np.ndarray, mode: str = "auto", memory_limit: str | float = 1.5) -> Plan:
-        """How the file enhances a photo, see `PhotoEnhancer`; the file leaves no choice of mode."""
+        """How to enhance a photo, see `PhotoEnhancer`. `mode` is ignored: the file decides."""
         limit = memory.memory_limit(memory_limit)
         height, width = self.model.filled(photo).shape[:2]
         margin = self.model.margin or 0
@@ -265,7 +270,7 @@ class LiteRTEnhancer(PhotoEnhancer):
 
 
 def as_float(photo: np.ndarray) -> np.ndarray:
-    """Pixels as float32 in [0, 1], whatever they were."""
+    """Pixels as float32 in [0, 1]. Floats are returned as they are, integers are scaled."""
     if photo.dtype.kind == "f":
         return photo
     return photo.astype(np.float32) / np.iinfo(photo.dtype).max
@@ -279,11 +284,11 @@ def _at_least(photo: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _described(path: Path, adaptive: bool) -> tuple[int | None, tuple[int, int, np.ndarray] | None]:
-    """What the JSON file beside a model says of it.
+    """Reads the JSON file beside a model.
 
     Returns:
-        The margin for exact tiles, or None; for an adaptive file (patches of a call, their side,
-        (N, 2) places), or None.
+        The margin if tiles are exact, else None; and for an adaptive file (number of patches in a
+        call, their side, (N, 2) places), else None.
     """
     file = path.with_suffix(".json")
     try:
@@ -304,5 +309,5 @@ def _described(path: Path, adaptive: bool) -> tuple[int | None, tuple[int, int, 
 
 
 def size_text(shape: tuple[int, ...]) -> str:
-    """A shape (height, width, …) as people write sizes: width×height."""
+    """The text "width×height" for a shape (height, width, …)."""
     return f"{shape[1]}×{shape[0]}"

@@ -1,4 +1,4 @@
-"""The bound on the memory of the process that enhances photos: who may hold how much of it."""
+"""The memory limit of the process that enhances photos, and how it is divided."""
 
 import contextlib
 import math
@@ -10,23 +10,23 @@ from typing import Self
 
 from ..errors import UserError
 
-# GB that the process holds before any photo: mostly TensorFlow, by which models are read.
+# GB that the process takes before any photo, mostly for TensorFlow, which reads the models.
 BASE = 0.8
-# Share of the rest for photos that are read, written and enhanced at the same time: by default
-# enough for two of 12 megapixels, one read while the other is enhanced.
+# Share of the rest for photos that are read, written and enhanced at the same time. With a limit of
+# 1.5 GB, it is enough for two photos of 12 megapixels: one is read, the other is enhanced.
 PHOTOS_SHARE = 0.45
-# Bytes that reading, enhancing and writing a photo hold at their worst, for a byte of its pixels.
+# Most bytes that reading, enhancing and writing a photo take, for each byte of its pixels.
 COPIES = 4
 
 
 def memory_limit(wanted: str | float) -> float:
-    """The limit in GB on the process that a setting asks for.
+    """The limit on the memory of the process, in GB.
 
     Args:
-        wanted: a number of GB, or `"auto"`: half of the memory that the system has available now.
+        wanted: a number of GB, or `"auto"`: half of the memory that is available now.
 
     Raises:
-        UserError: for anything else, or a limit of no use.
+        UserError: for anything else, or for less than 0.1 GB.
     """
     if wanted == "auto":
         return available_memory() / 2e9
@@ -40,7 +40,7 @@ def memory_limit(wanted: str | float) -> float:
 
 
 def available_memory() -> float:
-    """Bytes that this process could still have: of the system, or within its control group."""
+    """Bytes that this process can still get, from the system or within its control group."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         fields = dict(line.split(":") for line in lines)
@@ -50,8 +50,9 @@ def available_memory() -> float:
     return min([found, *_group_rooms()])
 
 
-# Of version 2, and of version 1: where groups lie, the controller's name in /proc/self/cgroup, and
-# the files of the limit and of what is used.
+# Control groups of version 2, and of version 1: their folder, the controller's name in
+# /proc/self/cgroup, the files with the limit and with the used memory, and, in memory.stat, the
+# name of the memory that can be freed.
 GROUPS = (
     ("/sys/fs/cgroup", "", "memory.max", "memory.current", "inactive_file"),
     (
@@ -65,7 +66,7 @@ GROUPS = (
 
 
 def _group_rooms(membership: str = "/proc/self/cgroup") -> list[float]:
-    """Bytes that are left of the limits of this process's control group and of those above it."""
+    """Bytes that are left within the limits of this process's control group and its parents."""
     try:
         lines = Path(membership).read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -81,7 +82,7 @@ def _group_rooms(membership: str = "/proc/self/cgroup") -> list[float]:
                 most = float((group / limit).read_text(encoding="ascii"))
                 used = float((group / usage).read_text(encoding="ascii"))
                 stat = (group / "memory.stat").read_text(encoding="ascii").splitlines()
-            except (OSError, ValueError):  # no such group in here, or no limit
+            except (OSError, ValueError):  # No such group here, or no limit.
                 continue
             spare = dict(line.split() for line in stat).get(reclaimable, "0")
             found.append(max(0.0, most - used + float(spare)))
@@ -104,7 +105,7 @@ def room_of_pass(limit: float, size: float) -> float:
 
 
 def limit_needed(size: float, room: float) -> float:
-    """The limit in GB within which a pass over a photo of `size` bytes has `room`."""
+    """The limit in GB within which a pass over a photo of `size` bytes has `room` bytes."""
     return BASE + max(room / (1 - PHOTOS_SHARE), room + 2 * size) / 1e9
 
 
@@ -114,13 +115,13 @@ def limit_of_photo(size: float) -> float:
 
 
 class Budget:
-    """Bytes that threads take and give back; who wants more than is left waits.
+    """A number of bytes that threads share. A thread that wants more than is left must wait.
 
-    A single taker may have more than there is: a photo too large for company is worked on alone.
-    As a context it ends by letting everybody have what they want, so that no thread waits forever.
+    If no other thread has a part, a thread gets any number. So a very large photo is worked on
+    alone. At the end of a `with` block, all threads get what they want, so that none waits forever.
 
     Args:
-        size: bytes.
+        size: number of bytes.
     """
 
     def __init__(self, size: float):
@@ -142,7 +143,7 @@ class Budget:
 
     @contextlib.contextmanager
     def share(self, amount: int) -> Iterator[contextlib.ExitStack]:
-        """A context in which `amount` bytes are taken; as `pop_all` of it they can be kept on."""
+        """A context in which `amount` bytes are taken. `pop_all` keeps them after its end."""
         self.take(amount)
         with contextlib.ExitStack() as held:
             held.callback(self.give_back, amount)

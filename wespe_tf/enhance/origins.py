@@ -1,7 +1,8 @@
-"""What the results in a folder were made from: photos, model, settings.
+"""Remembers what the results in a folder were made from: photos, model, settings.
 
-Beside the results lies a hidden file with a line of JSON for each, the last one of a result counts.
-Lines are added when a result is there; one that was cut off is passed over.
+The index is a hidden file in the folder. It has a line of JSON for each result. If a result has
+several lines, the last one counts. A line is added after its result was written. Lines that were
+cut off are ignored.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from ..images.opening import UnreadablePicture
 from .tasks import Task, result_path
 
 INDEX = ".made_from.jsonl"
-# Settings that change no pixel of a result, or stand in its name; the model counts by its content.
+# Settings that change no pixel of a result, or are part of its name. The model's content counts.
 OF_NO_PIXELS = frozenset(
     ["model", "input", "output", "target", "format", "overwrite", "report", "memory_limit"]
     + ["max_megapixels", "dped_dir", "test_subset", "iteration", "resolution", "use_gpu"]
@@ -40,7 +41,7 @@ def digest(*paths: str | Path) -> str:
 
 @contextlib.contextmanager
 def _readable(path: str) -> Iterator[None]:
-    """Around what reads a photo's file: tells by its name why that fails."""
+    """Turns an error while a photo's file is read into an `UnreadablePicture` that names it."""
     try:
         yield
     except OSError as error:
@@ -52,7 +53,7 @@ class Origins:
 
     Args:
         config: `TestConfig`.
-        model: file of the model, or checkpoint without `.index`.
+        model: path of the model's file, or of a checkpoint without `.index`.
     """
 
     def __init__(self, config: TestConfig, model: Path):
@@ -79,8 +80,8 @@ class Origins:
         return found
 
     def state(self, task: Task) -> str:
-        """What is known of a photo's result: `NEW` where there is none, `UNKNOWN` where the index
-        does not tell, else `SAME`, `CHANGED` (photo or settings), or `ANOTHER_PHOTO`'s.
+        """State of a photo's result: `NEW` if there is none, `UNKNOWN` if it is not in the index,
+        else `SAME`, `CHANGED` (photo or settings), or `ANOTHER_PHOTO` (the result is of another).
         """
         path = result_path(task, self.config)
         if not os.path.isfile(path):
@@ -99,37 +100,37 @@ class Origins:
         return SAME if entry["settings"] == self._settings(path) else CHANGED
 
     def is_kept(self, path: Path, photo: dict) -> bool:
-        """Whether what lies beside a result that is gone is of this photo, by these settings."""
+        """Whether the index has a result of this photo and these settings; not with `overwrite`."""
         entry = self.entries.get(self._name(path), {"photo": {}, "settings": None})
         same = entry["photo"].get("sha256") == photo["sha256"]
         return not self.config.overwrite and same and entry["settings"] == self._settings(path)
 
     def photo_of(self, task: Task) -> str:
-        """Path of the photo of which a result is there."""
+        """Path of the photo from which the existing result was made."""
         return self.entries[self._name(result_path(task, self.config))]["photo"].get("path", "")
 
     def photo(self, path: str) -> dict:
-        """What tells a photo from others, as the index keeps it."""
+        """The identity of a photo for the index: path, size, time and SHA-256."""
         with _readable(path):
             stat, content = os.stat(path), digest(path)
         known = {"path": os.path.realpath(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         return known | {"sha256": content}
 
     def add(self, path: Path, photo: dict) -> None:
-        """Notes a result that has been written.
+        """Adds a result that has been written to the index.
 
         Args:
-            path: of the result.
-            photo: of `photo`, from when it was read.
+            path: path of the result.
+            photo: what `photo` returned when the photo was read.
 
         Raises:
-            UserError: naming the index, if it cannot be written.
+            UserError: if the index cannot be written.
         """
         entry = {"photo": photo, "settings": self._settings(path)}
         self.entries[self._name(path)] = entry
         try:
             with open(self.path, "ab") as file:
-                # A line that was cut off does not spoil this one.
+                # The line break at the start keeps this line apart from one that was cut off.
                 file.write(f"\n{json.dumps({'result': self._name(path), **entry})}\n".encode())
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written ({error.strerror})") from error

@@ -1,9 +1,9 @@
-"""A photo as what computes needs it: continued beyond its edges, in parts, as floats."""
+"""Prepares a photo for a network: continues it beyond its edges, and cuts parts as floats."""
 
 import numpy as np
 
 BAND = 256  # rows at once
-# How bright red, green and blue are, as in BT.601.
+# Weights of red, green and blue in luminance, from BT.601.
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -14,17 +14,17 @@ def has_color(photo: np.ndarray) -> bool:
 
 
 def remove_color(photo: np.ndarray) -> None:
-    """Makes all pixels of a photo, (H, W, 3) uint8 or uint16, gray of their luminance, in place."""
+    """Replaces the pixels of a photo, (H, W, 3) uint8 or uint16, by their luminance, in place."""
     for top in range(0, len(photo), BAND):
         photo[top : top + BAND] = np.rint(photo[top : top + BAND] @ LUMINANCE)[..., None]
 
 
 class Framed:
-    """A photo continued by reflection, of which no copy is made.
+    """A photo that is continued by its mirror image, without a copy in memory.
 
     Args:
         photo: (H, W, 3) uint8 or uint16 array.
-        frame: pixels by which it is continued on every side.
+        frame: width of the mirror image on every side, in pixels.
 
     Attributes:
         shape: height and width with the frame.
@@ -38,7 +38,7 @@ class Framed:
         self.shape = len(self.rows), len(self.columns)
 
     def cut(self, corner: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
-        """(1, h, w, 3) float32 in [0, 1] from (top, left)."""
+        """A part as (1, h, w, 3) float32 in [0, 1]. `corner` is (top, left)."""
         (top, left), (height, width) = corner, shape
         rows, columns = self.rows[top : top + height], self.columns[left : left + width]
         tile = self.photo[rows[:, None], columns].astype(np.float32)
@@ -46,7 +46,7 @@ class Framed:
         return tile[None]
 
     def place(self, result: np.ndarray, tile: np.ndarray, inner: tuple[int, int, int, int]) -> None:
-        """Writes a tile into the result, clipped and rounded, as far as it is of the photo.
+        """Writes the part of a tile within the photo into the result, clipped and rounded.
 
         Args:
             result: array of the photo's shape and dtype.

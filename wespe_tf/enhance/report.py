@@ -1,6 +1,6 @@
-"""The page that shows enhanced photos: before and after under a slider, zoom, the numbers.
+"""The page that shows enhanced photos: before and after under a slider, with zoom and scores.
 
-One HTML file with everything in it, so that it works from disk and without a network.
+It is one HTML file with everything in it, so that it works from disk and without a network.
 """
 
 import base64
@@ -25,7 +25,7 @@ from .tasks import Task, before_after_path
 
 
 def write_page(tasks: Sequence[Task], records: Iterable[Record], config: TestConfig) -> None:
-    """Writes the page of all photos whose results are there, whenever they were made."""
+    """Writes the page of all photos that have results, also from earlier runs."""
     shown = [task for task in tasks if os.path.isfile(before_after_path(task, config))]
     if not shown:
         return
@@ -39,14 +39,14 @@ def write_page(tasks: Sequence[Task], records: Iterable[Record], config: TestCon
 def _entries(
     tasks: Sequence[Task], numbers: dict[str, str], config: TestConfig
 ) -> Iterator[tuple[str, str, bytes, bytes]]:
-    """What `write_report` takes, from the files: pictures of many photos would fill the memory."""
+    """Entries for `write_report`, read from the files: all pictures together would fill memory."""
     for task in tasks:
         both = read_photo(before_after_path(task, config)).pixels
         earlier = f"{both.shape[1] // 2}×{both.shape[0]}   from an earlier run"
         yield task.path, numbers.get(task.name, earlier), *pictures_of(both)
 
 
-# Longest side of the pictures in the page, pixels, and their JPEG quality.
+# Longer side of the pictures in the page, in pixels, and their JPEG quality.
 LONGEST_SIDE = 1600
 QUALITY = 85
 
@@ -74,7 +74,7 @@ def pictures_of(both: np.ndarray) -> tuple[bytes, bytes]:
         Two JPEG files as bytes, of at most `LONGEST_SIDE` pixels.
     """
     height, width = both.shape[0], both.shape[1] // 2
-    # Every n-th pixel of a very large photo first: a whole copy of it would not fit.
+    # Only every n-th pixel of a very large photo: a whole copy might not fit into memory.
     step = max(1, max(height, width) // (2 * LONGEST_SIDE))
     halves = both[::step, :width:step], both[::step, width::step]
     before, after = (_jpeg(to_8_bits(half)) for half in halves)
@@ -87,12 +87,12 @@ def write_report(
     """Writes the page, one photo after another.
 
     Args:
-        path: of the HTML file.
+        path: path of the HTML file.
         entries: iterable of (name, numbers, before, after): two texts and the two JPEG files.
-        count: of the entries.
+        count: number of entries.
 
     Raises:
-        UserError: naming the file, if it cannot be written.
+        UserError: if the file cannot be written.
     """
     write_parts(path, _parts(entries, f"{count} photo{'' if count == 1 else 's'}"))
 
@@ -102,7 +102,8 @@ def _parts(entries: Iterable[tuple[str, str, bytes, bytes]], count: str) -> Iter
     head, tail = (string.Template(part) for part in page.split("$cards"))
     yield head.substitute(count=count).encode()
     for entry in entries:
-        yield _card(*entry).encode(errors="backslashreplace")  # A name may be no text.
+        # A file name may have bytes that are not text.
+        yield _card(*entry).encode(errors="backslashreplace")
     yield tail.substitute().encode()
 
 

@@ -1,6 +1,6 @@
-"""Runs a network on this machine, by Keras or OpenVINO, behind one small interface.
+"""Runs a network on this machine, with Keras or OpenVINO, behind one small interface.
 
-OpenVINO is several times faster on a CPU, above all on a CPU with units for bfloat16. Keras runs
+OpenVINO is several times as fast on a CPU, most of all with units for bfloat16. Keras runs
 everywhere.
 """
 
@@ -21,7 +21,7 @@ from ..models.generator import Generator
 from .fused import prepare, split
 from .stage_networks import KerasStage, OpenVINOStage
 
-# Names that OpenVINO has for precisions.
+# OpenVINO's names for precisions.
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -67,11 +67,11 @@ def choose_runtime(name: str = "auto", precision: str = "auto") -> Runtime:
             has units for it; for Keras float32.
 
     Raises:
-        UserError: for bfloat16 with Keras, or on a processor without units for it, or for
-            `"tflite"`, which runs files of its own.
+        UserError: for bfloat16 with Keras, or on a processor without units for it; for
+            `"tflite"`, which needs a .tflite file; if OpenVINO is not installed.
     """
     if name == "tflite":
-        raise UserError("runtime=tflite: expected a .tflite file, export_tflite.py writes them")
+        raise UserError("runtime=tflite: expected a .tflite file, such as export_tflite.py writes")
     if name == "auto":
         name = "keras" if tf.config.get_visible_devices("GPU") else _installed()
     if name == "keras":
@@ -119,14 +119,14 @@ def import_openvino() -> Any:
 
 @functools.cache
 def _installed() -> str:
-    """The fastest runtime for a CPU that is installed; says once where that is Keras."""
+    """The fastest runtime for a CPU that is installed. If that is Keras, prints a hint, once."""
     if importlib.util.find_spec("openvino"):
         return "openvino"
     print('Keras computes; OpenVINO is faster on a CPU: pip install "wespe_tf[openvino]"')
     return "keras"
 
 
-# Measured on photos, compiled networks included; between two layers a value takes 4 or 2 bytes.
+# Measured on photos, with compiled networks. Between two layers, a value takes 4 or 2 bytes.
 KERAS_FOOTPRINT = 14.0
 OPENVINO_FOOTPRINTS = {"float32": 24.0, "bfloat16": 14.0}
 
@@ -153,17 +153,17 @@ class KerasNetwork:
         return self.graph(pictures).numpy()
 
     def release(self) -> None:
-        """Frees what is kept between calls: nothing."""
+        """Does nothing: no memory is kept between calls."""
 
 
 class OpenVINONetwork:
     """A generator that is compiled for this processor and for the size of its first picture.
 
-    If the size changes it is compiled again. With free sizes it would be slower and need more
+    If the size changes, it is compiled again. With free sizes, it would be slower and need more
     memory.
 
     Args:
-        generator: what `fused.prepare` returns; for bfloat16 of `split` pictures.
+        generator: from `fused.prepare`; for bfloat16, it takes `split` pictures.
         core: `openvino.Core`.
         precision: `"float32"` or `"bfloat16"`.
     """
@@ -171,7 +171,7 @@ class OpenVINONetwork:
     def __init__(self, generator: Generator, core: Any, precision: str):
         self.splits = precision == "bfloat16"
         channels = 6 if self.splits else 3
-        # An export wants a model that has been called.
+        # A model must have been called before it can be exported.
         generator(np.zeros((1, 32, 32, channels), np.float32))
         signature = [keras.InputSpec(shape=(1, None, None, channels), dtype="float32")]
         with tempfile.TemporaryDirectory() as folder:
@@ -195,5 +195,5 @@ class OpenVINONetwork:
         return self.compiled(pictures)[0].copy()
 
     def release(self) -> None:
-        """Frees what is kept between calls: the compiled network and its tensors."""
+        """Frees the compiled network and its tensors."""
         self.compiled = None

@@ -1,4 +1,4 @@
-"""What computes a stage of a generator on strips of a photo: by OpenVINO, or by Keras."""
+"""Computes a stage of a generator on strips of a photo, with OpenVINO or Keras."""
 
 import dataclasses
 import threading
@@ -19,12 +19,12 @@ CHANNELS_FIRST, CHANNELS_LAST = np.array([0, 3, 1, 2]), np.array([0, 2, 3, 1])
 
 @dataclasses.dataclass
 class Rows:
-    """A strip with the rows above and below it that a convolution looks at.
+    """A strip, with the rows above and below it that a convolution needs.
 
     Attributes:
-        above: array of as many rows as the stage's margin.
+        above: array with as many rows as the stage's margin.
         strip: array.
-        below: array as `above`.
+        below: array of the same shape as `above`.
     """
 
     above: np.ndarray
@@ -34,17 +34,17 @@ class Rows:
 
 @dataclasses.dataclass
 class Work:
-    """What a stage computes of, for one strip.
+    """The inputs of a stage for one strip, and the arrays for its outputs.
 
     Attributes:
-        x: `Rows` of what the stage before gave; for the first stage the photo's rows with margin,
-            (1, H, W, 3) float32 in [0, 1], zeros beyond the photo.
-        waiting: `Rows` of what waits, if the stage joins.
-        affine: (2, width) float32, gain and offset of the norm before, if there is one.
+        x: `Rows` of the output of the stage before. For the first stage: the photo's rows with
+            margin, (1, H, W, 3) float32 in [0, 1], with zeros beyond the photo.
+        waiting: `Rows` of the waiting tensor, if the stage joins; else None.
+        affine: (2, width) float32, gain and offset of the norm of `Stage.before`, if there is one.
         inside: (H,) float32 for the rows with margin: 1 within the photo, 0 beyond it.
-        pilot: (width,) float32, taken from what a stage that measures gives.
-        result: array for what the stage gives.
-        keep: array for what will wait, or None.
+        pilot: (width,) float32, subtracted from the output of a stage that measures.
+        result: array for the stage's output.
+        keep: array for the convolution's input, if it will wait for a join; else None.
     """
 
     x: Any
@@ -57,14 +57,14 @@ class Work:
 
 
 class StageNetwork(Protocol):
-    """A stage made ready; call it with a `Work`, from several threads at once if it says so.
+    """A prepared stage. Call it with a `Work`, from up to `at_once` threads at the same time.
 
-    It returns sums over each row of what it gives and of its squares, (2, rows, width) float64, if
-    it measures; None if not. The last stage's result is (1, rows, columns, 3) float32.
+    If the stage measures, it returns the sums of the output and of its squares along each row,
+    (2, rows, width) float64; else None. The last stage's result is (1, rows, columns, 3) float32.
 
     Attributes:
-        at_once: strips that are best worked on at the same time.
-        needs_pilot: whether what is measured would lose digits far from zero.
+        at_once: the best number of strips to work on at the same time.
+        needs_pilot: whether sums of values far from zero would lose digits.
     """
 
     at_once: int
@@ -78,17 +78,17 @@ class StageNetwork(Protocol):
 class OpenVINOStage:
     """A stage as an OpenVINO graph of strips (1, rows, columns, channels).
 
-    Its convolutions take pixels channel by channel as well, so nothing is put into another order.
+    OpenVINO's convolutions also keep the channels of a pixel together, so no data are reordered.
 
     Args:
-        stage: of what `fused.prepare` returns.
-        generator: the same generator.
+        stage: a stage of `generator`.
+        generator: from `fused.prepare`.
         core: `openvino.Core`.
-        options: for compiling.
-        half: whether strips are bfloat16, kept as uint16; else float32.
+        options: options for compiling.
+        half: whether strips are bfloat16, stored as uint16; else float32.
     """
 
-    # Two strips side by side, each on half of the cores, which then wait for each other less.
+    # Two strips at once, each on half of the cores. Then cores wait less for each other.
     at_once = 2
 
     def __init__(
@@ -97,7 +97,7 @@ class OpenVINOStage:
         self.stage, self.generator = stage, generator
         self.core, self.half = core, half
         self.options = {**options, "NUM_STREAMS": str(self.at_once)}
-        # bfloat16 has lost more digits far from zero than float32 sums then lose.
+        # Far from zero, bfloat16 values have already lost more digits than float32 sums would lose.
         self.needs_pilot = not half
         self.shape: tuple[int, ...] | None = None
         self.compiled: Any = None
@@ -107,7 +107,7 @@ class OpenVINOStage:
     def __call__(self, work: Work) -> np.ndarray | None:
         with self.lock:
             request = self._request(work)
-        inputs = self._inputs(work)  # kept until the end: tensors share their memory
+        inputs = self._inputs(work)  # Kept until the end, because tensors share their memory.
         for number, array in enumerate(inputs):
             request.set_input_tensor(number, self._tensor(array))
         results = [work.result] if work.keep is None else [work.result, work.keep]
@@ -125,7 +125,7 @@ class OpenVINOStage:
         return found
 
     def release(self) -> None:
-        """Frees what is kept between calls, but the compiled graph."""
+        """Frees all memory that is kept between calls, except the compiled graph."""
         self.idle.clear()
         if self.compiled is not None:
             self.compiled.release_memory()
@@ -193,7 +193,7 @@ class OpenVINOStage:
             entered = []
             x = given([1, rows + 2 * margin, columns, kernel.shape[2]])
         else:
-            # Each part by itself, so that they are joined where they are written.
+            # Each part has its own operators, which write straight into the joined tensor.
             parts = given_rows()
             waiting = given_rows() if stage.joins else [None] * 3
             inside = [given([1, margin, 1, 1]), None, given([1, margin, 1, 1])]
@@ -253,7 +253,7 @@ class KerasStage:
         return found[-1].astype(np.float64) if self.stage.measures else None
 
     def release(self) -> None:
-        """Frees what is kept between calls: nothing."""
+        """Does nothing: no memory is kept between calls."""
 
     def _run(self, x: Any, waiting: Any, affine: Any, inside: Any, pilot: Any) -> list[Any]:
         stage, margin = self.stage, self.stage.margin

@@ -1,9 +1,9 @@
 """Runs a photo through a generator stage by stage, so that each norm sees the whole photo.
 
 An instance norm must know the whole photo before it can pass on the first pixel. So each
-convolution runs over the whole photo in strips. Its results are kept, and their moments are added
-up. The next stage begins with the norm. A strip needs only as much of its neighbors as one
-convolution sees.
+convolution runs over the whole photo in strips. Its results are kept, and the sums for their mean
+and variance are added up. The next stage begins with the norm. A strip needs only as much of its
+neighbors as one convolution sees.
 """
 
 import collections
@@ -21,7 +21,7 @@ from ..progress import progress
 from .stage_networks import Rows, StageNetwork, Work
 from .strips import Store, Strip
 
-# A photo that takes less has no bar, seconds.
+# The progress bar appears only if a photo takes longer than this, in seconds.
 DELAY = 2
 
 
@@ -45,15 +45,15 @@ def streamed(
 
     Args:
         picture: the photo.
-        stages: of the generator.
-        networks: a `StageNetwork` for each.
-        store: for strips of `rows` rows.
-        rows: of the strips.
+        stages: stages of the generator.
+        networks: a `StageNetwork` for each stage.
+        store: a store for strips of `rows` rows.
+        rows: number of rows of a strip.
         starts: first row of each strip, see `strips.strip_starts`.
 
     Yields:
-        First row of a strip, and the enhanced strip, (1, rows, width, 3) float32, in the order of
-        the last stage.
+        First row of a strip, and the enhanced strip, (1, rows, width, 3) float32, from top to
+        bottom.
     """
     total = len(stages) * len(starts)
     with (
@@ -71,15 +71,15 @@ def streamed(
 
 @dataclasses.dataclass
 class _Job:
-    """A strip being worked on.
+    """A strip that is being computed.
 
     Attributes:
-        number: of the strip.
-        taken: strips that are read meanwhile.
-        work: what is computed.
-        result: strip of what the stage gives; None for the last stage.
-        keep: strip of what will wait, or None.
-        sums: of the network.
+        number: number of the strip.
+        taken: strips that are read for it.
+        work: inputs and outputs.
+        result: strip for the stage's output; None for the last stage.
+        keep: strip for the convolution's input, if it will wait for a join; else None.
+        sums: what the network will return.
     """
 
     number: int
@@ -94,10 +94,10 @@ class _Run:
     """The state between two stages.
 
     Attributes:
-        current: strips of what the last stage gave; empty before the first stage.
-        waiting: strips of what waits beside it.
-        bar: moves on with every strip of a stage.
-        affine: (2, channels) float32 of the norm that comes next.
+        current: strips of the last stage's output; empty before the first stage.
+        waiting: strips of the tensor that waits for a join.
+        bar: progress bar, which counts every strip of every stage.
+        affine: (2, channels) float32, gain and offset of the next norm.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class _Run:
             yield self.starts[job.number], job.work.result
 
     def _jobs(self, stage: Stage, network: StageNetwork, pilot: np.ndarray) -> Iterator[_Job]:
-        """Every strip, worked off, in order; old ones are given up, but those that will wait."""
+        """Yields every strip in order, when it is done. Frees its input, unless that will wait."""
         keeps_current = stage.step.part == "branch" and not stage.keeps
         lanes = [_Lane(self.store, self.current, stage.margin)] if not stage.first else []
         lanes += [_Lane(self.store, self.waiting, stage.margin)] if stage.joins else []
@@ -203,13 +203,13 @@ class _Run:
         return Work(x, waiting, self.affine, inside, pilot, target, kept)
 
     def _own_rows(self, k: int) -> int:
-        """Rows of a strip that are not the next one's too."""
+        """Number of rows of a strip that are not in the next strip, too."""
         return self.starts[k + 1] - self.starts[k] if k + 1 < len(self.starts) else self.rows
 
     def _pilot(self, stage: Stage, network: StageNetwork) -> np.ndarray:
-        """About the means of what a stage gives of the strip in the middle, (width,) float32.
+        """Means of a stage's output for the strip in the middle, (width,) float32; approximate.
 
-        Sums of squares of what is left when they are taken away lose no digits.
+        When these are subtracted first, sums of squares lose no digits.
         """
         k = len(self.starts) // 2
         taken = [self.current[k], self.waiting[k]] if stage.joins else [self.current[k]]
@@ -227,7 +227,7 @@ class _Run:
         return (sums[0].mean(axis=0) / self.picture.shape[1]).astype(np.float32)
 
     def _photo(self, margin: int, k: int) -> np.ndarray:
-        """Rows of the photo with margin, zeros beyond it."""
+        """Rows of the photo with margin, with zeros beyond the photo."""
         height, width = self.picture.shape
         first, end = self.starts[k] - margin, self.starts[k] + self.rows + margin
         top, bottom = max(0, first), min(height, end)
@@ -236,12 +236,12 @@ class _Run:
 
 
 class _Lane:
-    """Strips that are opened one after another, each with rows of its neighbors.
+    """Opens the strips of an array one after another, each with rows of its neighbors.
 
     Args:
-        store: of the strips.
-        strips: of an array as large as the photo.
-        margin: rows of neighbors.
+        store: store of the strips.
+        strips: all strips of an array as large as the photo.
+        margin: number of rows of each neighbor.
     """
 
     def __init__(self, store: Store, strips: list[Strip], margin: int):
@@ -249,12 +249,12 @@ class _Lane:
         self.above = _no_rows(store, margin)
 
     def open(self, k: int, own: int, rows: int) -> Rows:
-        """A strip, which is to be closed or given up.
+        """Opens a strip. Afterwards, close or free it.
 
         Args:
             k: its number.
-            own: rows of it that are not the next one's too.
-            rows: of each strip.
+            own: number of its rows that are not in the next strip, too.
+            rows: number of rows of each strip.
         """
         for soon in self.strips[k + 1 : k + 3]:
             self.store.fetch(soon)
@@ -268,12 +268,12 @@ class _Lane:
 
 
 def _no_rows(store: Store, count: int) -> np.ndarray:
-    """Rows beyond the photo."""
+    """Zeros that stand for rows beyond the photo."""
     return np.zeros((1, count, *store.shape[2:]), store.dtype)
 
 
 class Moments:
-    """Mean and variance of every channel, added up in float64."""
+    """Mean and variance of every channel, from sums in float64."""
 
     def __init__(self) -> None:
         self.pixels = 0
@@ -290,7 +290,7 @@ class Moments:
         self.sums = self.sums + sums.sum(axis=1)
 
     def affine(self, stage: Stage, pilot: np.ndarray) -> np.ndarray:
-        """Gain and offset of a stage's norm for values from which `pilot` has been taken.
+        """Gain and offset of a stage's norm for values from which `pilot` was subtracted.
 
         Returns:
             (2, channels) float32 array.

@@ -1,4 +1,4 @@
-"""Keeps large arrays, a photo's size with many channels, as strips in memory and in a file."""
+"""Keeps arrays as large as a photo, with many channels, as strips in memory and in a file."""
 
 import os
 import queue
@@ -13,10 +13,10 @@ import numpy as np
 
 from ..errors import UserError, first_line
 
-# Strips that are in use: two worked on at once, each with one of the other array and two results,
-# of both arrays the next two, which are being read, and four being written.
+# Strips in use at the same time: two that are computed, each with a waiting strip and two results;
+# the next two strips of both arrays, which are being read; and four that are being written.
 BUFFERS = 16
-# Least rows of a strip: more than the largest margin, so that a strip needs only its neighbors.
+# Fewest rows of a strip. This is more than the largest margin, so a strip needs only its neighbors.
 LEAST_ROWS = 5
 
 
@@ -25,10 +25,10 @@ def strip_starts(length: int, rows: int) -> tuple[int, list[int]]:
 
     Args:
         length: rows of the picture.
-        rows: most rows of a strip; it has more if two strips would be lower than `LEAST_ROWS`.
+        rows: most rows of a strip; more if strips would otherwise be lower than `LEAST_ROWS`.
 
     Returns:
-        Rows of a strip, and the first row of each.
+        Number of rows of a strip, and the first row of each strip.
     """
     count = -(-length // rows)
     if -(-length // count) < LEAST_ROWS:
@@ -64,8 +64,8 @@ class Store:
     writes it, in the order of the calls. Use it in a `with` statement.
 
     Args:
-        shape: of a strip.
-        dtype: of its values.
+        shape: shape of a strip.
+        dtype: dtype of its values.
         in_memory: number of strips that may stay in memory.
         in_file: number of strips that the file has room for.
 
@@ -188,5 +188,5 @@ def check_room(folder: str, size: int) -> None:
     if free < size:
         raise UserError(
             f"mode=streamed: needs {size / 1e9:.1f} GB on the disk of {folder}, which has "
-            f"{free / 1e9:.1f} free; TMPDIR names another folder, memory_limit more memory"
+            f"{free / 1e9:.1f} free; set TMPDIR to another folder, or memory_limit to more memory"
         )

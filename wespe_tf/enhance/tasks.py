@@ -1,4 +1,4 @@
-"""Which photos are enhanced, and where their results lie."""
+"""Lists the photos to enhance, and the paths of their results."""
 
 import collections
 import dataclasses
@@ -21,9 +21,9 @@ class Task:
     """One photo to enhance.
 
     Attributes:
-        path: of the photo.
-        target: of the picture to score against, or None.
-        name: of its results below the output folder, without suffix.
+        path: path of the photo.
+        target: path of the picture to score against, or None.
+        name: beginning of its results' paths below the output folder.
     """
 
     path: str
@@ -41,30 +41,31 @@ def told_formats(tasks: list[Task], config: TestConfig) -> list[str]:
 
 
 def result_path(task: Task, config: TestConfig) -> Path:
-    """Where a photo's result lies."""
+    """Path of a photo's result."""
     suffix = Path(task.path).suffix
     keeps = config.format == "same" and suffix.lower() in FORMATS
     return Path(config.output) / f"{task.name}{ENHANCED}{suffix if keeps else '.png'}"
 
 
 def before_after_path(task: Task, config: TestConfig) -> Path:
-    """Where the photo and its result lie side by side."""
+    """Path of the picture that shows a photo and its result side by side."""
     return Path(config.output) / f"{task.name}{BEFORE_AFTER}.png"
 
 
 def find_tasks(source: str, target: str | None, output: str) -> list[Task]:
-    """What `input` and `target` name, less results of this command that lie among them.
+    """The photos that `input` names, with their targets, but without results of this command.
 
     Args:
         source: a photo, a folder (with its sub-folders) or a pattern such as `day*/*.jpg`.
-        target: for a photo a picture, for a folder one of equal names, to score against; or None.
+        target: for a photo, the picture to score against; for a folder, a folder with pictures of
+            the same names; or None.
         output: folder for the results.
 
     Returns:
         List of `Task`, not empty.
 
     Raises:
-        UserError: if there is no such photo.
+        UserError: if there is no photo, or a target is missing.
     """
     folder = Path(output).resolve()
 
@@ -81,7 +82,7 @@ def find_tasks(source: str, target: str | None, output: str) -> list[Task]:
         base = source
     elif os.path.isfile(source):
         if target is not None and not os.path.isfile(target):
-            raise UserError(f"target={target}: expected a photo, as input is one")
+            raise UserError(f"target={target}: expected a photo, because input is a photo")
         pairs, base = [(source, target)], os.path.dirname(source)
     elif glob.has_magic(source):
         if target is not None:
@@ -100,7 +101,7 @@ def find_tasks(source: str, target: str | None, output: str) -> list[Task]:
 
 
 def _names(wholes: list[str]) -> list[str]:
-    """Names of results: without suffix, but where two would have one name."""
+    """Names of results: without suffix, unless two photos would have the same name."""
     stems = [os.path.splitext(whole)[0] for whole in wholes]
     taken = collections.Counter([*stems, *wholes])
     return [

@@ -1,4 +1,4 @@
-"""Runs a photo through a generator within a memory limit: whole, or in equivalent parts."""
+"""Runs a photo through a generator within a memory limit: whole, or in parts of equal result."""
 
 import abc
 import contextlib
@@ -19,8 +19,8 @@ from .stream import DELAY, streamed
 from .strips import BUFFERS, LEAST_ROWS, Store, strip_starts
 from .windows import STEP, window_shape, windows
 
-# Least side of the tiles of a plan, and the largest that they have with their margins: of all sides
-# the fastest here, in the processor's cache.
+# Smallest side of a plan's tiles, and largest side with their margins. The latter is the fastest of
+# all sides, because such a tile fits into the processor's cache.
 SMALLEST_SIDE, LARGEST_WINDOW = 64, 320
 
 Inner = tuple[int, int, int, int]
@@ -32,11 +32,11 @@ class Plan:
 
     Attributes:
         mode: `"whole"`: in one pass; `"streamed"`: in parts, with the same result.
-        side: side of the tiles if the parts are tiles, pixels; else 0.
-        rows: rows of a strip if the network runs stage by stage; else 0.
+        side: side of the tiles in pixels, if the parts are tiles; else 0.
+        rows: rows of a strip, if the network runs stage by stage; else 0.
         in_memory: number of strips that stay in memory between stages.
         in_file: number of strips in a temporary file.
-        on_disk: size of that file, bytes.
+        on_disk: size of that file in bytes.
     """
 
     mode: str
@@ -56,11 +56,11 @@ WHOLE = Plan("whole")
 
 
 class PhotoEnhancer(abc.ABC):
-    """Enhances photos of any size. Subclasses say what computes, and how a photo is divided.
+    """Enhances photos of any size. Subclasses run the network, and decide how to divide a photo.
 
     Attributes:
-        runtime: name of what computes, as it is printed.
-        frame: pixels by which a photo is continued by its mirror image beyond its edges.
+        runtime: what computes; its text is printed.
+        frame: width in pixels of the mirror image that continues a photo beyond its edges.
     """
 
     runtime: Any
@@ -86,7 +86,7 @@ class PhotoEnhancer(abc.ABC):
 
         Yields:
             (top, bottom, left, right) of a part in the framed photo, and the part, (h, w, 3)
-            float32, not clipped; it may be overwritten when the next one is asked for.
+            float32, not clipped. The part may be overwritten when the next one is computed.
         """
 
     def __call__(
@@ -121,7 +121,7 @@ def in_windows(
     margin: int,
     run: Callable[[np.ndarray], np.ndarray],
 ) -> Iterator[tuple[Inner, np.ndarray]]:
-    """`PhotoEnhancer.parts` for a network in which a result depends on near pixels only.
+    """`PhotoEnhancer.parts` for a network whose results depend only on nearby pixels.
 
     Args:
         picture: the photo.
@@ -141,9 +141,9 @@ class Enhancer(PhotoEnhancer):
 
     Args:
         generator: a built `Generator` in float32.
-        runtime: a `Runtime`, by default the fastest here.
-        reflect: whether photos are continued by their mirror image beyond their edges, so that the
-            zero padding of the convolutions leaves no frame; the authors' code does not do this.
+        runtime: a `Runtime`; by default the fastest one here.
+        reflect: whether photos are continued by their mirror image beyond their edges. Without it,
+            as in the authors' code, the zero padding of the convolutions leaves a frame.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Enhancer(PhotoEnhancer):
         self.reach = reach(generator)
         self.frame = self.reach if reflect else 0
         self.stages = stages(self.generator)
-        # Without a norm that measures the photo tiles need not know of each other.
+        # Without a norm that measures the photo, tiles are independent of each other.
         self.local = not any(stage.measures for stage in self.stages)
         self.network: Any = None
         self.stage_networks: list[Any] = []
@@ -226,7 +226,7 @@ class Enhancer(PhotoEnhancer):
         with Store(shape, dtype, plan.in_memory, plan.in_file) as store:
             networks = self.stage_networks
             parts = streamed(picture, self.stages, networks, store, rows, starts)
-            with contextlib.closing(parts):  # before the store, which its threads use
+            with contextlib.closing(parts):  # Closed before the store, which its threads use.
                 for top, part in parts:
                     yield (top, top + rows, 0, width), part[0]
 

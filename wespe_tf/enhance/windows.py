@@ -1,4 +1,4 @@
-"""How a photo is covered with tiles."""
+"""Covers a photo with tiles."""
 
 import dataclasses
 
@@ -6,16 +6,16 @@ import numpy as np
 
 
 def spans(length: int, window: int, margin: int) -> list[tuple[int, int, int]]:
-    """Places of overlapping windows along one side, and what each answers for.
+    """Places of overlapping windows along one side, and the pixels whose results each gives.
 
     Args:
-        length: of the side, at least `window`.
+        length: length of the side, at least `window`.
         window: length of the windows, more than twice the margin.
-        margin: pixels at a window's ends that only its neighbor gets right; at the ends of the
-            side itself none are lost.
+        margin: number of pixels at a window's ends whose results are wrong; its neighbor gives
+            them. At the ends of the side itself, all results are right.
 
     Returns:
-        List of (start of the window, first pixel it answers for, the one after its last).
+        List of (start of the window, first pixel that it gives, pixel after the last one).
     """
     found, done = [], 0
     while done < length:
@@ -26,17 +26,17 @@ def spans(length: int, window: int, margin: int) -> list[tuple[int, int, int]]:
     return found
 
 
-# Windows' sides are multiples of this, pixels: vector units waste a third of their time on others.
+# Windows' sides are multiples of this, in pixels. Others would waste a third of vector units' time.
 STEP = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """A tile: the `inner` part of the picture that it answers for, and the `outer` it looks at.
+    """A tile: the network sees the outer window, and gives the result for the inner part.
 
     Attributes:
-        outer: (top, left), of a window of the tiling's size.
-        inner: (top, bottom, left, right) in the picture.
+        outer: (top, left) of the outer window. All outer windows have the same size.
+        inner: (top, bottom, left, right) of the inner part, in the picture.
     """
 
     outer: tuple[int, int]
@@ -50,13 +50,13 @@ class Window:
 
 
 def window_shape(height: int, width: int, side: int, margin: int) -> tuple[int, int]:
-    """Size of the windows for a picture: as few as there must be, and then as small as can be.
+    """Size of the outer windows for a picture: as few as possible, and then as small as possible.
 
     Args:
-        height: of the picture.
-        width: of the picture.
-        side: of what a window answers for at most, pixels.
-        margin: around that.
+        height: height of the picture.
+        width: width of the picture.
+        side: largest side of an inner part, in pixels.
+        margin: width of the margin around an inner part.
 
     Returns:
         (height, width).
@@ -71,14 +71,14 @@ def _window_length(length: int, side: int, margin: int) -> int:
 
 
 def windows(height: int, width: int, shape: tuple[int, int], margin: int) -> list[Window]:
-    """Windows of one size that together answer for every pixel of a picture once.
+    """Windows of one size whose inner parts cover every pixel of a picture once.
 
     Args:
-        height: of the picture.
-        width: of the picture.
-        shape: (height, width) of the windows, no larger than the picture, and larger than twice
-            the margin where it is smaller.
-        margin: that a window has at least around what it answers for, but at the picture's edges.
+        height: height of the picture.
+        width: width of the picture.
+        shape: (height, width) of the outer windows. Each is the picture's, or smaller but more than
+            twice the margin.
+        margin: smallest margin around an inner part, except at the picture's edges.
     """
     return [
         Window((above, beside), (top, bottom, left, right))
@@ -87,19 +87,19 @@ def windows(height: int, width: int, shape: tuple[int, int], margin: int) -> lis
     ]
 
 
-# Patches that stand for a photo: their side, how many are looked at at once, and how often. Many
-# small ones tell more of a photo than few large ones, or than a smaller copy. Each batch is spread
-# over the whole photo and normalized by its own statistics; errors of the batches average out.
+# Patches that stand for a photo: their side, the number in a batch, and the number of batches. Many
+# small patches represent a photo better than few large ones or a smaller copy. Each batch is spread
+# over the whole photo and normalized by its own statistics. Errors of the batches average out.
 PATCH, BATCH, BATCHES = 48, 32, 14
 
 
 def spread(count: int) -> np.ndarray:
-    """Places all over a photo, for patches that stand for all of it.
+    """Places all over a photo, for patches that stand for the whole photo.
 
-    The Halton sequence of the bases 2 and 3: wherever it ends, its places are spread evenly.
+    They are the Halton sequence of the bases 2 and 3, which is evenly spread at any length.
 
     Args:
-        count: of places.
+        count: number of places.
 
     Returns:
         (count, 2) float64 array in [0, 1): how far down and how far to the right.

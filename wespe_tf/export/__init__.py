@@ -1,1 +1,1 @@
-"""From a trained model to verified TFLite files."""
+"""Exports a trained model as verified TFLite files."""

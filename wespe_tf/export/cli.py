@@ -1,4 +1,4 @@
-"""A trained model for phones, verified: the command `export_tflite.py` / `wespe-export`."""
+"""The command `export_tflite.py` / `wespe-export`: exports a trained model for phones."""
 
 from ..config.command import as_command
 from ..config.schema import ExportConfig

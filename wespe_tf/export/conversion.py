@@ -1,4 +1,4 @@
-"""Generators to .tflite files: TensorFlow's converter, LiteRT's quantizer, readable names."""
+"""Converts generators to .tflite files, with TensorFlow's converter and LiteRT's quantizer."""
 
 import contextlib
 import functools
@@ -25,14 +25,14 @@ FORMATS = ("float32", "float16", "dynamic", "int8")
 
 
 class Converter:
-    """Makes the .tflite files of a generator; each of their graphs is converted only once.
+    """Makes the .tflite files of a generator. Each graph is converted only once.
 
     Args:
-        generator: see `portable`.
+        generator: from `portable`.
         shape: (height, width) that the graph takes, None for any.
-        photos: for int8 a sequence of (1, H, W, 3) float32 arrays in [0, 1] whose activations set
-            the scales; they may have other sizes than `shape`.
-        adaptive: whether norms are given to the graph, see `Adaptive`.
+        photos: for int8, a sequence of (1, H, W, 3) float32 arrays in [0, 1] whose activations set
+            the scales. They may have other sizes than `shape`.
+        adaptive: whether the norms' moments are an input of the graph, see `Adaptive`.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class Converter:
 
         Args:
             form: one of `FORMATS`. float16 has kernels of 16 bits. dynamic and int8 have kernels
-                of 8 bits, a scale for each output channel, but for the first and the last one.
-                All else stays in float32, where the converter's own float16 would round the norms'
-                parameters and the scale of bytes too.
-            io: dtype of what goes in and out, see `Portable`.
+                of 8 bits with a scale for each output channel, except the first and the last
+                kernel. int8 also has activations of 8 bits. All else stays in float32. (The
+                converter's own float16 would also round the norms' parameters.)
+            io: dtype of the input and the output, see `Portable`.
         """
         content = self._converted(self.shape, io)
         if form != "float32":
@@ -68,12 +68,12 @@ class Converter:
     def _ranges(self) -> dict[str, Any]:
         """Ranges of the float32 graph's tensors over the photos.
 
-        It takes photos of any size; graphs of other shapes and dtypes call their tensors alike.
+        This graph takes photos of any size. In other graphs, the tensors have the same names.
         """
         return _calibrated(self._converted(None, "float32"), self._shown())
 
     def _shown(self) -> dict[str, list[dict[str, np.ndarray]]]:
-        """What each signature is shown: signature → list of its inputs by name."""
+        """Inputs for the calibration: signature → list of its inputs by name."""
         shown = {ENHANCE: [{"photo": photo} for photo in self.photos]}
         if self.graph is Adaptive:
             statistics = Statistics(self.generator)
@@ -85,14 +85,14 @@ class Converter:
         return shown
 
     def _converted(self, shape: tuple[int, int] | None, io: str) -> bytes:
-        """The content of a file in float32, with our names."""
+        """The content of a file with weights in float32, and with our names."""
         if (shape, io) not in self.converted:
             self.converted[shape, io] = _convert(self.graph(self.generator, io), shape)
         return self.converted[shape, io]
 
 
 def _patches(photo: np.ndarray) -> np.ndarray:
-    """(32, 48, 48, 3) patches of a photo; a small one is continued by reflection."""
+    """(32, 48, 48, 3) patches of a photo. A small photo is mirrored at its edges."""
     missing = [max(0, PATCH - length) for length in photo.shape[:2]]
     photo = np.pad(photo, [(0, rows) for rows in (*missing, 0)], mode="symmetric")
     room = np.array(photo.shape[:2]) - PATCH + 1
@@ -101,7 +101,7 @@ def _patches(photo: np.ndarray) -> np.ndarray:
 
 
 def _convert(graph: Portable, shape: tuple[int, int] | None) -> bytes:
-    """A `Portable` as the content of a .tflite file in float32."""
+    """The content of a .tflite file in float32, from a `Portable`."""
     signatures = graph.signatures(shape)
     archive = keras.export.ExportArchive()
     archive.track(graph.generator)
@@ -115,9 +115,9 @@ def _convert(graph: Portable, shape: tuple[int, int] | None) -> bytes:
 
 
 def _named(content: bytes) -> bytes:
-    """A model whose tensors at the signatures' ends have our names, not generated ones.
+    """Gives our names to the inputs and outputs of a model's signatures.
 
-    The quantizer wants every name once in a file, so `measure` stands before those of its own.
+    The quantizer needs different names in a file. So those of `measure` begin with `measure_`.
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     for signature in model.signatureDefs:
@@ -129,9 +129,9 @@ def _named(content: bytes) -> bytes:
 
 
 def _calibrated(content: bytes, shown: dict[str, list[dict[str, np.ndarray]]]) -> dict[str, Any]:
-    """The ranges of a float32 model's tensors: the mean over what is shown to it.
+    """The ranges of a float32 model's tensors, as means over all inputs.
 
-    The quantizer's own moving average would forget all photos but the first.
+    The quantizer's own moving average would hardly depend on photos after the first one.
     """
     with _silence():
         runs = calibrator.Calibrator(
@@ -150,7 +150,7 @@ def _calibrated(content: bytes, shown: dict[str, list[dict[str, np.ndarray]]]) -
 def _quantized(
     content: bytes, generator: Generator, form: str, ranges: dict[str, Any] | None
 ) -> bytes:
-    """A float32 model by LiteRT's quantizer, told how many bits each layer may have."""
+    """Quantizes a float32 model with LiteRT's quantizer, with a number of bits for each layer."""
     found = quantizer.Quantizer(content)
     conv = qtyping.TFLOperationName.CONV_2D
     if form == "float16":
@@ -167,7 +167,8 @@ def _quantized(
     else:
         found.add_dynamic_config(".*", conv, num_bits=8)
     if form != "float16":
-        # In 16 bits these two would cost a browser its fast kernels; 60 kB buy them back.
+        # The first and the last kernel stay in float32. Kernels of 16 bits would take 60 kB less,
+        # but then a browser could not use its fast kernels.
         ends = "|".join(re.escape(layer.name) for layer in (generator.head, generator.to_rgb))
         found.update_quantization_recipe(
             rf"(^|[/;])({ends})(_\d+)?/", conv, algorithm_key=AlgorithmName.NO_QUANTIZE
@@ -177,9 +178,9 @@ def _quantized(
 
 
 class _Sharing(flatbuffers.Builder):
-    """Writes lists of equal values once, however many tables point to them.
+    """Writes equal lists only once, even if several tables point to them.
 
-    What a buffer holds begins at a multiple of 16 bytes, as the format's schema asks for.
+    The content of a buffer begins at a multiple of 16 bytes, as the format's schema demands.
     """
 
     def __init__(self) -> None:
@@ -197,7 +198,7 @@ class _Sharing(flatbuffers.Builder):
 
 
 def _compact(content: bytes) -> bytes:
-    """The same model in a tenth less of an 8-bit file: shapes, scales and zero points once."""
+    """The same model with equal lists written once. This makes an 8-bit file a tenth smaller."""
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
         tensor.shape = np.array(tensor.shape, np.int32)
@@ -209,12 +210,12 @@ def _compact(content: bytes) -> bytes:
 
 
 def _listed(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Ranges of several photos, one after another."""
+    """Lists the ranges of several photos."""
     return {end: np.concatenate([known[end], new[end]]) for end in ("min", "max")}
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Progress bars and notes of the converters go nowhere; errors are raised all the same."""
+    """Hides progress bars and notes of the converters. Errors are still raised."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield

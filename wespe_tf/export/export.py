@@ -1,4 +1,4 @@
-"""A trained model as TFLite files, each verified before any is written."""
+"""Exports a trained model as TFLite files. All are verified before any is written."""
 
 import dataclasses
 import hashlib
@@ -25,28 +25,24 @@ from .photos import find_photos, fitted, whole_photo
 from .portable import ENHANCE, MEASURE, MOMENTS, frozen_affines, portable
 from .verification import Case, markdown, reference_psnr, verify
 
-# Where the shapes are free, files are verified at these sizes: one even, one odd.
+# Files for photos of any size are verified at these sizes: one even, one odd.
 SIZES = ((384, 512), (251, 334))
 
-# Side of the tiles of an adaptive file where none is asked for, pixels: 0.2 GB with XNNPACK.
+# Default side of an adaptive file's tiles in pixels; such a tile takes 0.2 GB with XNNPACK.
 TILE = 256
-# Photos that it is verified on as a whole.
+# How many whole photos an adaptive file is verified with.
 MOST_WHOLE_PHOTOS = 3
 
-# Norms that look at one pixel at a time, so that tiles of a photo agree with the whole.
+# Norms that do not measure the photo. So tiles have the same result as the whole photo.
 LOCAL_NORMS = ("batch", "none")
 
 
 def export(config: ExportConfig) -> None:
-    """Writes the files that the settings name, after verifying each.
-
-    Args:
-        config: `ExportConfig`.
+    """Writes the files that the settings name, after all are verified.
 
     Raises:
-        UserError: if the model is no generator, there are no photos, a file is there already, the
-            graph cannot take the shape, or a file fails its verification; nothing is written
-            then.
+        UserError: if the model is not a generator, there are no photos, a file exists already, the
+            graph cannot take the shape, or a file fails its verification. Then nothing is written.
     """
     formats, shape = _formats(config.formats), _shape(config)
     path = find_model(config.model, config.models_orig_dir)
@@ -123,7 +119,7 @@ def _shape(config: ExportConfig) -> tuple[int, int] | None:
 
 
 def _norm(asked: str, generator: Generator, shape: tuple[int, int] | None) -> str:
-    """How norms are exported: what `export_norm` asks for, or what suits the shape."""
+    """How norms are exported: by `export_norm`, or for `auto` in the way that suits the shape."""
     looks = generator.norm not in LOCAL_NORMS and generator.blocks > 0
     if asked == "auto":
         return "adaptive" if shape is not None and looks else "live"
@@ -139,21 +135,21 @@ def _tile(shape: tuple[int, int], generator: Generator) -> tuple[int, int]:
     least = 2 * reach(generator) + 1
     if min(shape) < least:
         raise UserError(
-            f"height={shape[0]} width={shape[1]}: expected tiles of at least {least} pixels, of "
-            "which one is left without the margins"
+            f"height={shape[0]} width={shape[1]}: expected tiles of at least {least} pixels, "
+            "because their margins do not count"
         )
     return shape
 
 
 def _moments(generator: Generator, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance that the norms see of an (H, W, 3) photo, (1, norms, 1, width) each."""
+    """Mean and variance of the norms' inputs for an (H, W, 3) photo, (1, norms, 1, width) each."""
     moments = keras.ops.convert_to_numpy(Statistics(generator)(photo[None]))
     mean, variance = np.moveaxis(moments, 1, 0)[:, None, :, None]
     return mean, variance
 
 
 def _check_size(shape: tuple[int, int] | None, generator: Generator) -> None:
-    """LiteRT counts the values of a tensor in 32 bits."""
+    """Raises a `UserError` if a tensor has too many values: LiteRT counts them in 32 bits."""
     largest = (2**31 - 1) // generator.width
     if shape is not None and shape[0] * shape[1] > largest:
         raise UserError(
@@ -163,7 +159,7 @@ def _check_size(shape: tuple[int, int] | None, generator: Generator) -> None:
 
 
 def _name(path: Path) -> str:
-    """What a model's files are called after: its run, or its own file."""
+    """The name for a model's files: that of its run, or of its own file."""
     if path.name == "generator.keras":
         return path.resolve().parent.name
     return path.name.removesuffix(".keras").removesuffix(".ckpt")
@@ -172,15 +168,15 @@ def _name(path: Path) -> str:
 def _check_free(targets: Iterable[Path], overwrite: bool) -> None:
     for target in (t for path in targets for t in (path, path.with_suffix(".json"))):
         if target.exists() and not overwrite:
-            raise UserError(f"{target}: is there already and kept; overwrite=true replaces it")
+            raise UserError(f"{target}: exists already and was kept; overwrite=true replaces it")
 
 
 def _runner(
     generator: Generator, affines: np.ndarray | None = None
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Function of (1, H, W, 3) arrays: the Keras model, with frozen norms where affines are given.
+    """A function of (1, H, W, 3) arrays that runs the Keras model; `affines` freeze its norms.
 
-    Nothing of what is exported takes part, so that it can be compared with.
+    It uses nothing that is exported, so that the exported files can be compared with it.
     """
     if affines is None:
         run = tf.function(generator, reduce_retracing=True, autograph=False)
@@ -192,7 +188,7 @@ def _runner(
 def _cost(
     live: Callable[[np.ndarray], np.ndarray], photos: Any, after: list[np.ndarray]
 ) -> dict[str, float]:
-    """What frozen norms change: PSNR to the live norm's results and, with targets, to these."""
+    """The effect of frozen norms: PSNR to the live norm's results and, if given, to targets."""
     before = [live(photo[None])[0] for photo, _ in photos]
     cost = {"psnr_to_live": reference_psnr(after, before)}
     targets = [target for _, target in photos]
@@ -212,16 +208,16 @@ def describe(
     content: bytes,
     generator: Generator,
 ) -> dict:
-    """What the JSON file beside a model says.
+    """The content of the JSON file beside a model.
 
     Args:
-        name: of the model.
-        form: a key of `conversion.FORMATS`.
+        name: name of the model.
+        form: one of `conversion.FORMATS`.
         norm: `"adaptive"`, `"live"` or `"frozen"`.
-        io: dtype of what goes in and out.
+        io: dtype of the input and the output.
         shape: (height, width) that the graph takes, None for any.
-        content: of the .tflite file.
-        generator: that was exported.
+        content: content of the .tflite file.
+        generator: the exported generator.
     """
     values = "0 to 255" if io == "uint8" else "0 to 1"
 

@@ -1,4 +1,4 @@
-"""What a TFLite file holds, and what running it costs."""
+"""Reads the graph of a TFLite file, and measures how long it runs and how much memory it takes."""
 
 import collections
 import dataclasses
@@ -13,9 +13,9 @@ from ..enhance.litert import size_text
 from ..errors import UserError
 from ..weights.untrusted import ChildFailed, run_alone
 
-# Runs one file by itself, without this package in memory.
+# This script runs one file without the rest of this package in memory.
 PROBE = Path(__file__).with_name("litert_probe.py")
-# Operators whose results have shapes that are known only when they run.
+# Operators whose results have shapes that are not known before they run.
 DYNAMIC_OPERATORS = {
     *("BROADCAST_ARGS", "CUSTOM", "FILL", "IF", "NON_MAX_SUPPRESSION_V4", "RANGE", "RANK"),
     *("SHAPE", "UNIQUE", "WHERE", "WHILE"),
@@ -24,13 +24,13 @@ DYNAMIC_OPERATORS = {
 
 @dataclasses.dataclass
 class Graph:
-    """What a .tflite file says of its graph.
+    """Facts about the graph of a .tflite file.
 
     Attributes:
-        operators: operator's name → how often it is there.
-        largest_rank: of all its tensors.
-        dynamic: what is known only when it runs: operators, and tensors of a free shape.
-        multiply_adds: of the convolutions of `enhance`, for each pixel of the photo.
+        operators: operator's name → how often it occurs.
+        largest_rank: largest rank of all tensors.
+        dynamic: names of operators and tensors whose shapes are not known before they run.
+        multiply_adds: those of the convolutions of `enhance`, for each pixel of the photo.
         halves: whether it holds values of 16 bits.
     """
 
@@ -42,7 +42,7 @@ class Graph:
 
 
 def read_graph(content: bytes) -> Graph:
-    """Reads what `Graph` holds from the bytes of a .tflite file."""
+    """Reads the graph of a .tflite file from its bytes."""
     model = schema.ModelT.InitFromPackedBuf(content)
     names = {
         code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
@@ -67,16 +67,16 @@ def read_graph(content: bytes) -> Graph:
 
 
 def measure(path: str | Path, height: int, width: int) -> dict:
-    """What enhancing one photo with a file takes, in a process of its own.
+    """Measures what it takes to enhance one photo with a file, in a process of its own.
 
     Args:
-        path: of the .tflite file.
-        height: of the photo.
-        width: of the photo.
+        path: path of the .tflite file.
+        height: height of the photo.
+        width: width of the photo.
 
     Returns:
-        `seconds`; `bytes`, peak memory, None where the system does not tell; `delegated`, whether
-        XNNPACK takes all its operators.
+        Dictionary of `seconds`; `bytes`: peak memory, None if the system does not tell;
+        `delegated`: whether XNNPACK takes all operators.
 
     Raises:
         UserError: if the file cannot be run at this size.

@@ -1,9 +1,9 @@
-"""Seconds and peak memory of one .tflite file, in a process that does nothing else.
+"""Measures seconds and peak memory of one .tflite file, in a process that does nothing else.
 
-Run by its path, `python litert_probe.py FILE HEIGHT WIDTH THREADS`, so that neither TensorFlow nor
-the rest of the package is in memory. Prints JSON: `seconds` (median of three after one), `bytes`
-(peak above what the interpreter without a model takes; null where the system does not tell),
-`delegated` (whether XNNPACK has taken every operator of every signature).
+It is run by its path, `python litert_probe.py FILE HEIGHT WIDTH THREADS`. So neither TensorFlow nor
+the rest of the package is in memory. It prints JSON: `seconds` (the median of three runs after a
+first one), `bytes` (peak memory minus the memory before the file was opened; null if the system
+does not tell), `delegated` (whether XNNPACK takes every operator of every signature).
 """
 
 import json
@@ -17,7 +17,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 
 def memory(entry: str) -> int | None:
-    """An entry of this process's status in bytes: VmRSS, VmHWM; None where there is none."""
+    """An entry of this process's status, such as VmRSS, in bytes; None if there is none."""
     try:
         with open("/proc/self/status", encoding="ascii") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith(entry))
@@ -26,7 +26,7 @@ def memory(entry: str) -> int | None:
 
 
 def main(path: str, height: str, width: str, threads: str) -> None:
-    """Runs the model of a file once and prints what that took, as JSON."""
+    """Runs the model of a file, and prints what a run takes, as JSON."""
     before = memory("VmRSS")
     interpreter = Interpreter(path, num_threads=int(threads))
     shape = [1, int(height), int(width), 3]

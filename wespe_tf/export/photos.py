@@ -16,24 +16,27 @@ from ..errors import UserError
 from ..images.picture import read_picture
 from .portable import BYTE
 
-# The calibration looks at whole photos shrunk to this side, pixels.
+# For the calibration, whole photos are reduced to this longer side, in pixels.
 CALIBRATION_SIDE = 384
 MOST_CALIBRATION_PHOTOS = 32
 MOST_VAL_PHOTOS = 8
-# Pixels of a photo that is verified as a whole: one pass of Keras takes a gigabyte for them.
+# Most pixels of a photo that is verified as a whole: for these, a pass of Keras takes a gigabyte.
 WHOLE = 10**6
 
 
 def find_photos(config: ExportConfig, quantizes: bool) -> tuple[list[np.ndarray], list[tuple]]:
-    """What the settings name, or the sample's: photos to calibrate, pairs to verify.
+    """Photos to calibrate, and pairs to verify: those that the settings name, or the sample's.
 
     Returns:
-        List of (1, h, w, 3) float32 arrays of at most `CALIBRATION_SIDE`, empty where nothing is
-        calibrated; list of (photo, target) `Image`s, target None where there is none.
+        List of (1, h, w, 3) float32 arrays in [0, 1] of at most `CALIBRATION_SIDE`, empty if
+        nothing is calibrated; list of (photo, target) `Image`s, where target may be None.
+
+    Raises:
+        UserError: if photos are missing, or a photo is used for both.
     """
     calibrates = quantizes or config.export_norm == "frozen"
     if config.val_dir is None and config.val_target_dir is not None:
-        raise UserError("val_target_dir: goes with val_dir")
+        raise UserError("val_target_dir: needs val_dir too")
     pairs: Sequence[tuple[str, str | None]]
     if config.val_dir is None:
         sample_folders()
@@ -57,7 +60,7 @@ def _image(path: str) -> Image.Image:
 
 
 def _evenly(values: list, most: int) -> list:
-    """At most that many of a list, spread over it."""
+    """At most `most` elements of a list, evenly spread over it."""
     return [values[k] for k in np.linspace(0, len(values) - 1, min(most, len(values))).astype(int)]
 
 
@@ -65,7 +68,9 @@ def _check_apart(calibration: Sequence[str], validation: Sequence[str]) -> None:
     known = {_digest(path): path for path in calibration}
     for path in validation:
         if _digest(path) in known:
-            raise UserError(f"val_dir: {path} is {known[_digest(path)]}, used for calibration")
+            raise UserError(
+                f"val_dir: {path} equals {known[_digest(path)]}, which is used for calibration"
+            )
 
 
 def _digest(path: str) -> bytes:

@@ -1,4 +1,4 @@
-"""A generator as phones should get it: plain 4-D operators, weights that 8 bits can hold."""
+"""Prepares a generator for phones: plain 4-D operators, and weights that 8 bits can hold."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,19 +12,20 @@ from ..models.generator import Generator, Step, walk
 from ..models.layers import Shape, Tensor
 from ..models.staged import Statistics, affine, gain_and_offset, norms, reach
 
-# The names of signatures, and of what goes from one to the other.
+# The names of the signatures, and of the tensors that go from one to the other.
 ENHANCE, MEASURE, MOMENTS = "enhance", "measure", ("mean", "variance")
 
-# A step of 8 bits in float32, as the graph has it: a product with it, not a quotient by 255.
+# One step of 8 bits in float32. The graph multiplies by it, instead of dividing by 255.
 BYTE = np.float32(1 / 255)
 
 
 class Beside(keras.layers.Layer):
-    """A convolution with its pass-through beside it: `conv(x) + gain * x`.
+    """A convolution, with a separate weight from each channel to itself: `conv(x) + gain * x`.
 
-    A generator that starts as the identity ends with kernels of about 1 where a channel goes to
-    itself and of thousandths elsewhere, all of which 8 bits would round away. Taken out of the
-    kernel, the ones cost a multiplication for each channel, and the rest has a scale of its own.
+    If a generator starts as the identity, the trained weights from a channel to itself are about 1,
+    and all others are thousandths, which 8 bits would round to zero. Without the large weights, the
+    rest of the kernel has a scale of its own. The large weights cost one multiplication for each
+    channel.
 
     Args:
         conv: a `Conv2D` with as many outputs as inputs and a kernel of odd size.
@@ -45,7 +46,7 @@ class Beside(keras.layers.Layer):
         self.gain = self.add_weight(shape=input_shape[-1:], initializer="zeros", name="gain")
 
     def set_weights(self, weights: Sequence[np.ndarray]) -> None:
-        """Takes the kernel and the bias of a convolution that computes the same."""
+        """Takes the kernel and the bias of a plain convolution that computes the same."""
         kernel, bias = weights
         gain, rest = _split(kernel)
         self.gain.assign(gain)
@@ -56,7 +57,7 @@ class Beside(keras.layers.Layer):
 
 
 def passes_through(kernel: np.ndarray) -> bool:
-    """Whether taking out what channels pass to themselves leaves much smaller weights.
+    """Whether all weights are much smaller, except those from a channel to itself.
 
     Args:
         kernel: (odd, odd, C, C) array.
@@ -65,7 +66,7 @@ def passes_through(kernel: np.ndarray) -> bool:
 
 
 def _split(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gains of the channels that go to themselves, (C,), and the kernel without them."""
+    """The weights from each channel to itself, (C,), and the kernel without them."""
     center = kernel.shape[0] // 2, kernel.shape[1] // 2
     gain = np.diag(kernel[center])
     rest = kernel.copy()
@@ -77,9 +78,9 @@ class Portable:
     """The graph that a phone runs, under the signature `enhance`.
 
     Args:
-        generator: a `Generator`, see `portable`.
-        io: `"float32"`: values in [0, 1], not clipped; `"uint8"`: bytes in and out, scaling,
-            clipping and rounding in the graph.
+        generator: from `portable`.
+        io: `"float32"`: values in [0, 1], not clipped; `"uint8"`: bytes, which the graph scales,
+            clips and rounds.
     """
 
     def __init__(self, generator: Generator, io: str = "float32"):
@@ -87,7 +88,7 @@ class Portable:
         self.io = io
 
     def signatures(self, shape: tuple | None) -> dict[str, tuple[Callable, list[keras.InputSpec]]]:
-        """What is exported: name → (function, its inputs).
+        """The signatures to export: name → (function, its inputs).
 
         Args:
             shape: (height, width) that the graph takes, None for any.
@@ -95,7 +96,7 @@ class Portable:
         return {ENHANCE: (self.enhance, [self._pictures("photo", 1, *(shape or (None, None)))])}
 
     def enhance(self, photo: Tensor) -> dict[str, Tensor]:
-        """(1, H, W, 3) RGB tensor of dtype `io` → dictionary of `enhanced`, the same."""
+        """(1, H, W, 3) RGB tensor of dtype `io` → dictionary of `enhanced`, a tensor like it."""
         return self._given(self.generator(self._taken(photo)))
 
     def _pictures(
@@ -106,9 +107,9 @@ class Portable:
     def _taken(self, photo: Tensor) -> Tensor:
         if self.io == "float32":
             return photo
-        # A scope of its own, so that the other operators are called as in the float32 graph.
-        # Without the ReLU the converter would fold the scale into the first kernel, whose values
-        # would then be rounded otherwise than those of that graph.
+        # In this scope, so that the other operators have the same names as in the float32 graph.
+        # Without the ReLU, the converter would fold the scale into the first kernel, and its values
+        # would be rounded differently than in that graph.
         with keras.name_scope("bytes"):
             return ops.relu(ops.cast(photo, "float32") * BYTE)
 
@@ -121,11 +122,11 @@ class Portable:
 
 
 class Adaptive(Portable):
-    """A graph for tiles, with a second signature, `measure`, that looks at the whole photo.
+    """A graph for tiles, with a second signature, `measure`, which measures the whole photo.
 
-    `measure` takes patches from all over a photo and gives the moments of what each norm sees;
-    `enhance` takes a tile and these moments. So a photo is normalized by itself, its tiles agree,
-    and no more than a tile is in memory.
+    `measure` takes patches from all over a photo. It returns mean and variance of each norm's
+    input, the moments. `enhance` takes a tile and these moments. So each photo has its own
+    statistics, its tiles agree, and only one tile is in memory.
     """
 
     def signatures(self, shape: Shape | None) -> dict[str, tuple[Callable, list]]:
@@ -158,8 +159,8 @@ class Adaptive(Portable):
     def measure(self, patches: Tensor) -> dict[str, Tensor]:
         """(32, 48, 48, 3) patches → dictionary of `mean` and `variance`, (1, norms, 1, width).
 
-        The patches are normalized by themselves; their edges, where the zero padding is felt, do
-        not count.
+        The patches are normalized by their own statistics. Their edges do not count, because zero
+        padding changes them.
         """
         margin = reach(self.generator, norms_only=True)
         means, variances = [], []
@@ -186,14 +187,14 @@ class Adaptive(Portable):
 
 
 def _mean(x: Tensor) -> Tensor:
-    """(1, 1, 1, C) means, axis by axis: phones add up what they are given one by one."""
+    """(1, 1, 1, C) means, axis by axis: phones add up values one by one, which loses digits."""
     for axis in (2, 1, 0):
         x = ops.mean(x, axis=axis, keepdims=True)
     return x
 
 
 def _joined(moments: list[Tensor]) -> Tensor:
-    """(1, norms, 1, width), joined two by two: XNNPACK takes no more than a few at once."""
+    """(1, norms, 1, width), joined two by two: XNNPACK joins only a few tensors at once."""
     while len(moments) > 1:
         moments = [ops.concatenate(moments[k : k + 2], axis=1) for k in range(0, len(moments), 2)]
     return moments[0]
@@ -204,12 +205,12 @@ def portable(generator: Generator, affines: np.ndarray | None = None) -> Generat
 
     Args:
         generator: a built `Generator`.
-        affines: (norms, 2, width) gains and offsets to fold into the convolutions in place of the
-            norms, see `frozen_affines`; None to keep the norms.
+        affines: (norms, 2, width) gains and offsets, see `frozen_affines`. They are folded into the
+            convolutions, and replace the norms. None keeps the norms.
 
     Returns:
-        A built `Generator` in float32 whose last square convolutions are `Beside` where that helps;
-        for inference only.
+        A built `Generator` in float32, for inference only. Its convolutions before the last one are
+        `Beside` if that helps.
     """
     config = {**generator.get_config(), "dtype": "float32"}
     if affines is not None:
@@ -239,7 +240,7 @@ def portable(generator: Generator, affines: np.ndarray | None = None) -> Generat
 
 
 def frozen_affines(generator: Generator, pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """What the norms do to photos on average: their statistics pooled over all pixels.
+    """Gains and offsets of the norms from statistics over all pixels of several pictures.
 
     Args:
         generator: a built `Generator`.

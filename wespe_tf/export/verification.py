@@ -1,4 +1,4 @@
-"""Whether an exported file computes what the Keras model does, and what it takes."""
+"""Verifies that an exported file computes what the Keras model does, and measures its costs."""
 
 import contextlib
 import dataclasses
@@ -13,37 +13,37 @@ import tensorflow as tf
 from ..enhance.litert import LiteRTModel
 from .graph import Graph, measure, read_graph
 
-# The lowest PSNR to the Keras model that an export may have, decibels.
+# Lowest PSNR to the Keras model that an export may have, in decibels.
 BOUNDS = {"float32": 90.0, "float16": 70.0, "dynamic": 45.0, "int8": 38.0}
-# The lowest PSNR of whole photos that an adaptive file enhances in tiles: what its patches tell of
-# a photo is not all of it.
+# The same for whole photos that an adaptive file enhances in tiles. It is lower, because patches
+# give only an estimate of a photo's statistics.
 WHOLE_BOUNDS = {"float32": 38.0, "float16": 38.0, "dynamic": 37.0, "int8": 36.0}
-# Share of values of a uint8 file that must be the rounded ones of its float32 twin.
+# Share of a uint8 file's values that must equal the rounded values of its float32 twin.
 ROUNDED = 0.999
 LARGEST_RANK = 4
 
 
 @dataclasses.dataclass
 class Verification:
-    """What was measured of one file.
+    """What was measured with one file.
 
     Attributes:
         format: a key of `BOUNDS`.
         bytes: size of the file.
-        psnr: lowest over the photos, to the Keras model, decibels.
+        psnr: lowest PSNR of a photo to the Keras model, in decibels.
         whole: the same for whole photos in tiles, to one pass of the Keras model; None for a file
             that is not adaptive.
-        difference: largest of one value, of [0, 1].
-        rounded: lowest share of a photo's values that are the float32 twin's, rounded; None for a
-            float32 file.
-        delegated: whether the fast kernels for CPUs (XNNPACK) took every operator.
+        difference: largest difference of a value in [0, 1].
+        rounded: share of values that equal the float32 twin's, rounded; the lowest of all photos;
+            None for a float32 file.
+        delegated: whether the fast kernels for CPUs (XNNPACK) take every operator.
         in_browser: whether those of LiteRT.js do.
-        seconds: for a megapixel on this machine.
-        memory: peak for a megapixel on this machine, bytes; None where the system does not tell.
-        multiply_adds: for a megapixel.
+        seconds: time for a megapixel on this machine.
+        memory: peak memory for a megapixel in bytes; None if the system does not tell.
+        multiply_adds: number for a megapixel.
         operators: name → count.
-        gpu: what TensorFlow's analyzer says of GPUs, which proves nothing alone.
-        failures: what is not as it must be; empty for a good file.
+        gpu: what TensorFlow's analyzer says about GPUs; this alone proves nothing.
+        failures: reasons why the file is not good; empty for a good file.
     """
 
     format: str
@@ -64,12 +64,12 @@ class Verification:
 
 @dataclasses.dataclass
 class Case:
-    """A photo of the graph's size and what the Keras model makes of it.
+    """A photo and the Keras model's result.
 
     Attributes:
         photo: (H, W, 3) float32 array in [0, 1].
-        enhanced: the same shape.
-        moments: for an adaptive file, those of the photo's norms; see `LiteRTModel.measure`.
+        enhanced: the result, an array of the same shape.
+        moments: for an adaptive file, the photo's moments, see `LiteRTModel.measure`.
     """
 
     photo: np.ndarray
@@ -87,17 +87,17 @@ def verify(
     whole: list[Case],
     fixed: bool,
 ) -> Verification:
-    """Runs a file on photos and compares it with what the Keras model gave.
+    """Runs a file on photos, and compares the results with those of the Keras model.
 
     Args:
-        folder: for temporary files.
+        folder: folder for temporary files.
         form: a key of `BOUNDS`.
-        content: of the .tflite file.
-        twin: the same model with float32 in and out; `content` itself where it is that.
-        description: what the JSON file beside it says.
-        cases: of the graph's size.
-        whole: photos of any size, for an adaptive file; for others empty.
-        fixed: whether the graph is to have a fixed shape.
+        content: content of the .tflite file.
+        twin: the same model with float32 input and output; it may be `content` itself.
+        description: content of the JSON file beside it.
+        cases: photos of the graph's size.
+        whole: for an adaptive file, photos of any size; for others, an empty list.
+        fixed: whether the graph must have a fixed shape.
     """
     model = _open(folder, "model", content, description)
     exact = model if twin is content else _open(folder, "twin", twin, description)
@@ -123,7 +123,7 @@ def verify(
         difference=float(np.max(differences)),
         rounded=min(shares) if shares else None,
         delegated=measured["delegated"],
-        # Its XNNPACK is the same but for kernels of 16 bits: tests/web/test_page.py.
+        # LiteRT.js has the same XNNPACK, except for kernels of 16 bits (tests/web/test_page.py).
         in_browser=measured["delegated"] and not graph.halves,
         seconds=measured["seconds"] / megapixels,
         memory=None if measured["bytes"] is None else measured["bytes"] / megapixels,
@@ -137,14 +137,14 @@ def verify(
 
 
 def reference_psnr(pictures: Iterable[np.ndarray], references: Iterable[np.ndarray]) -> float:
-    """PSNR over all values of pictures in [0, 1]: NaN where one is, infinite where all are equal.
+    """PSNR over all values of pictures: NaN if a value is NaN, infinity if all values are equal.
 
     Args:
-        pictures: list of float arrays.
-        references: as many of the same shapes.
+        pictures: float arrays in [0, 1].
+        references: as many arrays of the same shapes.
 
     Returns:
-        10·log10(1 / MSE), decibels.
+        10·log10(1 / MSE), in decibels.
     """
     squares = [
         np.square(picture.astype(np.float64) - reference).ravel()
@@ -155,7 +155,7 @@ def reference_psnr(pictures: Iterable[np.ndarray], references: Iterable[np.ndarr
 
 
 def gpu_verdict(content: bytes) -> str:
-    """What TensorFlow's analyzer says about a .tflite file's bytes on GPUs: one line."""
+    """What TensorFlow's analyzer says about a .tflite file (its bytes) on GPUs, in one line."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         tf.lite.experimental.Analyzer.analyze(model_content=content, gpu_compatibility=True)
@@ -168,10 +168,7 @@ def markdown(report: dict, results: list[Verification]) -> list[str]:
 
     Args:
         report: dictionary of `model`, `norm`, `io`, `shape` and, for frozen norms, `frozen_norm`.
-        results: list of `Verification`.
-
-    Returns:
-        List of lines.
+        results: the files' verifications.
     """
     shape = report["shape"]
     size = "any size" if shape is None else f"{shape[1]}×{shape[0]} pixels"
@@ -241,7 +238,7 @@ def _operators(result: Verification) -> str:
 def _delegated(result: Verification) -> str:
     said = {
         (True, True): "takes every operator, in LiteRT.js too",
-        (True, False): "takes every operator, but in LiteRT.js not",
+        (True, False): "takes every operator, but not in LiteRT.js",
         (False, False): "does not take every operator",
     }[result.delegated, result.in_browser]
     return f"XNNPACK, the fast kernels for CPUs, {said}."
