@@ -159,9 +159,9 @@ class AffineNormalization(keras.layers.BatchNormalization):
 class SpectralNormalization(keras.layers.SpectralNormalization):
     """Keras's spectral normalization without branches, so that a training step is traced faster.
 
-    Weights, their names and results are those of Keras's layer. Keras's layer leaves a kernel of
-    zeros alone by a branch, which TensorFlow traces as graphs of their own, also for the gradient.
-    Here both results are computed, and one is selected.
+    Weights, their names and results are those of Keras's layer. That layer has a branch which does
+    not change a kernel of zeros. TensorFlow traces separate graphs for the branch, also for its
+    gradient. Here both results are computed, and one is selected.
 
     Args:
         layer: a layer with a `kernel`.
@@ -169,7 +169,7 @@ class SpectralNormalization(keras.layers.SpectralNormalization):
 
     Call arguments:
         inputs: tensor that the layer takes.
-        training: whether the kernel is divided by its largest singular value before.
+        training: whether the kernel is first divided by its largest singular value.
 
     Returns:
         The layer's output, in the dtype of the inputs.
