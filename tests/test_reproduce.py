@@ -154,7 +154,7 @@ class TestTables:
             for seed, psnr in enumerate(found)
         ]
         told = [line for line in reproduce.tables(rows) if line.startswith("PSNR of")]
-        assert told == [f"PSNR of {two} less that of one class, over 2 seeds: +0.30 ± 0.28 dB."]
+        assert told == [f"PSNR of {two} minus that of one class, over 2 seeds: +0.30 ± 0.28 dB."]
 
     def test_those_of_the_report_hold_the_rows_that_are_committed(self):
         root = Path(__file__).resolve().parent.parent
@@ -242,7 +242,10 @@ def test_runs_a_list_and_goes_on(tmp_path, monkeypatch, make_folder, capfd):
     Path("text.md").write_text("<!-- tables -->\n<!-- tables -->\n")
     reproduce.main(["experiments=report_fig3", "output=out", "document=text.md", *settings])
     assert Path("reproduction.csv").read_bytes() == before
-    assert "kept, reproduction.csv has it (4 iterations, float32)" in capfd.readouterr().out
+    assert (
+        "not run again, reproduction.csv has its row (4 iterations, float32)"
+        in capfd.readouterr().out
+    )
     assert "| recognizable pictures | 1 | 4 |" in Path("text.md").read_text()
     # Figures of other photos than the sample's are not for the document.
     assert not Path("docs").exists()

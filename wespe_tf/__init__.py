@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-# What TensorFlow's libraries write to stderr while they are loaded, before they can be told not to.
+# Lines that TensorFlow's libraries write to stderr while they load. No option suppresses them.
 START_UP = re.compile(rb"WARNING: All log messages before absl|I\d{4} |\s*$")
 
 
@@ -30,7 +30,7 @@ def _without_start_up_lines() -> Iterator[None]:
             os.write(2, b"".join(line for line in written if not START_UP.match(line)))
 
 
-# Whatever other projects have set: the training step is TensorFlow's, layers are Keras 3's.
+# These replace the values of other projects: the code needs TensorFlow's training step and Keras 3.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if "verbose=true" in sys.argv else "3")
@@ -43,7 +43,7 @@ if keras.config.backend() != "tensorflow":
         f"wespe_tf needs Keras's backend tensorflow, but Keras was imported with "
         f"{keras.config.backend()} before; import wespe_tf first"
     )
-# A file keras.json may say otherwise.
+# A file keras.json may have set other values.
 keras.config.set_image_data_format("channels_last")
 keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)

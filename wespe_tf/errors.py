@@ -1,4 +1,4 @@
-"""Errors that a user can cause, and how a command ends on them."""
+"""Errors that a user can cause, and how a command ends after them."""
 
 import contextlib
 import gc
@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 
 
 class UserError(Exception):
-    """A mistake in the settings or the files, told in one line that says what was expected."""
+    """A mistake in settings or files. The message is one line that says what was expected."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, in at most a line; its kind where it says nothing.
+    """The first line of a library's error, or the name of its type if it has no message.
 
-    TensorFlow puts the name of its operation first, in double braces; users have no use for it.
+    TensorFlow puts the name of an operation first, in double braces. It is removed.
     """
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return re.sub(r"^\{\{.*?\}\} ", "", line)[:240]
@@ -24,14 +24,14 @@ def first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def optional(extra: str, purpose: str) -> Iterator[None]:
-    """Around an import of a package that a plain install does without.
+    """A context for the import of a package that a plain installation does not have.
 
     Args:
-        extra: the extra of setup.cfg that brings it.
-        purpose: what it is needed for, the beginning of the message.
+        extra: the extra in setup.cfg that installs it.
+        purpose: what needs the package; the beginning of the message.
 
     Raises:
-        UserError: with the command that installs it, where it is missing.
+        UserError: if the package is missing. The message has the command that installs it.
     """
     try:
         yield
@@ -49,7 +49,7 @@ def run_command(main: Callable[[list[str]], None]) -> None:
         main: function of the list of command-line arguments.
     """
     for stream in (sys.stdout, sys.stderr):
-        # Names of files and signs such as × must not end the work where they cannot be printed.
+        # If file names or signs such as × cannot be printed, this must not end the work.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     if os.name != "posix":
@@ -62,8 +62,8 @@ def run_command(main: Callable[[list[str]], None]) -> None:
         message, status = f"error: {error}", 2
     except KeyboardInterrupt:
         message, status = "interrupted", 130
-    # The error held the frames of `main` and with them datasets that still read ahead; Python
-    # cannot shut down while TensorFlow's threads wait to call it.
+    # The error kept the frames of `main`, and with them datasets whose threads still read. Python
+    # cannot end while these threads of TensorFlow wait to call it.
     gc.collect()
     print(message, file=sys.stderr)
     sys.exit(status)

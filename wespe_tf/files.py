@@ -12,10 +12,10 @@ from .errors import UserError
 
 
 def make_folder(path: Path) -> None:
-    """Makes the folder of the setting `output`, with those above it.
+    """Makes the folder of the setting `output`, with its parents.
 
     Raises:
-        UserError: naming it, if it cannot be made.
+        UserError: if it cannot be made.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -24,27 +24,27 @@ def make_folder(path: Path) -> None:
 
 
 def write_atomically(path: str | os.PathLike, *content: bytes | memoryview) -> None:
-    """Writes bytes under a temporary name, then renames.
+    """Writes bytes under a temporary name, and then renames the file.
 
     Args:
-        path: of the file to make or replace.
+        path: path of the file to make or replace.
         *content: bytes, one after another.
 
     Raises:
-        UserError: naming the file, if it cannot be written.
+        UserError: if the file cannot be written.
     """
     write_parts(path, content)
 
 
 def write_parts(path: str | os.PathLike, parts: Iterable[bytes | memoryview]) -> None:
-    """`write_atomically` of parts that are made one by one, so that they need not fit in memory.
+    """Like `write_atomically`, with parts that are made one by one and need not fit into memory.
 
     Args:
-        path: of the file to make or replace.
+        path: path of the file to make or replace.
         parts: iterable of bytes.
 
     Raises:
-        UserError: naming the file, if it cannot be written.
+        UserError: if the file cannot be written.
     """
     path = Path(path)
     try:
@@ -55,7 +55,7 @@ def write_parts(path: str | os.PathLike, parts: Iterable[bytes | memoryview]) ->
                 file.writelines(parts)
                 file.flush()
                 os.fchmod(file.fileno(), 0o666 & ~_umask())
-                os.fsync(file.fileno())  # Else a power cut may leave the name without the bytes.
+                os.fsync(file.fileno())  # So a power cut cannot leave the name without content.
                 os.replace(file.name, path)
             except BaseException:
                 os.unlink(file.name)
@@ -65,22 +65,22 @@ def write_parts(path: str | os.PathLike, parts: Iterable[bytes | memoryview]) ->
 
 
 def write_json(path: str | os.PathLike, values: Any) -> None:
-    """Writes JSON as all readers take it: NaN and infinities, which it does not have, are null.
+    """Writes JSON. NaN and infinity, which JSON does not have, become null.
 
     Args:
-        path: of the file to make or replace.
-        values: what JSON can hold.
+        path: path of the file to make or replace.
+        values: values that JSON can hold.
 
     Raises:
-        UserError: naming the file, if it cannot be written.
+        UserError: if the file cannot be written.
     """
     text = json.dumps(_finite(values), indent=2, ensure_ascii=False, allow_nan=False)
-    # The names of files may be no text.
+    # A file name may have bytes that are not text.
     write_atomically(path, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def _finite(value: Any) -> Any:
-    """`value` with None for the numbers in it that are none."""
+    """`value` with None in place of NaN and infinity."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Figures of a data set, and of photos before and after a run enhances them."""
+"""Figures of a data set, and of a photo before and after it is enhanced."""
 
 import io
 from dataclasses import dataclass
@@ -43,14 +43,14 @@ class PlotConfig(Folders):
     )
     run: str = setting("", "before_after: run, run folder or .keras file", first=True)
     photo: str = setting("", "before_after: name of the photo, by default the first", first=True)
-    side: int = setting(160, "before_after: of the part in the middle", "pixels", at_least=16)
+    side: int = setting(160, "before_after: side of the part in the middle", "pixels", at_least=16)
 
 
 def settings(arguments: list[str]) -> tuple[str, PlotConfig]:
-    """The figure that is asked for, and its settings.
+    """The figure that the arguments name, and its settings.
 
     Raises:
-        UserError: if the first argument names no figure, or there is a mistake in the settings.
+        UserError: if the first argument is not a figure, or if there is a mistake in the settings.
     """
     if not arguments or arguments[0] not in COMMANDS:
         raise UserError(
@@ -78,7 +78,7 @@ def main(given: tuple[str, PlotConfig]) -> None:
 
 
 def dataset(config: PlotConfig) -> Figure:
-    """A row of the phone's patches over a row of the good camera's."""
+    """A row of the phone's patches above a row of the good camera's."""
     folders = data_folders(config)
     if folders.val_source is not None and folders.val_target is not None:
         shown = folders.val_source, folders.val_target
@@ -93,7 +93,7 @@ def dataset(config: PlotConfig) -> Figure:
 
 
 def before_after(config: PlotConfig) -> Figure:
-    """The middle of a photo as the phone took it, as a run enhances it, as the good camera took it.
+    """The middle of a photo: from the phone, enhanced by a run, and from the good camera.
 
     Raises:
         UserError: if there are no validation pairs, no such photo, or no such run.

@@ -1,4 +1,4 @@
-"""Bars that show how far long work is, and lines beside them."""
+"""Progress bars for long work, and lines above them."""
 
 import shutil
 import sys
@@ -12,18 +12,18 @@ FORM = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}, {remaining} left{
 
 
 def progress(items: Iterable | None = None, **options: Any) -> tqdm:
-    """A bar on stderr with the time left; on anything but a terminal nothing.
+    """A progress bar on stderr, with the time left.
 
-    So no control characters reach a file or a pipe.
+    It appears only on a terminal, so that no control characters reach a file or a pipe.
 
     Args:
-        items: what is iterated over; None where the caller moves the bar on.
-        **options: of `tqdm`, such as `total` and `desc`.
+        items: what is iterated over; None if the caller updates the bar.
+        **options: options of `tqdm`, such as `total` and `desc`.
 
     Returns:
         A `tqdm` bar, at most `WIDEST` columns wide.
     """
-    # tqdm's None asks whether stderr is a terminal.
+    # With disable=None, tqdm asks whether stderr is a terminal.
     options = {"disable": None, "bar_format": FORM, **options}
     return tqdm(items, ncols=min(WIDEST, shutil.get_terminal_size().columns), **options)
 

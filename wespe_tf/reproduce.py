@@ -1,4 +1,4 @@
-"""The report's experiments, one command: presets × seeds → a CSV file, figures, REPRODUCTION.md."""
+"""Runs the report's experiments: presets × seeds → a CSV file, figures, REPRODUCTION.md."""
 
 import io
 import json
@@ -49,9 +49,10 @@ REPORT = {
     "report_fig8": ["preset=report_fig8"],
 }
 FINAL = REPORT["report_fig8"]
-# The presets on which the experiments stand; rows of earlier ones have none.
+# The preset on which the experiments are based. This column is empty in rows of earlier presets.
 BASE = "report_code"
-# Without norms a discriminator sees how bright a picture is, and a blur of sum 56 too much of it.
+# Without norms, a discriminator sees how bright a picture is. A blur with the sum 56 would make
+# brightness too large.
 SEES_BRIGHTNESS = ["color_layers=dped", "color_norm=spectral", "blur=paper"]
 REPAIR = {
     "content pair": ["content_pair=source"],
@@ -61,11 +62,12 @@ REPAIR = {
     "first norm": ["color_layers=report_later_norms", "texture_layers=report_later_norms"],
     "norm of D color": SEES_BRIGHTNESS,
     "identity start": ["generator_init=identity"],
-    # The balance's thresholds are for another scale of the losses: under it only generators train.
+    # The balance's thresholds are for another scale of the losses. So only generators would train.
     "balance": ["schedule=simultaneous"],
 }
 ALL = FINAL + sum(REPAIR.values(), [])
-# What keeps the repaired code steady, and what it then needs to gain from: see presets/recommended.
+# Small steps keep the repaired code steady. To improve pictures, it also needs the guide. See
+# presets/recommended.
 SMALL_STEPS = ["learning_rate=5e-5", "texture_layers=dped", "texture_norm=spectral"]
 GUIDE = ["w_guide=20", "warm_start_iters=60", "warm_start_learning_rate=2e-4"]
 REPAIRS = {
@@ -76,8 +78,9 @@ REPAIRS = {
     "repaired all with small steps": ALL + SMALL_STEPS,
     "repaired all with small steps and guide": ALL + SMALL_STEPS + GUIDE,
 }
-# Whether anything looks at exposure: report-code's networks with what collapses mended, and, of the
-# rest, D color alone exchanged. VGG's batch norm hides brightness from content as well.
+# Does any part check the exposure? The first run has report-code's networks with all that makes
+# them collapse repaired. The second one also replaces D color. VGG's batch norm hides brightness
+# from the content loss as well.
 MENDED = [
     *FINAL,
     *REPAIR["content pair"],
@@ -114,7 +117,7 @@ LISTS = {
     "heads": HEADS,
     "report_sweep": SWEEP,
 }
-# Of the lists' tables, and their columns.
+# Titles of the lists' tables.
 TITLES = (
     "The report's experiments",
     "The final code, repaired",
@@ -122,14 +125,15 @@ TITLES = (
     "Heads of the discriminators",
     "What did not help",
 )
-# Each side's losses.
+# The generators' weighted sum, and the discriminators' losses.
 SUMS = tuple(n for n in WESPE.loss_names() if n == "generator" or n.endswith("_disc"))
+# Columns of the tables.
 MEASURED = (
     *("runs", "iterations", "collapsed", "uniform since", "contrast kept", "mean color"),
     *("G", *(curve_label(name) for name in SUMS[1:])),
     *("PSNR in, dB", "out", "best", "correlation"),
 )
-# Of the report's experiments: what was set, and what the report saw.
+# The report's experiments: what was set, and what the report saw.
 SETTING_AND_SAW = {
     "report_fig2": (
         "color and texture only; batch norm",
@@ -178,7 +182,7 @@ def settings_of_runs(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
     """This command's own options, and the settings that hold for all runs.
 
     Raises:
-        UserError: on a setting that the experiments set.
+        UserError: if a setting is given that the experiments set.
     """
     options = {
         "experiments": "report",
@@ -229,10 +233,10 @@ def run_experiment(
     """Trains one experiment with `train.py`'s command and appends its row to the CSV file.
 
     Args:
-        name: of the experiment.
-        changes: its settings, `preset=` among them.
-        seed: of the run.
-        settings: those of all runs.
+        name: name of the experiment.
+        changes: its settings, with `preset=`.
+        seed: seed of the run.
+        settings: settings of all runs.
         output: folder in which the run folder `models/<name>-<seed>` is made.
         table: path of the CSV file.
     """
@@ -243,17 +247,17 @@ def run_experiment(
     found = [row for row in read_rows(table) if key.items() <= row.items()]
     if found:
         kept = f"{found[-1]['iterations']} iterations, {found[-1]['precision']}"
-        say(f"{name}, seed {seed}: kept, {table} has it ({kept})")
+        say(f"{name}, seed {seed}: not run again, {table} has its row ({kept})")
         return
     run = f"{_file_name(name)}-{seed}"
     code = "from wespe_tf.training.cli import command; command()"
-    # The runs work in their own folder; paths in the settings are the caller's.
+    # The runs have their own working folder, so relative paths in the settings become absolute.
     absolute = [_absolute(setting) for setting in settings]
     command = [sys.executable, "-c", code, *absolute, *changes, f"seed={seed}", f"run={run}"]
     folder = output / "models" / run
     number = 1
     while folder.exists():
-        # What an interrupted list left; it stays to be looked at.
+        # An interrupted command left this folder. It stays, so that one can look at it.
         number += 1
         folder = output / "models" / f"{run}.{number}"
         command[-1] = f"run={folder.name}"
@@ -274,10 +278,10 @@ def tables(rows: Rows) -> list[str]:
     """Lines of Markdown: one table for each of the lists.
 
     Args:
-        rows: of the CSV file.
+        rows: rows of the CSV file.
     """
     lines = []
-    # The figures are of their latest runs.
+    # Figures show the latest runs, so rows of earlier presets have none if there are later ones.
     renewed = {row["experiment"] for row in rows if row["base"]}
     for (title, data, scale, base), experiments in _groups(rows).items():
         earlier = "" if base else ", with earlier presets"
@@ -298,7 +302,7 @@ def tables(rows: Rows) -> list[str]:
 
 
 def _differences(experiments: dict[str, Rows]) -> Iterator[str]:
-    """A line: what other heads change in PSNR, seed by seed."""
+    """Lines that say how other heads change PSNR, compared seed by seed."""
     (one, *others) = HEADS
     psnr = {
         name: {run["seed"]: float(run["psnr_enhanced"]) for run in runs if run["psnr_enhanced"]}
@@ -309,13 +313,13 @@ def _differences(experiments: dict[str, Rows]) -> Iterator[str]:
         if len(seeds) > 1:
             changes = [psnr[name][seed] - psnr[one][seed] for seed in seeds]
             yield (
-                f"PSNR of {name} less that of one class, over {len(seeds)} seeds: "
+                f"PSNR of {name} minus that of one class, over {len(seeds)} seeds: "
                 f"{np.mean(changes):+.2f} ± {np.std(changes, ddof=1):.2f} dB."
             )
 
 
 def find_figure(runs: Path, experiment: str, seed: int) -> Path | None:
-    """Path of the loss figure of an experiment's latest run that came to its end, or None."""
+    """Path of the loss figure of an experiment's latest complete run, or None."""
     name = f"{_file_name(experiment)}-{seed}"
     done = [
         folder
@@ -331,9 +335,9 @@ def copy_figures(runs: Path, experiments: Iterable[str], seed: int, folder: Path
 
     Args:
         runs: folder of the run folders.
-        experiments: names; those of the report have figures in the table.
-        seed: whose runs are shown.
-        folder: for the copies, `<experiment>.png`.
+        experiments: names of experiments. Only those of the report have figures in the table.
+        seed: seed of the runs that are shown.
+        folder: folder for the copies, `<experiment>.png`.
     """
     for name in experiments:
         path = find_figure(runs, name, seed)
@@ -353,10 +357,10 @@ def draw_overview(runs: Path, seed: int) -> Figure | None:
 
     Args:
         runs: folder of the run folders.
-        seed: whose runs are drawn.
+        seed: seed of the runs that are shown.
 
     Returns:
-        A `matplotlib.figure.Figure`, or None where no run has a figure.
+        A `matplotlib.figure.Figure`, or None if no run has a figure.
     """
     names = dict.fromkeys(name for named in LISTS.values() for name in named)
     paths = [path for name in names if (path := find_figure(runs, name, seed))]
@@ -392,7 +396,7 @@ def _seeds(text: str) -> list[int]:
 
 
 def _data_name(config: TrainConfig) -> str:
-    """What the CSV file calls the photos of a `TrainConfig`."""
+    """The name in the CSV file for the photos of a `TrainConfig`."""
     if config.model:
         return config.model
     return Path(config.source_dir).resolve().parent.name if config.source_dir else SAMPLE
@@ -452,7 +456,7 @@ def _groups(rows: Rows) -> dict[tuple[str, ...], dict[str, Rows]]:
 
 
 def _cells(runs: Rows) -> list[str]:
-    """A table's cells for the runs of one experiment: means, with the spread where there is one."""
+    """A table's cells for the runs of one experiment: means, with the spread of several runs."""
 
     def mean(name: str, digits: int = 2) -> str:
         values = [float(run[name]) for run in runs if run[name]]

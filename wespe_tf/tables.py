@@ -10,7 +10,7 @@ from .files import write_atomically
 
 
 def read_rows(table: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file as dictionaries; none where there is no file."""
+    """Rows of a CSV file as dictionaries; an empty list if there is no file."""
     if not table.exists():
         return []
     with open(table, newline="", encoding="utf-8") as file:
@@ -18,7 +18,7 @@ def read_rows(table: Path) -> list[dict[str, str]]:
 
 
 def append_row(table: Path, columns: Sequence[str], row: Mapping[str, Any]) -> None:
-    """Appends a dictionary to a CSV file, which gets a line of column names if it is new."""
+    """Appends a dictionary to a CSV file. A new file first gets a line of column names."""
     new = not table.exists()
     with open(table, "a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
@@ -31,7 +31,7 @@ def replace_tables(document: Path, lines: Iterable[str], name: str = "tables") -
     """Puts lines of Markdown between a document's two lines `<!-- NAME -->`.
 
     Raises:
-        UserError: if the document lacks them.
+        UserError: if the document lacks these lines.
     """
     mark = f"<!-- {name} -->"
     parts = document.read_text(encoding="utf-8").split(mark) if document.exists() else []

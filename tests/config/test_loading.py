@@ -390,7 +390,7 @@ class TestRetired:
         assert train_config(f"config={path}").batch_size == 3
         path.write_text(f"{name}: 0.123\n")
         assert message(f"config={path}") == (
-            f"{path}: {name}=0.123: this setting is gone; expected {RETIRED[name]}, which now "
+            f"{path}: {name}=0.123: this setting was removed; expected {RETIRED[name]}, which now "
             "holds for all runs"
         )
 

@@ -238,7 +238,7 @@ class TestBadModel:
     def test_no_model_named_and_none_shipped(self, refused, photo, monkeypatch, tmp_path):
         monkeypatch.setattr("wespe_tf.weights.generator.SHIPPED_MODEL", tmp_path / "gone.keras")
         line = refused("input=holiday.png")
-        assert line == f"model=: missing, and {tmp_path / 'gone.keras'} is not there either"
+        assert line == f"model=: missing, and {tmp_path / 'gone.keras'} is missing, too"
 
     def test_foreign_model(self, refused, photo):
         keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save("foreign.keras")

@@ -128,7 +128,7 @@ class TestGarbage:
         np.testing.assert_array_equal(photo.pixels, read_picture(path))
         assert not (photo.exif or photo.xmp or photo.icc or photo.iptc)
         (warning,) = caplog.messages
-        assert warning == f"warning: {path}: {kind.upper()} cannot be read, left out"
+        assert warning == f"warning: {path}: left out {kind.upper()}: cannot be read"
 
     @given(st.binary(min_size=1, max_size=60), st.booleans())
     @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
@@ -253,7 +253,7 @@ class TestWhatJpegHasNoRoomFor:
         found = read_photo(tmp_path / "a.jpg")
         assert not found.xmp and not found.iptc and not found.texts
         (warning,) = caplog.messages
-        assert warning.endswith("a.jpg: XMP, IPTC, the comment too long for it, left out")
+        assert warning.endswith("a.jpg: left out XMP, IPTC, the comment: too long for its format")
 
 
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path):

@@ -333,7 +333,7 @@ class TestCommand:
         with pytest.raises(UserError) as caught:
             module.main([f"output={tmp_path}"])
         assert str(caught.value) == (
-            f"output={tmp_path}: is there already; expected an empty folder or none"
+            f"output={tmp_path}: exists already; expected an empty or a new folder"
         )
 
     def test_no_folder(self):

@@ -1,1 +1,1 @@
-"""Settings: what there is to set, and how it is read."""
+"""The settings, and how they are read."""

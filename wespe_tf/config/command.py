@@ -16,7 +16,7 @@ class Command:
     Args:
         work: what the command does, a function of the settings.
         usage: what `--help` prints above the settings.
-        schema: dataclass of `setting` fields, or None where `usage` says everything.
+        schema: dataclass of `setting` fields, or None if `usage` says everything.
         read: function from the list of arguments to the settings; by default `load`.
     """
 
@@ -40,7 +40,7 @@ class Command:
             arguments: `key=value`, or `--help`, or `--help all`.
 
         Raises:
-            UserError: on a mistake in the arguments, or whatever the work raises.
+            UserError: if there is a mistake in the arguments, or if the work raises it.
         """
         if not HELP & set(arguments):
             self.work(self.read(arguments))
@@ -59,7 +59,7 @@ def as_command(
     schema: type | None = None,
     read: Callable[[list[str]], Any] | None = None,
 ) -> Callable[[Callable[[Any], None]], Command]:
-    """Decorator that makes a `Command` of a function of settings; see there for the arguments."""
+    """Decorator that makes a `Command` of a function of settings, with the same arguments."""
     return lambda work: Command(work, usage, schema, read)
 
 
@@ -67,11 +67,11 @@ def help_text(schema: type, usage: str, everything: bool = False) -> str:
     """What `--help` prints: one line for each setting.
 
     Args:
-        schema: dataclass of `setting` fields; the classes that it is made of are groups, and their
-            docstrings the headings.
+        schema: dataclass of `setting` fields. Its base classes are groups of settings, and their
+            docstrings are the headings.
         usage: printed above.
-        everything: whether all settings are printed, in groups, or those that most people need
-            first. Without settings marked `first` everything is printed.
+        everything: whether all settings are printed, in groups. If not, only those that are marked
+            `first` are printed, unless there are none.
     """
     fields = {field.name: field for field in dataclasses.fields(schema)}
     first = [field for field in fields.values() if field.metadata["first"]]
@@ -94,7 +94,7 @@ def help_text(schema: type, usage: str, everything: bool = False) -> str:
 
 
 def _help_line(field: dataclasses.Field) -> str:
-    """Key, default, meaning, unit, choices."""
+    """A line with key, default, meaning, unit and choices."""
     meta = field.metadata
     default = "" if field.default is None else field.default
     details = [meta["unit"]] if meta["unit"] else []

@@ -16,9 +16,9 @@ from ..errors import UserError
 from .schema import TrainConfig
 from .setting import RETIRED
 
-# What PyYAML raises; numbers, dates and tags of no use end in errors of Python's own.
 Schema = TypeVar("Schema")
 
+# Errors of PyYAML. For bad numbers, dates and tags, it raises Python's own errors.
 YAML_ERRORS = (ValueError, LookupError, AttributeError, RecursionError, yaml.YAMLError)
 # Settings that name photos to train on.
 PHOTOS = {"source_dir", "target_dir", "model"}
@@ -31,15 +31,16 @@ def load(schema: type[Schema], arguments: list[str]) -> Schema:
 
     Args:
         schema: `TrainConfig` or another dataclass of `setting` fields.
-        arguments: list of `key=value`; `preset=NAME` loads `presets/NAME.yaml` (or the `.yaml`
-            file of that path), `config=FILE` the settings that a run folder's `config.yaml` holds.
-            A preset's line `based_on: OTHER` loads that preset before it.
+        arguments: list of `key=value`. `preset=NAME` loads `presets/NAME.yaml`, or the `.yaml` file
+            with that path. `config=FILE` loads the settings of a run folder's `config.yaml`. A
+            preset's line `based_on: OTHER` loads that preset before it.
 
     Returns:
         A checked instance of `schema`.
 
     Raises:
-        UserError: on an unknown key, a value of another type or out of range, a missing preset.
+        UserError: if a key is unknown, a value has another type or is out of range, or a preset is
+            missing.
     """
     fields = {field.name: field for field in dataclasses.fields(cast(Any, schema))}
     given = given_settings(schema, arguments)
@@ -76,10 +77,10 @@ def load(schema: type[Schema], arguments: list[str]) -> Schema:
 
 
 def given_settings(schema: type, arguments: list[str]) -> dict[str, str]:
-    """The settings that command-line arguments name, by their own names, with what they say.
+    """The texts of the settings in command-line arguments, by name. Aliases are resolved.
 
     Raises:
-        UserError: on an argument that is not `key=value`.
+        UserError: if an argument is not `key=value`.
     """
     aliases = {f.metadata["alias"]: f.name for f in dataclasses.fields(schema)}
     given: dict[str, str] = dict(_split(argument) for argument in arguments)
@@ -87,16 +88,16 @@ def given_settings(schema: type, arguments: list[str]) -> dict[str, str]:
 
 
 def _check_retired(where: str, key: str, value: Any) -> None:
-    """Lets a setting of earlier versions pass in a file if it says what holds for all by now."""
+    """Accepts a setting of an earlier version in a file, if it has the value of all runs now."""
     if value != RETIRED[key]:
         raise UserError(
-            f"{where}{key}={_short(value)}: this setting is gone; expected {RETIRED[key]}, which "
-            "now holds for all runs"
+            f"{where}{key}={_short(value)}: this setting was removed; expected {RETIRED[key]}, "
+            "which now holds for all runs"
         )
 
 
 def _small(layers: list[dict[str, Any]]) -> dict[str, Any]:
-    """What `scale=small` sets over a preset's layers."""
+    """The settings of `scale=small`, which come after a preset's layers."""
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     full = {key: value for layer in (defaults, *layers) for key, value in layer.items()}
     at_most = {"num_train_iters": 400, "batch_size": 4, "patch_size": 48, "eval_step": 40}
@@ -114,14 +115,14 @@ def to_yaml(config: Any) -> str:
 
 
 def preset_names() -> list[str]:
-    """Names of the presets that ship with the package, sorted."""
+    """Names of the presets in the package, sorted."""
     folder = importlib.resources.files("wespe_tf") / "presets"
     names = [file.name for file in folder.iterdir()]
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
 def _preset_layers(preset: str, above: tuple[str, ...] = ()) -> list[tuple[str, dict[str, Any]]]:
-    """(where, settings) of a preset, after those that it is based on."""
+    """(origin, settings) of a preset, after those of the preset that it is based on."""
     if preset in above:
         raise UserError(f"preset={preset}: based on itself")
     values = _read_yaml(_preset_path(preset), "preset")
@@ -146,7 +147,7 @@ def _split(argument: str) -> tuple[str, str]:
 
 
 def _parse(fields: dict[str, dataclasses.Field], key: str, text: str) -> Any:
-    """The value of a command-line text; text settings stay as they are written."""
+    """The value of a command-line text. The values of text settings do not change."""
     if key in fields and fields[key].type in (str, str | None):
         return None if text.lower() in ("null", "none") and fields[key].default is None else text
     try:
@@ -192,7 +193,7 @@ def _check(field: dataclasses.Field, value: Any, where: str) -> None:
 
 
 def _short(value: Any) -> str:
-    """What something says in one line of at most 150 characters."""
+    """A value as one line of at most 150 characters."""
     return " ".join(str(value).split())[:150]
 
 

@@ -15,7 +15,7 @@ def _with_weights(schema: type) -> type:
     return schema
 
 
-# Acts when the package is imported.
+# It takes effect when the package is imported.
 VERBOSE = setting(False, "true shows what TensorFlow writes when it starts")
 
 
@@ -348,7 +348,7 @@ class Output:
 # Dataclasses order their fields from the last base to the first.
 @dataclass
 class TrainConfig(Output, Optimization, Losses, Networks, Patches, Folders, Run):
-    """Settings of `train.py`. Defaults are the paper's where the paper says."""
+    """Settings of `train.py`. If the paper names a value, it is the default."""
 
 
 @dataclass

@@ -1,11 +1,11 @@
-"""What a setting is, and those that are gone."""
+"""What a setting is, and which settings were removed."""
 
 import dataclasses
 import math
 from typing import Any
 
-# Settings of earlier versions, with the only value that runs can still have: their
-# `config.yaml` is read all the same.
+# Settings of earlier versions, with the value that all runs have now. A `config.yaml` with this
+# value can still be read.
 RETIRED = {
     "generator_beta_1": 0.9,
     "balance_window": 5,
@@ -32,15 +32,15 @@ def setting(
     """A dataclass field that `--help` can print and `load` can check.
 
     Args:
-        default: value where nothing is said.
+        default: value if the setting is not given.
         meaning: what it does, in words.
-        unit: of a number.
+        unit: unit of a number.
         choices: the texts that are allowed.
         at_least: lowest value of a number.
-        below: bound that a number must stay under.
+        below: a number must be less than this.
         at_most: highest value of a number.
         alias: another name for it.
-        first: whether `--help` shows it; `--help all` shows every one.
+        first: whether `--help` shows it. `--help all` shows every setting.
     """
     metadata = {
         "meaning": meaning,

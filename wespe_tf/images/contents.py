@@ -1,4 +1,4 @@
-"""What is read from a picture file, and written into one."""
+"""The content of a picture file, as it is read and written."""
 
 import dataclasses
 
@@ -7,14 +7,14 @@ import numpy as np
 
 @dataclasses.dataclass(kw_only=True)
 class Attached:
-    """What a file says besides its pixels; empty for what it does not say.
+    """The metadata of a file. Those that it does not have are empty.
 
     Attributes:
-        exif: EXIF block as in a JPEG file after its "Exif" mark.
+        exif: EXIF block, without the "Exif" mark that JPEG files have before it.
         icc: color profile.
         xmp: XMP packet.
         iptc: IPTC records.
-        texts: comments and other texts by their names, as PNG has them.
+        texts: comments and other texts by name, as in PNG files.
         dpi: pixels per inch, across and down, or None.
     """
 
@@ -28,12 +28,13 @@ class Attached:
 
 @dataclasses.dataclass
 class Photo(Attached):
-    """A photo and what its file says besides; there, too, its orientation is 1.
+    """A photo and its metadata, in which the orientation is 1.
 
     Attributes:
-        pixels: (H, W, 3) uint8 or uint16 array, sRGB, upright; no `icc` means sRGB, too.
+        pixels: (H, W, 3) uint8 or uint16 array, sRGB, upright. An empty `icc` means sRGB, too.
         alpha: (H, W) array of the same dtype, or None for an opaque photo.
-        is_gray: whether its file has one channel of colors, as formats that know such files get.
+        is_gray: whether its file has a single channel of colors. Then the result has, too, if its
+            format allows it.
     """
 
     pixels: np.ndarray

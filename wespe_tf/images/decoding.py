@@ -1,6 +1,6 @@
-"""The one way from a picture file to pixels: upright, in sRGB, in 8 or 16 bits.
+"""Reads every picture file: pixels are upright, in sRGB, in 8 or 16 bits.
 
-What is learned from, measured and enhanced is read here.
+Pictures for training, for scores and for enhancing are all read here.
 """
 
 import contextlib
@@ -21,31 +21,32 @@ from .opening import DAMAGE, UnreadablePicture, check_claim, formats, naming
 from .profiles import ADOBE_RGB, SRGB, converted
 from .tiff import ICC, IPTC, XMP, Page
 
-# A phone's JPEG may hold a second, smaller picture behind the photo; HEIC files name the main one.
+# Formats in which several pictures may belong to one photo: a phone's JPEG may have a smaller one
+# after the photo, and HEIC files name the main one.
 SEVERAL_PICTURES_ARE_ONE = ("MPO", "HEIF")
-# What takes an orientation's turn back, where that is another one.
+# Orientations that undo another one. All others undo themselves.
 BACK = {6: 8, 8: 6}
-# Bands of gray pictures.
+# Pillow's names for the first band of gray pictures.
 GRAY = ("1", "L", "I", "F")
 
 
 class Source:
-    """An opened picture file of which nothing but the header has been read.
+    """An opened picture file. Only its header has been read.
 
     Args:
-        path: of the file.
-        file: the same, open.
+        path: path of the file.
+        file: the file, open.
 
     Attributes:
         size: (width, height) as stored.
-        has_16_bits: whether its photo is read in 16 bits.
+        has_16_bits: whether its pixels are read in 16 bits.
         has_alpha: whether it has transparency.
-        is_gray: whether it has no colors; known when it has been decoded.
+        is_gray: whether it has no colors; known after it was decoded.
         metadata: `Metadata`.
-        orientation: 1 to 8, as EXIF has it.
+        orientation: EXIF orientation, 1 to 8.
 
     Raises:
-        UnreadablePicture: naming the file, if it holds several pictures.
+        UnreadablePicture: if it holds several pictures.
     """
 
     is_gray = False
@@ -63,7 +64,7 @@ class Source:
         if self.picture.format == "PNG":
             bits, colors = png.header(file)
             self.has_16_bits = bits == 16
-            # Pillow reads 16 bits of gray only, and loses what is transparent in gray of few bits.
+            # Pillow reads 16 bits only in gray, and loses transparency in gray with few bits.
             self.by_libpng = bits == 16 or colors == 0 and self.has_alpha
             if png.has_metadata_behind(file):
                 self._load()
@@ -71,7 +72,7 @@ class Source:
         self.orientation = exif.orientation(self.metadata.exif)
 
     def _opened(self) -> Image.Image:
-        """Pillow's picture; where broken metadata keep it from opening, of the bare file."""
+        """Opens the file with Pillow. If broken metadata prevent this, opens it without them."""
         try:
             self.file.seek(0)
             return Image.open(self.file, formats=formats())
@@ -79,7 +80,7 @@ class Source:
             return self._bare(error)
 
     def _load(self) -> None:
-        """Decodes; where broken metadata keep Pillow from it, the bare file."""
+        """Decodes the pixels. If broken metadata prevent this, decodes the file without them."""
         try:
             self.picture.load()
         except DAMAGE as error:
@@ -87,7 +88,7 @@ class Source:
             self.picture.load()
 
     def _bare(self, error: BaseException) -> Image.Image:
-        """The picture without its metadata, opened."""
+        """Opens the picture without its metadata. Raises `error` if they are not to blame."""
         self.file.seek(0)
         content = self.file.read()
         strip = {png.SIGNATURE[:2]: png.bare, b"\xff\xd8": jpeg.bare}.get(content[:2])
@@ -102,14 +103,14 @@ class Source:
 
     @property
     def icc(self) -> bytes:
-        """The profile of the colors as the file or its EXIF says it; empty for none."""
+        """The color profile that the file or its EXIF names; empty if there is none."""
         is_adobe = not self.metadata.icc and exif.is_adobe_rgb(self.metadata.exif)
         return ADOBE_RGB if is_adobe else self.metadata.icc
 
     def decoded(self) -> tuple[np.ndarray, bytes]:
-        """(H, W, 3 or 4) uint8 or uint16 pixels, upright, in sRGB, and their profile to write.
+        """(H, W, 3 or 4) uint8 or uint16 pixels, upright, in sRGB; and the profile to write.
 
-        Of a profile that says nothing of the pixels none is left.
+        A profile that does not fit the pixels is dropped.
         """
         pixels, icc, self.is_gray = self._stored()
         pixels = turned(pixels, self.orientation)
@@ -118,7 +119,7 @@ class Source:
         colors = pixels[..., :3]
         found = converted(colors[..., 0], icc, "GRAY") if self.is_gray else None
         if found is not None:
-            found = np.repeat(found[..., 1:2], 3, axis=-1)  # of exactly no color
+            found = np.repeat(found[..., 1:2], 3, axis=-1)  # Exactly gray.
         else:
             found = converted(colors, icc, "RGB")
         if found is None:
@@ -131,7 +132,7 @@ class Source:
     def _stored(self) -> tuple[np.ndarray, bytes, bool]:
         """RGB pixels as stored, their profile, and whether they are gray."""
         if self.by_libpng:
-            del self.picture  # Pillow's pixels, of 8 bits.
+            del self.picture  # Frees Pillow's pixels, which have 8 bits.
             self.file.seek(0)
             pixels = imagecodecs.png_decode(self.file.read())
             pixels = pixels[..., None] if pixels.ndim == 2 else pixels
@@ -178,7 +179,7 @@ class TiffSource(Source):
         self.orientation = exif.orientation_of(page.directories, page.directory)
 
     def _of_page(self) -> Image.Image | None:
-        """Pillow's picture; None where it stumbles over the tags of one that tifffile reads."""
+        """Opens the page with Pillow. None if Pillow fails on its tags, but not tifffile."""
         try:
             self.file.seek(0)
             picture = Image.open(self.file, formats=["TIFF"])
@@ -196,7 +197,7 @@ class TiffSource(Source):
             return as_rgb(pixels), self.icc, pixels.shape[-1] <= 2
         self.picture.load()
         pixels, icc, is_gray = self._of_pillow()
-        # Pillow turns these files itself, and by other rules.
+        # Pillow has turned these pixels by its own rules. This is undone.
         return turned(pixels, BACK.get(self.turned, self.turned)), icc, is_gray
 
 
@@ -235,7 +236,7 @@ class JxlSource(Source):
     """An opened JPEG XL file; see `Source`."""
 
     def __init__(self, path: str | os.PathLike, file: BinaryIO):
-        self.path, self.orientation = path, 1  # The decoder turns pictures.
+        self.path, self.orientation = path, 1  # The decoder turns pictures upright.
         self.metadata = found = Metadata()
         file.seek(0)
         self.content = file.read()
@@ -244,7 +245,7 @@ class JxlSource(Source):
         if header.is_moving:
             raise UnreadablePicture(f"{path}: holds several pictures, expected one")
         if not header.is_srgb:
-            raise UnreadablePicture(f"{path}: of a color space that cannot be told, expected sRGB")
+            raise UnreadablePicture(f"{path}: its color space is not known, expected sRGB")
         self.size, self.has_16_bits = header.size, header.bits > 8
         self.has_alpha = header.has_alpha
         boxes = dict(reversed(parts))
@@ -258,12 +259,14 @@ class JxlSource(Source):
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike) -> Iterator[Source]:
-    """A picture file as a `Source`, of no more pixels than are allowed.
+    """A context that opens a picture file as a `Source`.
 
     Raises:
-        UnreadablePicture: naming the file, for whatever is wrong with it, in the context too.
+        UnreadablePicture: if anything is wrong with the file, also within the context; or if it has
+            more pixels than are allowed.
     """
-    # From a path Pillow maps plain TIFF files into memory, and shears those on their side.
+    # Pillow would map a plain TIFF file into memory if it got its path, and then shear pictures
+    # that lie on their side.
     with naming(path), open(path, "rb") as file:
         head = file.read(12)
         file.seek(0)
@@ -280,14 +283,14 @@ def opened(path: str | os.PathLike) -> Iterator[Source]:
 
 
 def as_rgb(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, 1 to 4) pixels with three equal channels instead of a gray one."""
+    """(H, W, 1 to 4) pixels, with three equal channels in place of a gray one."""
     if pixels.shape[-1] > 2:
         return pixels
     return np.concatenate([np.repeat(pixels[..., :1], 3, axis=-1), pixels[..., 1:]], axis=-1)
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels as a viewer shows those of an EXIF orientation, without a copy."""
+    """Pixels with this EXIF orientation, turned as a viewer shows them, without a copy."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -300,7 +303,7 @@ def to_8_bits(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype == np.uint8:
         return pixels
     eight = np.empty(pixels.shape, np.uint8)
-    for top in range(0, len(pixels), 256):  # In bands: wider numbers of a whole photo are large.
+    for top in range(0, len(pixels), 256):  # In bands, because uint32 takes more memory.
         eight[top : top + 256] = (pixels[top : top + 256].astype(np.uint32) + 128) // 257
     return eight
 

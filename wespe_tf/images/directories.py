@@ -1,7 +1,6 @@
-"""Directories of TIFF files, of which EXIF blocks are made too, byte for byte.
+"""Reads and writes the directories of TIFF files and of EXIF blocks, byte for byte.
 
-Entries are kept as they lie in the file, so texts of any encoding and numbers of any kind come
-through, whoever wrote them.
+The bytes of entries do not change. So texts of any encoding and numbers of any kind are kept.
 """
 
 import dataclasses
@@ -11,10 +10,10 @@ from collections.abc import Collection
 from typing import Any, BinaryIO
 
 DETAILS, GPS, INTEROPERABILITY = 0x8769, 0x8825, 0xA005
-# Which entries of the first directory, and of DETAILS, point to another one.
+# Entries of the first directory, and of DETAILS, that point to another directory.
 OF_MAIN, OF_DETAILS = (DETAILS, GPS), (INTEROPERABILITY,)
 ASCII, SHORT, LONG, UNDEFINED = 2, 3, 4, 7
-# Formats of the kinds of numbers, as in `struct`; a rational is two.
+# Kinds of numbers as formats of `struct`. A rational consists of two numbers.
 KINDS = {1: "B", 2: "B", 3: "H", 4: "I", 5: "II", 6: "b", 7: "B", 8: "h", 9: "i", 10: "ii"}
 KINDS |= {11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 MOST_ENTRIES, MOST_DIRECTORIES = 4096, 1024
@@ -25,10 +24,10 @@ class Entry:
     """One entry of a directory.
 
     Attributes:
-        tag: what it says something of.
-        kind: of its numbers, a key of `KINDS`.
-        count: of its numbers.
-        place: in the file where the entry lies.
+        tag: number of the property that it describes.
+        kind: kind of its numbers, a key of `KINDS`.
+        count: how many numbers it has.
+        place: place of the entry in the file.
         value: place of its numbers in the file.
     """
 
@@ -48,14 +47,14 @@ class Directories:
     """The directories of a TIFF file, a BigTIFF file or an EXIF block.
 
     Args:
-        content: a binary file that can be read anywhere, or bytes.
+        content: a binary file in which one can seek, or bytes.
 
     Attributes:
-        order: of the bytes of a number, as in `struct`.
+        order: order of the bytes in a number, as in `struct`.
         chain: list of the directories that follow each other; a directory is a list of `Entry`.
 
     Raises:
-        ValueError: if it does not begin as such a file, or its first directory cannot be read.
+        ValueError: if it does not begin like such a file, or its first directory cannot be read.
     """
 
     def __init__(self, content: BinaryIO | bytes):
@@ -84,7 +83,7 @@ class Directories:
         return self.file.read(size)
 
     def _number(self, kind: str, place: int) -> int:
-        """A number, 0 where the file ends before it."""
+        """A number; 0 if the file ends before it."""
         content = self._read(place, struct.calcsize(f"<{kind}")) if place < self.length else b""
         try:
             return struct.unpack(f"{self.order}{kind}", content)[0]
@@ -92,7 +91,7 @@ class Directories:
             return 0
 
     def directory(self, start: int) -> tuple[list[Entry], int]:
-        """Entries of the directory at a place, less those cut off, and where the next one is."""
+        """Complete entries of the directory at a place, and the place of the next directory."""
         head, step, inline, pointer = (8, 20, 8, "Q") if self.big else (2, 12, 4, "I")
         count = min(self._number("Q" if self.big else "H", start), MOST_ENTRIES)
         found = []
@@ -116,7 +115,7 @@ class Directories:
         return self._read(entry.value, entry.size)
 
     def numbers(self, entry: Entry, most: int = 16) -> list:
-        """The first numbers of an entry; a rational is its quotient, a text the number in it."""
+        """The first numbers of an entry. A rational becomes its quotient, a text its number."""
         content = self.raw(entry)
         if entry.kind == ASCII:
             text = content.strip(b"\0 ")
@@ -129,7 +128,7 @@ class Directories:
         return [pair[0] / (pair[-1] or 1) if len(pair) == 2 else pair[0] for pair in values]
 
     def find(self, directory: list[Entry], tag: int) -> Entry | None:
-        """The entry of a tag, the first one if there are several; None if there is none."""
+        """The first entry of a tag; None if there is none."""
         return next((entry for entry in directory if entry.tag == tag), None)
 
     def bytes_of(self, directory: list[Entry], tag: int) -> bytes:
@@ -138,7 +137,7 @@ class Directories:
         return self.raw(entry) if entry else b""
 
     def number(self, directory: list[Entry], tag: int, otherwise: int) -> float:
-        """The first number of a tag, or another one where it says none."""
+        """The first number of a tag; `otherwise` if there is none."""
         entry = self.find(directory, tag)
         found = self.numbers(entry, 1) if entry else []
         return found[0] if found else otherwise
@@ -154,9 +153,9 @@ class Directories:
         leave_out: Collection[int] = (),
         pointers: Collection[int] = OF_MAIN,
     ) -> dict[int, Any]:
-        """A directory by its tags: (kind, count, bytes), or a tree for one that it points to."""
+        """A directory by its tags: (kind, count, bytes), or a tree for a directory below it."""
         found: dict[int, Any] = {}
-        for entry in reversed(directory):  # Of two the first one counts.
+        for entry in reversed(directory):  # If a tag occurs twice, the first entry counts.
             if entry.tag in pointers:
                 inner = self.inner(directory, entry.tag)
                 if inner:
@@ -168,12 +167,12 @@ class Directories:
 
 
 def written(tree: dict, place: int, order: str) -> bytes:
-    """A directory with those below it as a file has them at `place`, which is even.
+    """The bytes of a directory, and of those below it, for a place in a file.
 
     Args:
-        tree: as of `Directories.tree`.
-        place: in the file.
-        order: of the bytes of a number, as in `struct`.
+        tree: from `Directories.tree`.
+        place: place in the file, an even number.
+        order: order of the bytes in a number, as in `struct`.
 
     Returns:
         Bytes of even length.

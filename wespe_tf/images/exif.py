@@ -1,7 +1,7 @@
-"""EXIF blocks: read, and made true of what is written.
+"""Reads EXIF blocks, and adapts them to what is written.
 
-A photo is written upright and in sRGB. Its block is changed in place, entry by entry: makers'
-notes point to places in it, so nothing may move.
+A photo is written upright and in sRGB. Its block is changed in place, entry by entry. Nothing may
+move, because makers' notes point to places in the block.
 """
 
 import struct
@@ -13,9 +13,9 @@ COLOR_SPACE, WIDTH, HEIGHT = 0xA001, 0xA002, 0xA003  # in DETAILS
 INTEROPERABILITY_INDEX = 1
 UNCALIBRATED = 65535
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
-# Tags of a TIFF file that describe how its pixels lie and what their numbers mean, are kept
-# elsewhere (XMP, IPTC, profile), hold the photo as it was (layers, thumbnails), or tell how a raw
-# file is developed (color filters, all of DNG).
+# Tags of a TIFF file that are not copied. They describe its pixels, are kept elsewhere (XMP, IPTC,
+# profile), hold the old photo (layers, thumbnails), or say how to develop a raw file (color
+# filters, all of DNG).
 OF_PIXELS = frozenset(
     [254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, ORIENTATION, 273, 277, 278, 279]
     + [280, 281, 284, 288, 289, 290, 291, 292, 293, 301, 317, 318, 319, 320, 321, 322, 323, 324]
@@ -29,7 +29,7 @@ def checked(block: bytes) -> bytes:
     """A block without the "Exif" mark before it.
 
     Raises:
-        ValueError: if it is broken: no block, or without a directory that can be read.
+        ValueError: if it is not a block, or its first directory cannot be read.
     """
     block = block.removeprefix(b"Exif\x00\x00")
     if block:
@@ -38,7 +38,7 @@ def checked(block: bytes) -> bytes:
 
 
 def orientation_of(directories: Directories, directory: list[Entry]) -> int:
-    """Orientation, 1 to 8, in a number of any kind; 1 where there is none or another."""
+    """Orientation, 1 to 8, from a number of any kind; 1 if there is none or it is not valid."""
     found = directories.number(directory, ORIENTATION, 1)
     return int(found) if found in range(1, 9) else 1
 
@@ -52,7 +52,7 @@ def orientation(block: bytes) -> int:
 
 
 def is_adobe_rgb(block: bytes) -> bool:
-    """Whether a block says that the pixels are Adobe RGB, as cameras without profiles do."""
+    """Whether a block says that the pixels are Adobe RGB. Cameras may say so without a profile."""
     if not block:
         return False
     directories = Directories(block)
@@ -63,7 +63,7 @@ def is_adobe_rgb(block: bytes) -> bool:
 
 
 def of_tiff(directories: Directories, directory: list[Entry]) -> bytes:
-    """What a TIFF file says besides its pixels, as a block; empty where it says nothing."""
+    """The metadata of a TIFF file as an EXIF block; empty if there are none."""
     tree = directories.tree(directory, OF_PIXELS)
     if not tree:
         return b""
@@ -73,7 +73,7 @@ def of_tiff(directories: Directories, directory: list[Entry]) -> bytes:
 
 
 def resolution(dpi: tuple[float, float], order: str) -> dict:
-    """Entries of a resolution in pixels per inch."""
+    """Entries for a resolution in pixels per inch."""
     sides = zip((X_RESOLUTION, Y_RESOLUTION), dpi)
     found = {
         tag: (5, 1, struct.pack(f"{order}II", round(1000 * side), 1000)) for tag, side in sides
@@ -82,7 +82,7 @@ def resolution(dpi: tuple[float, float], order: str) -> dict:
 
 
 def resolution_of(directories: Directories, directory: list[Entry]) -> tuple[float, float] | None:
-    """Pixels per inch, across and down, that a directory states; None where there are none."""
+    """Pixels per inch, across and down, from a directory; None if it has none."""
     unit = {2: 1.0, 3: 2.54}.get(int(directories.number(directory, RESOLUTION_UNIT, 2)), 0)
     sides = (directories.number(directory, tag, 0) * unit for tag in (X_RESOLUTION, Y_RESOLUTION))
     across, down = sides
@@ -90,9 +90,9 @@ def resolution_of(directories: Directories, directory: list[Entry]) -> tuple[flo
 
 
 def made_true(block: bytes, width: int, height: int) -> bytes:
-    """A block for a photo of this size in pixels, upright, in sRGB, without a thumbnail.
+    """Adapts a block to a photo of this size in pixels, upright, in sRGB, without a thumbnail.
 
-    All else is untouched. A thumbnail would show the photo as it was.
+    A thumbnail would show the old photo. Nothing else changes.
     """
     if not block:
         return b""
@@ -116,11 +116,11 @@ def made_true(block: bytes, width: int, height: int) -> bytes:
     start = struct.unpack_from(f"{order}I", content, 4)[0]
     count = struct.unpack_from(f"{order}H", content, start)[0]
     end = start + 2 + 12 * count
-    content[end : end + 4] = bytes(len(content[end : end + 4]))  # The next one is the thumbnail's.
+    content[end : end + 4] = bytes(len(content[end : end + 4]))  # The link to the thumbnail.
     return bytes(content)
 
 
 def _set(content: bytearray, order: str, entry: Entry, kind: int, count: int, value: bytes) -> None:
-    """Changes an entry to a value of four bytes at most, where it stands."""
+    """Changes an entry in place to a value of at most four bytes."""
     packed = struct.pack(f"{order}HHI", entry.tag, kind, count) + value.ljust(4, b"\0")
     content[entry.place : entry.place + 12] = packed

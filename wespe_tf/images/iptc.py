@@ -9,11 +9,11 @@ def checked(records: bytes) -> bytes:
     """Records without the zeros after them.
 
     Raises:
-        ValueError: if they are broken: do not begin as a record does.
+        ValueError: if they do not begin like a record.
     """
     records = records.rstrip(b"\0")
     if records and records[0] != 0x1C and len(records) % 4 == 0:
-        # As many programs write them into TIFF files of the other order of bytes.
+        # Many programs write records in this byte order into TIFF files.
         records = struct.pack(
             f">{len(records) // 4}I", *struct.unpack(f"<{len(records) // 4}I", records)
         )
@@ -23,7 +23,7 @@ def checked(records: bytes) -> bytes:
 
 
 def of_resources(content: bytes) -> bytes:
-    """The records in Photoshop's blocks, or those that stand there without any."""
+    """The records in Photoshop's blocks, or the content itself if there are no such blocks."""
     place = content.find(b"8BIM")
     while content[place : place + 4] == b"8BIM" and place + 12 <= len(content):
         number, name = struct.unpack_from(">HB", content, place + 4)
@@ -36,7 +36,7 @@ def of_resources(content: bytes) -> bytes:
 
 
 def as_resources(records: bytes) -> bytes:
-    """Records as one of Photoshop's blocks, in which JPEG and PNG files have them."""
+    """Records in one of Photoshop's blocks, as JPEG and PNG files hold them."""
     return (
         struct.pack(">4sHHI", b"8BIM", RECORDS, 0, len(records)) + records + bytes(len(records) % 2)
     )

@@ -1,11 +1,11 @@
-"""JPEG files: the segments before their pixels."""
+"""JPEG files: the segments before the pixels."""
 
 import struct
 
 from . import iptc
 from .contents import Photo
 
-# APP0 (JFIF), APP14 (Adobe) and what is no APPn or comment say how the pixels are read.
+# Metadata are in APPn and comments. But APP0 (JFIF) and APP14 (Adobe) say how to read the pixels.
 APP1, APP13, APP14, COMMENT = 0xFFE1, 0xFFED, 0xFFEE, 0xFFFE
 EXIF, XMP, RESOURCES = b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00", b"Photoshop 3.0\x00"
 # Bytes that a segment can hold.
@@ -26,16 +26,16 @@ def bare(content: bytes) -> bytes:
 
 
 def with_metadata(plain: bytes, photo: Photo) -> tuple[list[bytes], list[str]]:
-    """A file with a photo's metadata, less its profile.
+    """A file with a photo's metadata, except its profile.
 
-    EXIF that is too long for one segment goes on in more of them, as Pillow and ExifTool read it.
+    If EXIF is too long for one segment, it is written in several, as Pillow and ExifTool read it.
 
     Args:
-        plain: file as Pillow writes it.
+        plain: a file from Pillow.
         photo: `Photo`.
 
     Returns:
-        The file's parts, and what was left out since there is no room for it.
+        The file's parts, and the names of metadata that were left out because they are too long.
     """
     start = 2
     if plain[2:4] == b"\xff\xe0":

@@ -1,6 +1,7 @@
-"""JPEG XL files: what their headers say, which the decoder does not tell, and how they are written.
+"""JPEG XL files: reads their headers, which the decoder does not report, and writes files.
 
-As in ISO/IEC 18181: a code stream, by itself or in a file of boxes, where metadata are others.
+By ISO/IEC 18181, a file is a code stream alone, or consists of boxes. Some boxes hold the code
+stream, others hold metadata.
 """
 
 import struct
@@ -14,7 +15,7 @@ from .contents import Photo
 
 STREAM, BOXES = b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"
 STREAM_BOXES = (b"jxlc", b"jxlp")
-# Widths for a height, by number.
+# Ratios of width to height, by number.
 RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 SIZES = ((1, 9), (1, 13), (1, 18), (1, 30))
 ALPHA, SPOT_COLOR, COLOR_FILTER = 0, 2, 5
@@ -23,12 +24,12 @@ LOSSLESS = 100
 
 
 def is_jxl(head: bytes) -> bool:
-    """Whether a file that begins so is of this format."""
+    """Whether a file with these first bytes has this format."""
     return head.startswith((STREAM, BOXES))
 
 
 def boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of every box, unpacked; a code stream by itself is one of kind `jxlc`."""
+    """Kind and content of every box, unpacked. A code stream alone is a box of kind `jxlc`."""
     if content.startswith(STREAM):
         yield b"jxlc", content
         return
@@ -49,23 +50,23 @@ def boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def stream(parts: list[tuple[bytes, bytes]]) -> bytes:
-    """The code stream, of `boxes`; where it is in several, each has a number before its part."""
+    """The code stream from `boxes`. If it is in several boxes, each begins with a number."""
     return b"".join(p[4:] if kind == b"jxlp" else p for kind, p in parts if kind in STREAM_BOXES)
 
 
 class Header:
-    """What a code stream says of its picture.
+    """The header of a code stream.
 
     Args:
-        stream: at least the first kilobyte of it.
+        stream: at least the first kilobyte of the code stream.
 
     Attributes:
         size: (width, height), upright.
-        bits: of a number.
-        has_alpha: whether it has transparency.
+        bits: bits of a number.
+        has_alpha: whether the picture has transparency.
         is_gray: whether it has no colors.
-        is_srgb: whether its numbers, decoded, are sRGB.
-        is_moving: whether it holds several pictures.
+        is_srgb: whether decoded numbers are sRGB.
+        is_moving: whether there are several pictures.
 
     Raises:
         ValueError: if it ends too early.
@@ -79,12 +80,12 @@ class Header:
         self.is_moving = False
         self.size = self._size()
         if self._take(1):
-            return  # All is as usual.
+            return  # Everything has its default.
         if self._take(1):
             turned = self._take(3) >= 4
             self.size = self.size[::-1] if turned else self.size
             if self._take(1):
-                self._size()  # for a screen
+                self._size()  # The size for a screen is not used.
             if self._take(1):
                 raise ValueError("it has a preview")
             self.is_moving = bool(self._take(1))
@@ -96,7 +97,7 @@ class Header:
             self._extra_channel() for _ in range(self._choice((0, 0), (1, 0), (2, 4), (1, 12)))
         ]
         self.has_alpha = ALPHA in extra
-        is_mixed = self._take(1)  # The decoder makes sRGB of it where colors are a profile's.
+        is_mixed = self._take(1)  # Then the decoder converts colors of a profile to sRGB.
         if self._take(1):
             return
         has_profile = self._take(1)
@@ -122,7 +123,7 @@ class Header:
         return found
 
     def _choice(self, *choices: tuple[int, int]) -> int:
-        """A number of one of four lengths: least value and bits of each."""
+        """A number in one of four forms. Each form has a lowest value and a number of bits."""
         least, count = choices[self._take(2)]
         return least + self._take(count)
 
@@ -157,7 +158,7 @@ class Header:
         self._depth()
         self._choice((0, 0), (3, 0), (4, 0), (1, 3))
         for _ in range(self._choice((0, 0), (0, 4), (16, 5), (48, 10))):
-            self._take(8)  # of its name
+            self._take(8)  # A letter of its name.
         self._take({ALPHA: 1, SPOT_COLOR: 64}.get(kind, 0))
         if kind == COLOR_FILTER:
             self._choice((1, 0), (0, 2), (3, 4), (19, 8))
@@ -165,14 +166,14 @@ class Header:
 
 
 def write(pixels: np.ndarray, photo: Photo, quality: int) -> list[bytes]:
-    """A file in parts.
+    """The parts of a file.
 
     Args:
         pixels: (H, W) or (H, W, 2 to 4) uint8 array.
-        photo: `Photo` of the metadata, of which EXIF and XMP have a place.
-        quality: 1 to 100, where nothing is lost.
+        photo: `Photo` with the metadata. EXIF and XMP are written.
+        quality: 1 to 100; 100 is lossless.
     """
-    # As the format's own encoder reads a quality of JPEG.
+    # The format's own encoder converts a JPEG quality in this way.
     distance = 0.1 + (LOSSLESS - quality) * 0.09
     options: dict[str, Any] = {"lossless": True} if quality == LOSSLESS else {"distance": distance}
     parts = [bytes(imagecodecs.jpegxl_encode(pixels, usecontainer=True, **options))]

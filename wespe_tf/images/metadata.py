@@ -1,4 +1,4 @@
-"""What a picture file says besides its pixels, and what of it is broken."""
+"""The metadata of a picture file, and which of them are broken."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,27 +11,27 @@ from .contents import Attached
 
 @dataclasses.dataclass
 class Metadata(Attached):
-    """What a file says besides its pixels, as it stands there.
+    """The metadata of a file, unchanged.
 
     Attributes:
-        broken: names of what was there and could not be read, as "EXIF"; it counts as not there.
-        beside: what the file holds besides the main picture, as "gain map".
+        broken: names of metadata that cannot be read, such as "EXIF". They count as missing.
+        beside: names of other parts of the file, such as "gain map".
     """
 
     broken: list[str] = dataclasses.field(default_factory=list)
     beside: list[str] = dataclasses.field(default_factory=list)
 
     def take(self, name: str, find: Callable[[], bytes | str]) -> None:
-        """Sets one of the attributes of bytes to what a function finds, if that is whole."""
+        """Sets one of the attributes of bytes to what a function finds, if that is not broken."""
         checks = {"exif": exif, "xmp": xmp, "icc": profiles, "iptc": iptc}
         try:
             setattr(self, name, checks[name].checked(find()))
-        except (ValueError, TypeError):  # A text may have the name of another thing.
+        except (ValueError, TypeError):  # In a PNG file, a text may have such a name.
             self.broken.append(name.upper())
 
 
 def of_pillow(picture: Image.Image) -> Metadata:
-    """What Pillow has found in a file, of which a PNG has been loaded if metadata lie behind."""
+    """The metadata that Pillow has found. A PNG with metadata after its pixels must be loaded."""
     info, found = picture.info, Metadata()
     found.take("exif", lambda: info.get("exif") or _raw(info, "exif", b"Exif\0\0"))
     found.take("xmp", lambda: info.get("xmp") or _packet(info))
@@ -52,7 +52,7 @@ def of_pillow(picture: Image.Image) -> Metadata:
 
 
 def _beside(picture: Image.Image) -> set[str]:
-    """What a HEIC file holds besides the main picture."""
+    """Names of the parts of a HEIC file other than the main picture."""
     if picture.format != "HEIF":
         return set()
     kinds = "".join(picture.info.get("aux", ())).lower()
@@ -63,7 +63,7 @@ def _beside(picture: Image.Image) -> set[str]:
 
 
 def _dpi(picture: Image.Image) -> tuple[float, float] | None:
-    """A resolution that stands outside of EXIF; Pillow makes up one where there is none."""
+    """The resolution outside of EXIF. None if there is none; Pillow would invent one."""
     if picture.format == "PNG":
         return picture.info.get("dpi")
     inch = {1: 1.0, 2: 2.54}.get(picture.info.get("jfif_unit", 0))
@@ -74,7 +74,7 @@ def _dpi(picture: Image.Image) -> tuple[float, float] | None:
 
 
 def _raw(info: dict, name: str, mark: bytes = b"") -> bytes:
-    """A profile in a text as ImageMagick writes it, EXIF of older versions among them."""
+    """Metadata that ImageMagick wrote as a text, also EXIF from older versions."""
     if f"Raw profile type {name}" in info:
         return png.raw_profile(info[f"Raw profile type {name}"])
     older = (

@@ -1,4 +1,4 @@
-"""Which files are pictures, and how one is opened that may be damaged, huge or no file at all."""
+"""Recognizes picture files. Guards against files that are damaged, huge or not regular."""
 
 import contextlib
 import os
@@ -13,17 +13,17 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import UserError, first_line
 from . import jxl, raw
 
-# A file may claim as many pixels for each of its bytes; an empty page in black and white has more,
-# so pictures that take little memory may claim any.
+# Most pixels that a file may claim for each of its bytes. An empty black and white page has more.
+# So pictures that take little memory are always allowed.
 PIXELS_PER_BYTE = 2000
 ALWAYS_ALLOWED = 50_000_000
-# What is taken for a picture by its name; files of other names are looked into.
+# Files with these suffixes count as pictures. The beginning of all other files is read to decide.
 BY_NAME = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 SUFFIXES = (*BY_NAME, ".heic", ".heif", ".hif", ".avif", ".jxl")
-# Formats of Pillow that are none of photos, or are read by other programs.
+# Formats of Pillow that do not hold photos, or that Pillow reads with other programs.
 NO_PHOTOS = ("BUFR", "EPS", "FLI", "GRIB", "HDF5", "ICNS", "MPEG", "PDF", "WAL", "WMF", "XVTHUMB")
 
-# What decoders raise on damaged files: UnidentifiedImageError is an OSError, and the errors of
+# Errors of decoders on damaged files. UnidentifiedImageError is an OSError, and the errors of
 # imagecodecs are RuntimeErrors.
 DAMAGE = (
     OSError,
@@ -45,40 +45,40 @@ class UnreadablePicture(UserError):
 
 
 def unreadable(path: str | os.PathLike, error: BaseException) -> UnreadablePicture:
-    """The `UnreadablePicture` that tells what one of `DAMAGE` means for the file at `path`."""
+    """The `UnreadablePicture` for a file, from an error in `DAMAGE`."""
     if isinstance(error, FileNotFoundError):
         return UnreadablePicture(f"{path}: no such file")
     if isinstance(error, Image.DecompressionBombError):
         return UnreadablePicture(f"{path}: larger than max_megapixels={megapixels_allowed():g}")
     known = not isinstance(error, UnidentifiedImageError)
-    reason = first_line(error) if known else "of no known format"
+    reason = first_line(error) if known else "its format is not known"
     return UnreadablePicture(f"{path}: not a readable picture ({reason})")
 
 
 def limit_megapixels(limit: float) -> None:
-    """Sets the size from which on pictures are refused before anything is decoded.
+    """Sets the largest size of pictures. Larger ones are refused before they are decoded.
 
     Args:
-        limit: millions of pixels; holds for the whole process.
+        limit: million pixels, for the whole process.
     """
-    # Pillow refuses from twice its limit on, and only warns of what is between.
+    # Pillow refuses pictures above twice its limit. Above its limit, it only warns.
     Image.MAX_IMAGE_PIXELS = int(limit * 1e6 / 2)
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 def pixels_allowed() -> int:
-    """The limit in force; Pillow refuses from twice its own on."""
+    """The present limit in pixels, twice the limit of Pillow."""
     return 2 * (Image.MAX_IMAGE_PIXELS or 0)
 
 
 def megapixels_allowed() -> float:
-    """The same in millions."""
+    """The present limit in million pixels."""
     return pixels_allowed() / 1e6
 
 
 limit_megapixels(400)
-pillow_heif.register_heif_opener()  # teaches Pillow HEIC
-# Pillow's, on metadata that it cannot read: what is lost is told here, with the file's name.
+pillow_heif.register_heif_opener()  # So Pillow can read HEIC.
+# Pillow's warnings about metadata that it cannot read. Our own warnings name the file.
 for told in ("Corrupt EXIF data", "Metadata Warning", "Truncated File Read", "Image appears"):
     warnings.filterwarnings("ignore", message=told, category=UserWarning)
 
@@ -104,22 +104,22 @@ def formats() -> list[str]:
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike) -> Iterator[None]:
-    """A context that tells all `DAMAGE` within it as an `UnreadablePicture`.
+    """A context that turns every error in `DAMAGE` into an `UnreadablePicture` for the file.
 
-    It is not entered where there is no regular file: a named pipe would be waited for.
+    A file that is not regular is refused: to read a named pipe could take forever.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UnreadablePicture(f"{path}: not a readable picture (no regular file)")
+            raise UnreadablePicture(f"{path}: not a readable picture (not a regular file)")
         yield
     except DAMAGE as error:
         raise unreadable(path, error) from error
 
 
 def is_picture(path: str) -> bool:
-    """Whether a regular file is to be read as a picture, by its name or by how it begins.
+    """Whether a regular file counts as a picture, by its suffix or its first bytes.
 
-    Raw files are, where what reads them is installed.
+    Raw files count if the package that reads them is installed.
     """
     if path.lower().endswith(BY_NAME):
         return True

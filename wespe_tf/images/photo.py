@@ -1,7 +1,7 @@
-"""Photo files for enhancing: pixels, and everything else that a file holds and should keep.
+"""Reads and writes photos with all that an enhanced photo should keep.
 
 16 bits, transparency, EXIF, XMP, IPTC, comments, resolution and the color profile are copied from
-the input file to the output file, as far as its format has room for them.
+the input file to the output file, if its format has room for them.
 """
 
 import dataclasses
@@ -45,38 +45,36 @@ CHROMA: dict[str, tuple[str, Any, Any]] = {
     "HEIF": ("chroma", 444, 420),
     "AVIF": ("subsampling", "4:4:4", "4:2:0"),
 }
-FINE_CHROMA = 90  # least quality with a color difference for each pixel
-# What encoders raise: for more pixels a side than WebP has, for more than memory holds.
+FINE_CHROMA = 90  # The lowest quality with a color difference for each pixel.
+# Errors of encoders, for instance if a side is too long for WebP, or the memory too small.
 REFUSALS = (OSError, ValueError, ArithmeticError, RuntimeError, MemoryError, struct.error)
 
 
 def read_photo(path: str | os.PathLike) -> Photo:
     """Reads a photo with everything that `Photo` holds.
 
-    The EXIF orientation is applied, colors of another profile are converted to sRGB, gray becomes
-    RGB, a palette too. Metadata that are broken are left out, with a warning that names the file.
-    If a file holds several pictures of one photo, for instance a gain map, the main one is read,
-    and a line says so.
+    The EXIF orientation is applied, and colors of another profile are converted to sRGB. Gray and
+    palettes become RGB. Broken metadata are left out, with a warning that names the file. If a file
+    holds several pictures of one photo, for instance a gain map, the main one is read, and a line
+    says so.
 
     Args:
-        path: of a JPEG, PNG, TIFF, WebP, HEIC, AVIF or JPEG XL file, or another that Pillow reads.
-
-    Returns:
-        A `Photo`.
+        path: path of a JPEG, PNG, TIFF, WebP, HEIC, AVIF or JPEG XL file, of a raw file, or of
+            another file that Pillow reads.
 
     Raises:
-        UnreadablePicture: names the file, if it is not a picture, damaged, larger than
+        UnreadablePicture: if the file is not a picture, is damaged, is larger than
             `limit_megapixels` allows, or holds several pictures.
     """
     with opened(path) as source:
         found = source.metadata
         pixels, icc = source.decoded()
     if found.broken:
-        log.warning("warning: %s: %s cannot be read, left out", path, ", ".join(found.broken))
+        log.warning("warning: %s: left out %s: cannot be read", path, ", ".join(found.broken))
     if found.beside:
         log.warning("%s: the main picture is read, not its %s", path, " and ".join(found.beside))
     height, width = pixels.shape[:2]
-    # Views would keep all four channels.
+    # A copy, because a view would keep all four channels in memory.
     alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[-1] == 4 else None
     return Photo(
         np.ascontiguousarray(pixels[..., :3]),
@@ -95,7 +93,7 @@ def pixel_bytes(path: str | os.PathLike) -> int:
     """Bytes of the pixels and the alpha that `read_photo` returns, from the header alone.
 
     Raises:
-        UnreadablePicture: naming the file, if there is no such header.
+        UnreadablePicture: if the header cannot be read.
     """
     with opened(path) as source:
         width, height = source.size
@@ -110,29 +108,29 @@ def write_photo(path: str | os.PathLike, photo: Photo, quality: int = 95) -> Non
     has no room are left out. A warning names metadata that are too long for the format.
 
     Args:
-        path: its suffix names the format, one of `FORMATS`.
+        path: path of the file. Its suffix names the format, one of `FORMATS`.
         photo: `Photo`.
-        quality: of all but PNG and TIFF, 1 to 100.
+        quality: quality of all formats except PNG and TIFF, 1 to 100.
 
     Raises:
-        UserError: names the file, if the format is another one or the file cannot be written.
+        UserError: if the format is not in `FORMATS`, or the file cannot be written.
     """
     path = Path(path)
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise UserError(f"{path}: expected one of the formats {', '.join(FORMATS)}")
-    if kind not in ("PNG", "TIFF"):  # In JPEG XL the encoder takes 16 bits for linear light.
+    if kind not in ("PNG", "TIFF"):  # JPEG XL's encoder would take 16 bits for linear light.
         alpha = None if photo.alpha is None else to_8_bits(photo.alpha)
         photo = dataclasses.replace(photo, pixels=to_8_bits(photo.pixels), alpha=alpha)
     if photo.is_gray:
-        photo = dataclasses.replace(photo, icc=b"")  # A profile of RGB does not fit.
+        photo = dataclasses.replace(photo, icc=b"")  # A profile of RGB does not fit gray.
     try:
         parts, lost = _encoded(photo, kind, quality)
     except REFUSALS as error:
         raise UserError(f"{path}: cannot be written ({first_line(error)})") from error
     write_atomically(path, *parts)
     if lost:
-        log.warning("warning: %s: %s too long for it, left out", path, ", ".join(lost))
+        log.warning("warning: %s: left out %s: too long for its format", path, ", ".join(lost))
 
 
 def _encoded(photo: Photo, kind: str, quality: int) -> tuple[list, list[str]]:
@@ -157,7 +155,7 @@ def _encoded(photo: Photo, kind: str, quality: int) -> tuple[list, list[str]]:
 
 
 def _by_pillow(pixels: np.ndarray, kind: str, photo: Photo, **options: Any) -> bytes:
-    """A file with pixels and profile, and the options that are not empty."""
+    """The content of a file with pixels, profile and those options that are not empty."""
     options = {key: value for key, value in options.items() if value != b""}
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind, icc_profile=photo.icc or None, **options)
@@ -165,7 +163,7 @@ def _by_pillow(pixels: np.ndarray, kind: str, photo: Photo, **options: Any) -> b
 
 
 def _all_channels(photo: Photo) -> np.ndarray:
-    """(H, W) of gray, or (H, W, 2 to 4) array."""
+    """All channels in one array, (H, W) if there is only gray, else (H, W, 2 to 4)."""
     colors = photo.pixels[..., 1:2] if photo.is_gray else photo.pixels
     if photo.alpha is not None:
         return np.concatenate([colors, photo.alpha[..., None]], axis=-1)

@@ -1,4 +1,4 @@
-"""Reads and writes plain pictures: uint8 RGB arrays, whatever the file holds."""
+"""Reads and writes plain pictures, as uint8 RGB arrays."""
 
 import os
 from pathlib import Path
@@ -13,17 +13,17 @@ from .decoding import opened, to_8_bits
 def read_picture(path: str | os.PathLike) -> np.ndarray:
     """Reads a picture as 8-bit RGB, upright and in sRGB.
 
-    Gray pictures get three equal channels, transparency is dropped, CMYK is converted, 16-bit
-    values are rounded to 8.
+    Gray pictures get three equal channels. Transparency is dropped, CMYK is converted, and 16-bit
+    values are rounded to 8 bits.
 
     Args:
-        path: of a file in any format that `images.photo.read_photo` reads.
+        path: path of a file in any format that `images.photo.read_photo` reads.
 
     Returns:
         (H, W, 3) uint8 array.
 
     Raises:
-        UnreadablePicture: names the file, if it cannot be decoded completely.
+        UnreadablePicture: if the file cannot be decoded completely.
     """
     with opened(path) as source:
         pixels, _ = source.decoded()
@@ -34,7 +34,7 @@ def picture_size(path: str | os.PathLike) -> tuple[int, int]:
     """Height and width of a picture after EXIF orientation, from its header alone.
 
     Raises:
-        UnreadablePicture: naming the file, if there is no such header.
+        UnreadablePicture: if the header cannot be read.
     """
     with opened(path) as source:
         width, height = source.size
@@ -45,7 +45,7 @@ def to_uint8(picture: np.ndarray) -> np.ndarray:
     """Clips to [0, 1], scales to 0–255 and rounds.
 
     Args:
-        picture: float array in [0, 1], any shape.
+        picture: float array of any shape.
 
     Returns:
         uint8 array of the same shape.
@@ -57,11 +57,11 @@ def write_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
     """Writes a uint8 picture, completely or not at all.
 
     Args:
-        path: its suffix names the format; its folder must exist.
+        path: path of the file. Its suffix names the format, and its folder must exist.
         picture: (H, W, 3) uint8 array.
 
     Raises:
-        UserError: naming the file, if it cannot be written.
+        UserError: if the file cannot be written.
     """
     path = Path(path)
     content = iio.imwrite("<bytes>", picture, plugin="pillow", extension=path.suffix)

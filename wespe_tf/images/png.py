@@ -1,4 +1,4 @@
-"""PNG files: what Pillow does not tell of them, and how they are written."""
+"""PNG files: reads what Pillow does not report, and writes files."""
 
 import io
 import struct
@@ -13,9 +13,9 @@ from . import iptc
 from .contents import Photo
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# zlib's; a higher one takes several times longer and saves a few percent of a photo.
+# Level of compression. A higher one takes several times as long, and saves only a few percent.
 LEVEL = 3
-# Chunks without which there is no picture.
+# The chunks that a picture needs.
 OF_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 OF_METADATA = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 INCH = 0.0254
@@ -23,7 +23,7 @@ LONGEST_KEY = 79
 
 
 def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, place and length of the data of every chunk, as far as the file goes."""
+    """Kind, place and length of the data of every chunk, up to the end of the file."""
     end = file.seek(0, 2)
     place = len(SIGNATURE)
     while place + 8 <= end:
@@ -34,21 +34,21 @@ def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 
 def has_metadata_behind(file: BinaryIO) -> bool:
-    """Whether metadata follow the pixels, where they are found by decoding these only."""
+    """Whether metadata follow the pixels. Then Pillow finds them only when it decodes the file."""
     kinds = [kind for kind, _, _ in chunks(file)]
     behind = kinds[kinds.index(b"IDAT") :] if b"IDAT" in kinds else []
     return any(kind in OF_METADATA for kind in behind)
 
 
 def header(file: BinaryIO) -> tuple[int, int]:
-    """Bits of a number, and the type of the colors: 0 gray, 2 RGB, 3 a palette, 4 and 6 alpha."""
+    """Bits of a number, and type of the colors: 0 gray, 2 RGB, 3 palette, 4 and 6 with alpha."""
     file.seek(len(SIGNATURE) + 16)
     bits, colors = file.read(2)
     return bits, colors
 
 
 def bare(content: bytes) -> bytes:
-    """A file without anything but the picture."""
+    """A file with the picture only."""
     parts = [content[: len(SIGNATURE)]]
     for kind, place, length in chunks(io.BytesIO(content)):
         if kind in OF_PIXELS:
@@ -57,7 +57,7 @@ def bare(content: bytes) -> bytes:
 
 
 def raw_profile(text: str) -> bytes:
-    """What ImageMagick hides in a text: a name, a length, and that many bytes in hexadecimals.
+    """The bytes that ImageMagick writes as a text: a name, a length, and hexadecimal digits.
 
     Raises:
         ValueError: if it is broken.
@@ -65,7 +65,7 @@ def raw_profile(text: str) -> bytes:
     _, length, digits = text.strip("\n").split("\n", 2)
     content = bytes.fromhex("".join(digits.split()))
     if len(content) != int(length):
-        raise ValueError("not as long as it says")
+        raise ValueError("its length is wrong")
     return content
 
 
@@ -77,11 +77,11 @@ def as_raw_profile(name: str, content: bytes) -> str:
 
 
 def write(pixels: np.ndarray, photo: Photo) -> tuple[memoryview | bytes, ...]:
-    """A file in parts; a faster encoder than Pillow's, which has no 16 bits of color.
+    """The parts of a file. The encoder is faster than Pillow's, and can write 16 bits of color.
 
     Args:
         pixels: (H, W) or (H, W, 2 to 4) uint8 or uint16 array.
-        photo: `Photo` of the metadata.
+        photo: `Photo` with the metadata.
     """
     plain = memoryview(imagecodecs.png_encode(np.ascontiguousarray(pixels), level=LEVEL))
     found = []
@@ -97,7 +97,7 @@ def write(pixels: np.ndarray, photo: Photo) -> tuple[memoryview | bytes, ...]:
         text = as_raw_profile("iptc", iptc.as_resources(photo.iptc))
         found.append((b"zTXt", b"Raw profile type iptc\x00\x00" + zlib.compress(text.encode())))
     found += [(b"iTXt", _text(*item)) for item in photo.texts.items()]
-    end_of_header = len(SIGNATURE) + 25  # and the IHDR chunk, which comes first
+    end_of_header = len(SIGNATURE) + 25  # After the IHDR chunk, which comes first.
     parts = (_chunk(kind, data) for kind, data in found)
     return plain[:end_of_header], b"".join(parts), plain[end_of_header:]
 

@@ -1,4 +1,4 @@
-"""Pixels of any color profile as sRGB, which the networks have learned."""
+"""Converts pixels of any color profile to sRGB, which the networks have learned."""
 
 import functools
 import io
@@ -8,12 +8,12 @@ import numpy as np
 from PIL import ImageCms
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-# What cameras mean that say so in EXIF only.
+# The profile of cameras that name it only in EXIF.
 ADOBE_RGB = imagecodecs.cms_profile("adobergb")
 
 
 def checked(icc: bytes) -> bytes:
-    """A profile.
+    """The profile itself.
 
     Raises:
         ValueError: if it is broken.
@@ -35,11 +35,11 @@ def converted(pixels: np.ndarray, icc: bytes, space: str) -> np.ndarray | None:
         space: `"GRAY"`, `"RGB"` or `"CMYK"`.
 
     Returns:
-        (H, W, 3) array of the same dtype: `pixels` itself where they are sRGB already, None where
-        the profile says nothing of such pixels, since it is of another space, or damaged.
+        (H, W, 3) array of the same dtype: `pixels` itself if they are sRGB already. None if the
+        profile is of another space, or is damaged.
     """
     try:
-        if icc[16:20].strip() != space.encode():  # What Pillow says of it fails on odd bytes.
+        if icc[16:20].strip() != space.encode():  # Pillow's own function fails on odd bytes.
             return None
         if space == "RGB" and _is_srgb(icc):
             return pixels
@@ -50,9 +50,9 @@ def converted(pixels: np.ndarray, icc: bytes, space: str) -> np.ndarray | None:
 
 @functools.lru_cache(maxsize=64)
 def _is_srgb(icc: bytes) -> bool:
-    """Whether a profile moves no color by more than one of 255; names tell nothing.
+    """Whether a profile changes no color by more than 1 of 255.
 
-    "Linear sRGB" has other tones, and profiles that are sRGB have many names.
+    Names do not help: "Linear sRGB" has other tones, and profiles that are sRGB have many names.
     """
     steps = np.linspace(0, 65535, 18).astype(np.uint16)
     colors = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)

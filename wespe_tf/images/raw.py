@@ -1,7 +1,7 @@
-"""Cameras' raw files: which files are some, and how LibRaw develops them.
+"""Raw files of cameras: recognizes them, and develops them with LibRaw.
 
-LibRaw comes with the package rawpy, the extra `raw`. What such a file shows without it is only a
-thumbnail, so that it is refused then.
+LibRaw comes with the package rawpy, the extra `raw`. Without it, only a thumbnail could be read, so
+raw files are refused.
 """
 
 import importlib.util
@@ -18,29 +18,29 @@ from .directories import Directories
 if TYPE_CHECKING:
     import rawpy
 
-# How raw files begin that are no TIFF files: Fujifilm's, Olympus', Panasonic's, Minolta's, Sigma's,
-# Canon's oldest. Canon's newest are told by what follows their first four bytes.
+# First bytes of raw files that are not TIFF files: Fujifilm's, Olympus', Panasonic's, Minolta's,
+# Sigma's, Canon's oldest. Canon's newest are recognized by the bytes after the first four.
 MARKS = (
     *(b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb"),
     b"II\x1a\0\0\0HEAPCCDR",
 )
 CANONS_NEWEST = b"ftypcrx "
 OF_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# A TIFF file that says nothing of a sensor is raw by its name.
+# A TIFF file with one of these suffixes is raw, even if it does not mention a sensor.
 SUFFIXES = (
     *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc"),
     *(".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl"),
     *(".sr2", ".srf", ".srw", ".x3f"),
 )
 SUB_DIRECTORIES, COLORS, DNG_VERSION = 330, 262, 50706
-# Colors of what a sensor has seen: of a color filter array, and linear ones.
+# Color codes for data of a sensor: behind a color filter array, and linear.
 OF_SENSORS = (32803, 34892)
 # LibRaw's turns as EXIF orientations.
 ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}
 
 
 def is_raw(path: str | os.PathLike, file: BinaryIO) -> bool:
-    """Whether an open file is a camera's raw one, by what it holds."""
+    """Whether an open file is a raw file of a camera, by its content or, for TIFF, its suffix."""
     file.seek(0)
     head = file.read(16)
     if head.startswith(MARKS) or head[4:12] == CANONS_NEWEST:
@@ -66,11 +66,11 @@ def can_be_read() -> bool:
 
 
 def opened(path: str | os.PathLike) -> "rawpy.RawPy":
-    """A raw file of which nothing but the header has been read; a context.
+    """A context that opens a raw file and reads its header only.
 
     Raises:
-        UserError: with the command that installs what reads it, where that is missing.
-        ValueError: if it cannot be read.
+        UserError: if rawpy is missing. The message has the command that installs it.
+        ValueError: if the file cannot be read.
     """
     with optional("raw", "a camera's raw file"):
         import rawpy
@@ -84,18 +84,18 @@ def size_and_orientation(raw: "rawpy.RawPy") -> tuple[tuple[int, int], int]:
 
 
 def developed(raw: "rawpy.RawPy") -> np.ndarray:
-    """(H, W, 3) uint16 pixels, not turned: white as the camera measured it, sRGB.
+    """(H, W, 3) uint16 pixels in sRGB, not turned, with the camera's white balance.
 
-    They are as bright as LibRaw makes them: one pixel of a hundred is white.
+    LibRaw makes them so bright that one pixel of a hundred is white.
 
     Raises:
-        ValueError: if they cannot be read, are not as many as the header says, or LibRaw
-            misunderstands them, as it does those of film scanners.
+        ValueError: if they cannot be read, if the size differs from the header's, or if LibRaw
+            misunderstands them, as with film scanners.
     """
     (width, height), _ = size_and_orientation(raw)
     if np.median(_done(lambda: raw.raw_image)) > raw.white_level:
-        raise ValueError("raw: of a kind that LibRaw does not develop")
-    curve = 2.4, 12.92  # sRGB's; LibRaw's own is that of television.
+        raise ValueError("raw: LibRaw cannot develop this kind of file")
+    curve = 2.4, 12.92  # The curve of sRGB; LibRaw's default is that of television.
     pixels = _done(raw.postprocess, use_camera_wb=True, output_bps=16, gamma=curve, user_flip=0)
     if pixels.shape != (height, width, 3):
         raise ValueError(f"{pixels.shape[1]}×{pixels.shape[0]} pixels, expected {width}×{height}")
@@ -103,7 +103,7 @@ def developed(raw: "rawpy.RawPy") -> np.ndarray:
 
 
 def exif_of_preview(raw: "rawpy.RawPy") -> bytes:
-    """The EXIF block of the JPEG file that lies in a raw one; empty where there is none."""
+    """The EXIF block of the JPEG preview in a raw file; empty if there is none."""
     try:
         preview = _done(raw.extract_thumb).data
     except ValueError:
@@ -115,7 +115,7 @@ def exif_of_preview(raw: "rawpy.RawPy") -> bytes:
 
 
 def _done(call: Any, *arguments: Any, **options: Any) -> Any:
-    """What a call of LibRaw returns; its errors are `ValueError`."""
+    """Calls LibRaw. Its errors become `ValueError`."""
     import rawpy
 
     try:

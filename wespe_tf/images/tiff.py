@@ -1,4 +1,4 @@
-"""TIFF files: which of their pages is the photo, pixels of any depth, and how they are written."""
+"""TIFF files: finds the page with the photo, reads pixels of any depth, and writes files."""
 
 import io
 import logging
@@ -14,10 +14,10 @@ from .contents import Photo
 from .directories import Directories, Entry
 from .opening import UnreadablePicture
 
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What it finds odd is no user's matter.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # Its warnings do not help users.
 
 XMP, ICC, IPTC = 700, 34675, 33723
-# Colors in which pixels of any depth are read: white is 0, black is 0, RGB.
+# Kinds of colors whose pixels are read at any depth: white is 0, black is 0, RGB.
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3}
 STRAIGHT_ALPHA, PREMULTIPLIED_ALPHA = 2, 1
@@ -29,21 +29,21 @@ class Page:
     """The page of a TIFF file that is the photo.
 
     Args:
-        path: of the file.
-        file: the same, open.
+        path: path of the file.
+        file: the file, open.
 
     Attributes:
         directories: `Directories` of the file.
-        directory: of the page.
-        index: of the page in the file.
+        directory: directory of the page.
+        index: number of the page in the file.
         size: (width, height) as stored.
-        bits: of the numbers, the most of all channels.
-        colors: number that says what the channels are, or None.
-        by_tifffile: whether the pixels are other ones than Pillow reads without loss.
+        bits: bits of a number, the most of all channels.
+        colors: code for the meaning of the channels, or None.
+        by_tifffile: whether tifffile must read the pixels, because Pillow would lose something.
 
     Raises:
-        ValueError: if it is no TIFF file.
-        UnreadablePicture: naming the file, if it has several photos.
+        ValueError: if it is not a TIFF file.
+        UnreadablePicture: if it has several photos.
     """
 
     def __init__(self, path: str | os.PathLike, file: BinaryIO):
@@ -67,7 +67,7 @@ class Page:
         )
 
     def _is_beside(self, page: list[Entry]) -> bool:
-        """Whether a page is a smaller copy of the photo, or says where it is opaque."""
+        """Whether a page is a smaller copy of the photo, or a mask that says where it is opaque."""
         number = self.directories.number
         return (
             bool(int(number(page, 254, 0)) & (ANOTHER_SIZE | A_MASK)) or number(page, 255, 1) == 2
@@ -88,14 +88,14 @@ class Page:
 
     @property
     def has_alpha(self) -> bool:
-        """Whether the channel behind the colors says how opaque they are."""
+        """Whether the channel after the colors says how opaque they are."""
         return self.numbers(338, [0])[0] in (STRAIGHT_ALPHA, PREMULTIPLIED_ALPHA)
 
     def pixels(self) -> np.ndarray:
         """(H, W, 1 to 4) uint8 or uint16 pixels as stored: gray or RGB, and alpha.
 
         Raises:
-            UnreadablePicture: naming the file, if they are of another kind.
+            UnreadablePicture: if they are of another kind.
             ValueError: if the file ends before them.
         """
         with tifffile.TiffFile(self.path) as file:
@@ -114,27 +114,27 @@ class Page:
         if self.colors == WHITE_IS_ZERO:
             pixels[..., 0] = np.iinfo(pixels.dtype).max - pixels[..., 0]
         if not self.has_alpha:
-            return pixels[..., :count]  # What else is there says nothing of the photo.
+            return pixels[..., :count]  # Other channels do not belong to the photo.
         pixels = pixels[..., : count + 1]
         is_straight = self.numbers(338, [0])[0] == STRAIGHT_ALPHA
         return pixels if is_straight else _unpremultiplied(pixels)
 
 
 def _full_range(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """Numbers of a depth, floats in [0, 1] among them, as uint8 or uint16 that use all of it."""
+    """Integers of any depth, or floats in [0, 1], scaled to the full range of uint8 or uint16."""
     if pixels.dtype.kind == "u" and bits in (8, 16):
         return pixels
     dtype = np.uint8 if bits <= 8 else np.uint16
     full = np.empty(pixels.shape, dtype)
     white = {"f": 1, "i": 2 ** (bits - 1) - 1, "u": 2**bits - 1}[pixels.dtype.kind]
-    for top in range(0, len(pixels), 64):  # In bands: wider numbers of a whole photo are large.
+    for top in range(0, len(pixels), 64):  # In bands, because float64 takes more memory.
         band = np.nan_to_num(pixels[top : top + 64].astype(np.float64)) / white
         full[top : top + 64] = np.rint(np.clip(band, 0, 1) * np.iinfo(dtype).max)
     return full
 
 
 def _unpremultiplied(pixels: np.ndarray) -> np.ndarray:
-    """Pixels whose colors were multiplied by alpha, their last channel, without that."""
+    """Divides colors by alpha, the last channel, if they were multiplied by it."""
     white = np.iinfo(pixels.dtype).max
     colors, alpha = pixels[..., :-1].astype(np.float32), pixels[..., -1:]
     colors = np.minimum(np.rint(colors * (white / np.maximum(alpha, 1))), white)
@@ -142,11 +142,11 @@ def _unpremultiplied(pixels: np.ndarray) -> np.ndarray:
 
 
 def write(pixels: np.ndarray, photo: Photo) -> list[bytes]:
-    """A file in parts; Pillow has no 16 bits of color, and fails on directories of EXIF.
+    """The parts of a file. Pillow cannot write 16 bits of color, and fails on EXIF directories.
 
     Args:
         pixels: (H, W) or (H, W, 2 to 4) uint8 or uint16 array.
-        photo: `Photo` of the metadata.
+        photo: `Photo` with the metadata.
     """
     order: Literal[">", "<"] = ">" if photo.exif[:2] == b"MM" else "<"
     file = io.BytesIO()
@@ -173,7 +173,7 @@ def write(pixels: np.ndarray, photo: Photo) -> list[bytes]:
     for tag, kind, content in ((XMP, 1, photo.xmp), (ICC, 7, photo.icc), (IPTC, 7, photo.iptc)):
         if content:
             tree[tag] = kind, len(content), content
-    # The directory with all of it goes to the end; the one that tifffile wrote is left behind.
+    # The complete directory goes to the end. The one that tifffile wrote stays, but is not used.
     place = file.seek(0, io.SEEK_END) + file.tell() % 2
     file.seek(place)
     file.write(exif.written(tree, place, order))

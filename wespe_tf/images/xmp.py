@@ -1,10 +1,9 @@
-"""XMP packets, made true of what is written: upright, and one picture only."""
+"""XMP packets, adapted to what is written: a single picture, upright."""
 
 import re
 
-# Namespaces whose claims are of what lies beside the picture in its file, such as the film of a
-# motion photo or the rest of a packet that was too long; and what that is, where it is worth a
-# word. None of it is written.
+# Namespaces that describe other parts of the file, such as the film of a motion photo. These parts
+# are not written. If a line should tell the user about such a part, its name is given.
 GONE = {
     "http://ns.adobe.com/hdr-gain-map/1.0/": "gain map",
     "http://ns.apple.com/HDRGainMap/1.0/": "gain map",
@@ -16,7 +15,7 @@ GONE = {
     "http://ns.google.com/photos/1.0/audio/": "",
     "http://ns.google.com/photos/dd/1.0/device/": "depth map",
 }
-# Of these only some names are.
+# In these namespaces, only these names describe other parts, such as the rest of a long packet.
 GONE_NAMES = {
     "http://ns.google.com/photos/1.0/camera/": rb"(?:MotionPhoto|MicroVideo)\w*",
     "http://ns.adobe.com/xmp/note/": rb"HasExtendedXMP",
@@ -27,7 +26,7 @@ def checked(packet: bytes | str) -> bytes:
     """A packet as bytes.
 
     Raises:
-        ValueError: if it is broken: not in UTF-8, or no XML.
+        ValueError: if it is not UTF-8, or not XML.
     """
     packet = packet.encode("utf-8", "surrogateescape") if isinstance(packet, str) else packet
     packet = packet.rstrip(b"\0")
@@ -38,12 +37,12 @@ def checked(packet: bytes | str) -> bytes:
 
 
 def beside(packet: bytes) -> list[str]:
-    """What a packet says that lies beside the picture: a gain map, a depth map."""
+    """Names of other parts of the file that a packet describes: a gain map, a depth map."""
     return [name for space, name in GONE.items() if name and space.encode() in packet]
 
 
 def made_true(packet: bytes) -> bytes:
-    """A packet with orientation 1, and without claims of what is not in the file."""
+    """A packet with orientation 1, and without descriptions of parts that are not written."""
     for prefix, space in re.findall(rb"xmlns:([\w.-]+)\s*=\s*[\"']([^\"'<>]*)[\"']", packet):
         uri = space.decode("utf-8", "replace")
         names = rb"[\w.-]+" if uri in GONE else GONE_NAMES.get(uri)

@@ -1,1 +1,1 @@
-"""How good pictures are, and whether a run has collapsed."""
+"""Metrics: how good pictures are, and whether a run has collapsed."""

@@ -69,8 +69,8 @@ def uniform_since(iterations: Iterable[int], scores: Iterable[float]) -> int | N
     """The iteration from which every score to the end is below 0.1.
 
     Args:
-        iterations: of the evaluations, increasing.
-        scores: as many collapse scores.
+        iterations: iterations of the evaluations, in increasing order.
+        scores: their collapse scores.
 
     Returns:
         Iteration, or None if the last score is not below 0.1.

@@ -12,13 +12,13 @@ _WINDOW, _WINDOW_SIGMA = 11, 1.5
 
 
 def ms_ssim(pictures_a: np.ndarray, pictures_b: np.ndarray, max_val: float = 255) -> float:
-    """Multi-scale structural similarity of two batches, as DPED code computes it.
+    """Multi-scale structural similarity of two batches, as DPED's code computes it.
 
     There are five scales. The window is a Gaussian of 11×11 pixels with a standard deviation of
     1.5; it is smaller for smaller pictures. Channels count as pictures. First the means over the
     batch are taken, then the product over the scales. So the value of a batch is not the mean of
     its pictures' values. The computation is in float64 (float32 is off by 1e-5), with one picture
-    on each core. Source: DPED code, ssim.py.
+    on each core. Source: DPED's code, ssim.py.
 
     Args:
         pictures_a: (N, H, W, C) array in [0, `max_val`], any dtype.
@@ -27,7 +27,7 @@ def ms_ssim(pictures_a: np.ndarray, pictures_b: np.ndarray, max_val: float = 255
 
     Returns:
         Float, 1 for equal batches; NaN if the mean of contrast·structure of a scale is negative, as
-        in DPED code.
+        in DPED's code.
 
     Raises:
         ValueError: if the shapes differ or are not those of a batch.
@@ -45,9 +45,9 @@ def ms_ssim(pictures_a: np.ndarray, pictures_b: np.ndarray, max_val: float = 255
 
 
 def _scales(a: np.ndarray, b: np.ndarray, max_val: float) -> np.ndarray:
-    """What each scale contributes to the similarity of two (H, W, C) pictures: (5,)."""
-    # With s = a + b and d = a − b, variances of s and d are sum and difference of var(a) + var(b)
-    # and 2·cov(a, b), and so are the squares of their means: fewer filters than from a and b.
+    """The mean similarity of two (H, W, C) pictures at each scale, (5,)."""
+    # With s = a + b and d = a − b, the variances of s and d are var(a) + var(b) ± 2·cov(a, b). The
+    # squares of their means follow the same rule. This takes fewer filters than a and b would.
     pair = np.concatenate(
         [np.add(a, b, dtype=np.float64), np.subtract(a, b, dtype=np.float64)], axis=-1
     )

@@ -1,4 +1,4 @@
-"""How good enhanced pictures are, and whether a run has collapsed."""
+"""How good enhanced pictures are, compared with a reference: PSNR and SSIM."""
 
 from collections.abc import Iterable
 
@@ -23,7 +23,8 @@ def psnr(picture: np.ndarray, reference: np.ndarray) -> float:
 def ssim(picture: np.ndarray, reference: np.ndarray) -> float:
     """Structural similarity of one 8-bit picture (Wang et al. 2004), mean over channels.
 
-    Gaussian window with a standard deviation of 1.5, and biased covariances, as in the publication.
+    As in the publication, the window is a Gaussian with a standard deviation of 1.5, and
+    covariances are biased.
 
     Args:
         picture: (H, W, 3) uint8 array.

@@ -1,4 +1,4 @@
-"""Builds a folder with the page and an exported model, for any server of plain files."""
+"""Builds a folder with the page and an exported model, for any web server."""
 
 import dataclasses
 import shutil
@@ -13,14 +13,14 @@ from ..errors import UserError, optional
 from ..files import make_folder
 
 PAGE = Path(__file__).with_name("page")
-# What is served as it is; the rest of `PAGE` is for npm.
+# Files that are served unchanged. The rest of `PAGE` is for npm.
 SERVED = ("index.html", "style.css", "page.js", "LICENSE-litert.txt")
-# The runtime's files for browsers with and without relaxed SIMD, of which each fetches its own.
+# The runtime's files, for browsers with and without relaxed SIMD. A browser loads only its own.
 RUNTIME = [
     f"litert_wasm{kind}_internal.{end}" for kind in ("", "_compat") for end in ("js", "wasm")
 ]
 NPM = (["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], ["npm", "run", "build"])
-# Side of the tiles, pixels: 0.2 GB of WebAssembly's memory.
+# Side of the tiles in pixels. Such a tile takes 0.2 GB of WebAssembly's memory.
 TILE = 256
 
 USAGE = """\
@@ -34,7 +34,7 @@ the visitor's browser. Any web server can serve it. This command needs Node.js 1
 class Settings:
     """Settings of this command."""
 
-    model: str = setting("", "as for export_tflite.py")
+    model: str = setting("", "the same as for export_tflite.py")
     output: str = setting("", "folder to make; it must be empty or missing")
     format: str = setting(
         "dynamic",
@@ -53,7 +53,7 @@ def main(config: Settings) -> None:
     if not config.output:
         raise UserError("output=: missing; expected a folder to make")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"output={output}: is there already; expected an empty folder or none")
+        raise UserError(f"output={output}: exists already; expected an empty or a new folder")
     if shutil.which("npm") is None:
         raise UserError("the page is built by npm, which is missing: install Node.js 18 or later")
     with optional("export", "building the page"):
@@ -79,20 +79,20 @@ def main(config: Settings) -> None:
 
 
 def bundle(folder: Path, site: Path) -> None:
-    """What is served but for the model.
+    """Builds all files that are served, except the model.
 
     Args:
-        folder: to make, for npm to work in.
-        site: folder to make, for what is served.
+        folder: new folder in which npm works.
+        site: new folder for the files.
 
     Raises:
-        UserError: if npm fails, with the last line that it printed.
+        UserError: if npm fails. The message has the last line that npm printed.
     """
     shutil.copytree(PAGE, folder)
     for command in NPM:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         if done.returncode:
-            last = (done.stderr.strip() or done.stdout.strip() or "no reason told").splitlines()[-1]
+            last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
             raise UserError(f"{' '.join(command)}: {last[:200]}")
     site.mkdir()
     for name in SERVED:

@@ -15,7 +15,7 @@ from ..models.generator import Generator, kernel_bytes
 from .tf1_checkpoint import is_checkpoint, load_checkpoint
 from .untrusted import ChildFailed, read_arrays
 
-# The trained model that comes with the project, models/README.md; used where none is named.
+# The trained model that comes with the project (models/README.md). It is the default.
 SHIPPED_MODEL = Path(__file__).with_name("phone_bench.keras")
 
 
@@ -36,7 +36,7 @@ def find_model(model: str, models_orig_dir: str = "models_orig") -> Path:
     """
     if not model:
         if not SHIPPED_MODEL.is_file():
-            raise UserError(f"model=: missing, and {SHIPPED_MODEL} is not there either")
+            raise UserError(f"model=: missing, and {SHIPPED_MODEL} is missing, too")
         return SHIPPED_MODEL
     run = Path(model) / "generator.keras"
     for path in (Path(model), run, "models" / run):
@@ -56,9 +56,6 @@ def load_generator(model: str | Path) -> Generator:
 
     Args:
         model: see `find_model`.
-
-    Returns:
-        The generator.
 
     Raises:
         UserError: if there is no such file or it is not a generator of this project.
@@ -85,12 +82,12 @@ def load_generator(model: str | Path) -> Generator:
 
 
 def _generator(options: Any, arrays: dict[str, np.ndarray]) -> Generator:
-    """A `Generator` of the options and weights of a file.
+    """A `Generator` with the options and weights of a file.
 
-    Nothing else in the file counts: Keras's own loading would look up what it names.
+    Nothing else in the file counts. Keras's own loading would import what the file names.
     """
     if not isinstance(options, dict):
-        raise ValueError("its options are none")
+        raise ValueError("it has no options")
     options = {k: v for k, v in options.items() if k not in ("name", "trainable", "dtype")}
     unknown = set(options) - set(inspect.signature(Generator).parameters)
     if unknown:
@@ -105,10 +102,10 @@ def _generator(options: Any, arrays: dict[str, np.ndarray]) -> Generator:
 
 
 def _assign(generator: Generator, arrays: dict[str, np.ndarray]) -> None:
-    """Gives every layer its arrays, by the names that Keras's files have.
+    """Gives every layer its arrays, by the names in Keras's files.
 
-    The first layer's are `head/vars/0`, …; the others' `layers/<class>_<number>/vars/0`, …, where
-    layers of a class are counted from 0, in order, and 0 itself is not written.
+    Names are `head/vars/0`, … for the first layer, and `layers/<class>_<number>/vars/0`, … for the
+    others. Layers of a class are counted from 0, in order. The number 0 itself is left out.
     """
     stores: dict[str, dict[str, np.ndarray]] = collections.defaultdict(dict)
     for name, array in arrays.items():

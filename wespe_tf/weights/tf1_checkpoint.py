@@ -1,4 +1,4 @@
-"""Trained generators of the authors' code: its TensorFlow 1 checkpoints, in and out."""
+"""Reads and writes trained generators as TensorFlow 1 checkpoints of the authors' code."""
 
 import glob
 import math
@@ -13,7 +13,7 @@ from ..errors import UserError, first_line
 from ..models.generator import Generator
 from .tf1_index import read_index
 
-# What DPED code's network is; a generator with anything else would not mean the same there.
+# The options of the network in DPED's code. There, other weights would compute something else.
 AUTHORS_GENERATOR = {
     "width": 64,
     "blocks": 4,
@@ -37,7 +37,7 @@ def load_checkpoint(prefix: str | os.PathLike) -> Generator:
             `models_orig/iphone_orig` or `models/iphone_iteration_1000.ckpt`.
 
     Returns:
-        A built `Generator`; width and number of blocks are those of the checkpoint.
+        A built `Generator` with the width and the number of blocks of the checkpoint.
 
     Raises:
         UserError: if there is no such checkpoint, if it is damaged, lacks a variable or has one
@@ -55,12 +55,12 @@ def load_checkpoint(prefix: str | os.PathLike) -> Generator:
 
     _, first = variables.get("generator/W1", (None, None))
     if first is None:
-        # A damaged name may hold line ends.
+        # A damaged name may contain line ends.
         names = ", ".join(repr(name)[1:-1] for name in sorted(variables)[:3])[:100] or "nothing"
         raise UserError(f"{prefix}: no variable generator/W1: it holds {names}, …")
     if len(first) != 4 or 0 in first[:3] or first[3] < 4:
         raise UserError(f"{prefix}: generator/W1 has shape {first}, expected (9, 9, 3, 64)")
-    # Before anything is made: what an index claims may be larger than any memory.
+    # This comes before any array is made: an index may claim sizes larger than any memory.
     width, blocks, needed = first[3], _count_blocks(variables), 0
     for name, expected in _named_shapes(width, blocks):
         if name not in variables:
@@ -94,11 +94,12 @@ def load_checkpoint(prefix: str | os.PathLike) -> Generator:
 def save_checkpoint(generator: Generator, prefix: str | os.PathLike) -> None:
     """Writes a generator as a checkpoint that the authors' code restores.
 
-    Writes `prefix.index` and `prefix.data-00000-of-00001`, first under temporary names. A crash
-    between the two renamings is found when reading: every variable has a checksum in the index.
+    Writes `prefix.index` and `prefix.data-00000-of-00001`, first under temporary names. If a crash
+    comes between the two renamings, the reader notices it: the index has a checksum for every
+    variable.
 
     Args:
-        generator: a built `Generator` of the size and options of DPED code.
+        generator: a built `Generator` with the size and options of DPED's code.
         prefix: path without `.index` and `.data-00000-of-00001`; its folder exists.
 
     Raises:
@@ -126,7 +127,7 @@ def save_checkpoint(generator: Generator, prefix: str | os.PathLike) -> None:
 
 
 def check_saveable(generator: Generator) -> None:
-    """Raises a `UserError` unless `generator` is the network that the authors' code builds."""
+    """Raises a `UserError` if `generator` is not the network that the authors' code builds."""
     for option, expected in AUTHORS_GENERATOR.items():
         found = getattr(generator, option)
         if found != expected:
@@ -137,7 +138,7 @@ def check_saveable(generator: Generator) -> None:
 
 
 def checkpoint_variables(generator: Generator) -> list[tuple]:
-    """The variables of a generator with the names they have in the authors' checkpoints.
+    """The variables of a generator, with their names in the authors' checkpoints.
 
     Convolution k (from 1) is `W<k>` and `b<k>`; norm k (from 0) is `Variable_<2k>`, its shift,
     and `Variable_<2k + 1>`, its scale, where `Variable_0` is `Variable`.
@@ -171,9 +172,9 @@ def _named_shapes(width: int, blocks: int) -> Iterator[tuple[str, tuple[int, ...
 
 
 def _count_blocks(names: Iterable[str]) -> int:
-    """Residual blocks of the generator in a checkpoint.
+    """Number of residual blocks of the generator in a checkpoint.
 
-    Judged by the highest number of a convolution, so that a missing one is reported as missing.
+    It follows from the highest number of a convolution. So a missing one is reported as missing.
     """
     numbers = [re.fullmatch(r"generator/[Wb](\d+)", name) for name in names]
     convs = max(int(match[1]) for match in numbers if match)

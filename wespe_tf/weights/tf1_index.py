@@ -1,11 +1,11 @@
-"""The index of a TensorFlow checkpoint, read so that no content of it can end the process.
+"""Reads the index of a TensorFlow checkpoint. No content of it can end the process.
 
-TensorFlow's own reader aborts on an index whose checksums are right and whose entries are not. In
-a child process it would end that alone, but the child would have to import TensorFlow, 7 seconds of
-computing for every checkpoint, where this takes milliseconds.
-The index is a table as LevelDB writes it: blocks of (key, value) sorted by key, whose keys share
-their beginnings with the one before; here never compressed. Keys are the variables' names, values
-TensorFlow's `BundleEntryProto`.
+TensorFlow's own reader aborts if the checksums of an index are right, but its entries are wrong. It
+could run in a child process. But the child would have to import TensorFlow, which takes 7 seconds
+for every checkpoint. This reader takes milliseconds.
+The index is a table in LevelDB's format, without compression: blocks of (key, value), sorted by
+key. A key is stored without the beginning that it shares with the key before it. Keys are names of
+variables, values are TensorFlow's `BundleEntryProto`.
 """
 
 from collections.abc import Iterator
@@ -16,22 +16,22 @@ from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto, BundleH
 from tensorflow.dtypes import as_dtype
 
 MAGIC = bytes.fromhex("57fb808b247547db")
-# Two handles, padded, and the magic.
+# Bytes of the footer: two handles (offset and size of a block), padding, and the magic number.
 FOOTER = 48
 
 
 def read_index(path: str) -> dict[str, tuple]:
-    """What a checkpoint says that it holds.
+    """The variables that a checkpoint lists.
 
     Args:
-        path: of the file `.index`.
+        path: path of the `.index` file.
 
     Returns:
         Dictionary from names to (dtype, shape).
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if it is no index, or damaged.
+        ValueError: if it is not an index, or is damaged.
     """
     with open(path, "rb") as file:
         content = file.read()
@@ -61,15 +61,15 @@ def _described(entry: Any) -> tuple[Any, tuple[int, ...]]:
 
 
 def _block(content: bytes, offset: int, size: int) -> bytes:
-    """A block without the type and the checksum behind it."""
+    """A block without the type and the checksum after it."""
     block = content[offset : offset + size]
     if len(block) < size or content[offset + size] != 0:
-        raise IndexError("a block is not there or compressed")
+        raise IndexError("a block is missing or compressed")
     return block
 
 
 def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(key, value) of a block, up to its restart points."""
+    """(key, value) pairs of a block, up to its restart points."""
     end = len(block) - 4 - 4 * int.from_bytes(block[-4:], "little")
     key, place = b"", 0
     while place < end:
@@ -84,14 +84,14 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _handle(content: bytes, place: int) -> tuple[tuple[int, int], int]:
-    """((offset, size), place behind them)."""
+    """((offset, size), place after them)."""
     offset, place = _number(content, place)
     size, place = _number(content, place)
     return (offset, size), place
 
 
 def _number(content: bytes, place: int) -> tuple[int, int]:
-    """(number of seven bits a byte, least first; place behind it)."""
+    """(number with seven bits in each byte, the lowest first; place after it)."""
     number = 0
     for shift in range(0, 64, 7):
         byte = content[place]

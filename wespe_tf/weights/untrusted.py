@@ -1,7 +1,7 @@
-"""Files that may be damaged or hostile, opened in a process of its own.
+"""Reads files that may be damaged or hostile, each in a process of its own.
 
-The C libraries that read some formats can crash, hang or ask for any amount of memory on a file
-that was made for it, or was hit by a bad disk. There it is a child process that ends.
+Some formats are read by C libraries. A file that was made for it, or was damaged by a bad disk, can
+make them crash, hang or take any amount of memory. Then only the child process ends.
 """
 
 import json
@@ -15,13 +15,13 @@ import numpy as np
 
 READER = Path(__file__).with_name("untrusted_reader.py")
 
-# What the reader of a file may take: bytes, and seconds of computing.
+# Limits for the process that reads a file: bytes of memory, and seconds of computing.
 MEMORY = 2 * 10**9
 SECONDS = 60
 
 
 class ChildFailed(Exception):
-    """A child process did not do its work; the message is one line that says why."""
+    """A child process has failed. The message is one line that says why."""
 
 
 def run_alone(script: str | Path, *arguments: object) -> str:
@@ -53,13 +53,13 @@ def read_arrays(path: str | Path, kind: str, largest: int = MEMORY) -> dict[str,
     """The arrays of a file, read in a child process within 2 GB and a minute.
 
     Args:
-        path: of the file.
+        path: path of the file.
         kind: `"npz"`, `"mat"` (its variable `layers`), `"hdf5"` or `"keras"` (the weights, and
             `config.json` as text).
-        largest: bytes; larger arrays are left out.
+        largest: largest size of an array in bytes; larger ones are left out.
 
     Returns:
-        Dictionary of NumPy arrays, never of objects, by name. What is nested in the file has
+        Dictionary of NumPy arrays by name, never with Python objects in them. Nested arrays have
         names with slashes: `layers/0/weights/1`.
 
     Raises:

@@ -1,7 +1,7 @@
 """Reads the arrays of a file that may be damaged or hostile, in a process that does nothing else.
 
-Run by its path, `python untrusted_reader.py FILE KIND LARGEST MEMORY SECONDS OUTPUT`, so that
-neither TensorFlow nor the rest of the package is in memory. Writes the arrays to OUTPUT, an .npz
+It is run by its path, `python untrusted_reader.py FILE KIND LARGEST MEMORY SECONDS OUTPUT`. So
+neither TensorFlow nor the rest of the package is in memory. It writes the arrays to OUTPUT, an .npz
 file, and prints their names as JSON. See `untrusted.read_arrays`.
 """
 
@@ -14,18 +14,18 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
-# Threads of BLAS would take memory for nothing.
+# More threads of BLAS would only take memory.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np  # noqa: E402
 
-# Numbers and text; neither objects, which are pickled, nor structures.
+# Kinds of dtypes that are read: numbers and text. Objects are pickled, and could run any code.
 PLAIN = "biufcSU"
 Named = Iterator[tuple[str, np.ndarray]]
 
 
 def main(path: str, kind: str, largest: str, memory: str, seconds: str, output: str) -> None:
-    """Reads a file within bounds of bytes and seconds, and writes its arrays to `output`."""
+    """Reads a file within limits on memory and time, and writes its arrays to `output`."""
     read = {"npz": npz, "mat": mat, "hdf5": hdf5, "keras": keras_file}[kind]
     resource.setrlimit(resource.RLIMIT_DATA, (int(memory), int(memory)))
     resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 1))
@@ -46,8 +46,7 @@ def npz(path: str, largest: int) -> Named:
 
 
 def mat(path: str, largest: int) -> Named:
-    """The variable `layers` of a MATLAB file: structs by the names of their fields, cells by
-    their numbers."""
+    """The variable `layers` of a MATLAB file: structs by field names, cells by their numbers."""
     import scipy.io
 
     content = scipy.io.loadmat(
@@ -70,7 +69,7 @@ def nested(name: str, value: Any, largest: int) -> Named:
 
 
 def hdf5(file: Any, largest: int) -> Named:
-    """The data sets of an HDF5 file; its links and data sets must not lead out of it."""
+    """The data sets of an HDF5 file. Links, and data sets in other files, are refused."""
     import h5py
 
     with h5py.File(file, "r") as content:
@@ -104,7 +103,7 @@ def keras_file(path: str, largest: int) -> Named:
 
 
 def plain(name: str, array: np.ndarray, largest: int) -> Named:
-    """An array with its name, if it is one of plain values and not too large."""
+    """An array with its name, if it has plain values and is not too large."""
     if array.dtype.kind in PLAIN and array.nbytes <= largest:
         yield name, array
 

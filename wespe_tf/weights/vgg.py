@@ -1,4 +1,4 @@
-"""VGG-19 weights, read from Keras's, MatConvNet's, torchvision's and NumPy's files."""
+"""Reads VGG-19 weights from files of Keras, MatConvNet, torchvision and NumPy."""
 
 import os
 import re
@@ -12,11 +12,11 @@ from ..models.options import VGG_LAYERS
 from ..models.vgg import VGGFeatures
 from .untrusted import ChildFailed, read_arrays
 
-# Bytes; no convolution of VGG-19 is as large, but files also hold its dense layers.
+# Larger arrays are not read, in bytes. They are dense layers; all convolutions are smaller.
 LARGEST = 2**24
 
 Arrays = Mapping[str, np.ndarray]
-# From a layer's name to its [kernel, bias], or None where there is no such layer.
+# Function from a layer's name to its [kernel, bias], or to None if there is no such layer.
 Finder = Callable[[str], list[np.ndarray] | None]
 
 
@@ -28,20 +28,19 @@ def load_vgg(layer: str, weights: str, as_report: bool = False, norm: str = "non
         weights: `"imagenet"` (Keras's download and cache), `"random"` (He normal, drawn from
             Keras's global seed) or the path of a file, which may lack layers above `layer`:
             `.h5` as Keras publishes it, `.npz` with `block1_conv1.kernel`,
-            `block1_conv1.bias`, …, or the `.mat` of MatConvNet that DPED code uses,
-            `imagenet-vgg-verydeep-19.mat`, in any of the layouts it has had. The `.mat` gives
-            a model of style `"matconvnet"`, an `.npz` with torchvision's `features.0.weight`,
-            `features.0.bias`, … one of style `"torchvision"`, everything else one of style
-            `"keras"`.
-        as_report: whether pictures are prepared as in report-code: style `"report"`.
-        norm: of `VGGFeatures`. Norms that the weights lack have scale 1 and shift 0.
+            `block1_conv1.bias`, …, or the `.mat` of MatConvNet that DPED's code uses,
+            `imagenet-vgg-verydeep-19.mat`, in any layout that it has had. The model's style is
+            `"matconvnet"` for a `.mat`, `"torchvision"` for an `.npz` with torchvision's
+            `features.0.weight`, `features.0.bias`, …, and `"keras"` for all others.
+        as_report: whether pictures are prepared as in the report's code: style `"report"`.
+        norm: see `VGGFeatures`. Norms that the weights lack have scale 1 and shift 0.
 
     Returns:
         The built model.
 
     Raises:
-        UserError: if the weights cannot be found, with the possible ways; if a file lacks a layer,
-            has one of another shape, or has norms that `norm` does not use.
+        UserError: if the weights cannot be found; if a file lacks a layer, has one of another
+            shape, or has norms that `norm` does not use.
     """
     is_matconvnet = weights.lower().endswith(".mat")
     if as_report and is_matconvnet:
@@ -90,9 +89,9 @@ def _imagenet_weights() -> Finder:
 
 
 def _weights_in_file(path: str) -> tuple[str, Finder]:
-    """The style of a file, and a function from a layer's name to its [kernel, bias], or None.
+    """The style of a file, and its `Finder`.
 
-    Behind them are the scale and the shift of the layer's norm, where it has one.
+    If a layer has a norm, its scale and shift follow after kernel and bias.
     """
     if not os.path.isfile(path):
         raise UserError(
@@ -117,7 +116,7 @@ def _weights_in_file(path: str) -> tuple[str, Finder]:
 def _torchvision_layers(arrays: Arrays) -> Finder:
     """Finds `features.0.weight` (out, in, height, width) and `features.0.bias` of block1_conv1.
 
-    torchvision numbers all layers: convolution, norm if there are any, ReLU; and the poolings.
+    torchvision numbers all layers: convolutions, norms if there are any, ReLUs, and poolings.
     """
     has_norms = arrays["features.1.weight"].ndim == 1 if "features.1.weight" in arrays else False
     names = [name.replace("relu", "block").replace("_", "_conv") for name in VGG_LAYERS]
@@ -145,7 +144,7 @@ def _named_arrays(arrays: Arrays) -> Finder:
 
 
 def _keras_groups(arrays: Arrays) -> Finder:
-    """Finds the layer groups of Keras's file: one 4-D kernel and one 1-D bias, however named."""
+    """Finds the layer groups of Keras's file: a 4-D kernel and a 1-D bias, with any names."""
     layers: dict[str, dict[int, np.ndarray]] = {}
     for name, array in arrays.items():
         layer = next((part for part in name.split("/") if part.startswith("block")), None)
@@ -168,14 +167,14 @@ def _matconvnet_layers(arrays: Arrays) -> Finder:
     """Finds layers in MatConvNet's list of structs by the names of their fields.
 
     A convolution holds `weights`, a cell of kernel and bias; before 2015 it held `filters` and
-    `biases`. The order of the fields differs between the files, and early ones name no layers:
-    then the order of the convolutions counts. Kernels are stored (width, height, in, out).
+    `biases`. The order of the fields differs between the files. In early files, layers have no
+    names; then the order of the convolutions counts. Kernels are stored (width, height, in, out).
     """
     layers: dict[int, dict[str, np.ndarray]] = {}
     for path, array in arrays.items():
-        # A list of one is no list in a MATLAB file, and a damaged name may hold line ends.
+        # In a MATLAB file, a list of one is not a list. A damaged name may contain line ends.
         parts = re.fullmatch(r"layers(?:/(\d+))?(?:/(.*))?", path, re.DOTALL)
-        assert parts is not None, path  # as `untrusted_reader` names what it finds
+        assert parts is not None, path  # `untrusted_reader` makes such names.
         number, field = parts.groups()
         layers.setdefault(int(number or 0), {})[field] = array
     convs = {}
@@ -189,7 +188,7 @@ def _matconvnet_layers(arrays: Arrays) -> Finder:
 
 
 def _kernel_and_bias(layer: Arrays) -> list[np.ndarray] | None:
-    """[kernel (height, width, in, out), bias (out,)] of a layer's fields, None if it has none."""
+    """[kernel (height, width, in, out), bias (out,)] of a layer, or None if it has none."""
     for fields in (("weights/0", "weights/1"), ("filters", "biases")):
         if all(field in layer and layer[field].dtype.kind in "iuf" for field in fields):
             kernel, bias = (layer[field] for field in fields)
@@ -198,7 +197,7 @@ def _kernel_and_bias(layer: Arrays) -> list[np.ndarray] | None:
     return None
 
 
-# How files are read, and found in, by suffix.
+# By suffix: the kind of a file, and the function that makes its `Finder`.
 FORMATS = {
     ".npz": ("npz", _named_arrays),
     ".h5": ("hdf5", _keras_groups),
