@@ -1,15 +1,14 @@
-"""The authors' TensorFlow 1 code and this project's, side by side on the same arrays.
+"""Compares the authors' TensorFlow 1 code with this project, on the same arrays.
 
     python benchmarks/compare_reference.py reference=PATH_TO_THEIR_CHECKOUT photos=DIR [key=value …]
 
 First their test_model.py enhances the photos, then this project's generator with the same weights
 does. Then their train_model.py and this project's `DPED` train from the same initial values, with
 the same random draws, on patches of those photos. Each of the four runs in a process of its own,
-so that peak memory is that of the whole process. Prints a report, which goes to
-`output/comparison.md` too, and writes `output/<photo>.png`: theirs | ours | absolute difference
-×50.
+so that peak memory is that of the whole process. The script prints a report, also writes it to
+`output/comparison.md`, and writes `output/<photo>.png`: theirs | ours | absolute difference ×50.
 
-Their files run as they are. What today's libraries broke is mended around them, in `run_theirs`.
+Their files are not changed. `run_theirs` replaces what today's libraries no longer have.
 """
 
 import json
@@ -24,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-# wespe_tf, and with it Keras, is imported where it is needed: the authors' process, which this
-# file starts too, shall hold nothing that theirs would not.
+# wespe_tf, and with it Keras, is imported in functions. This file also starts the authors' process,
+# which must not hold more in memory than their code alone.
 
 USAGE = "usage: python benchmarks/compare_reference.py reference=CHECKOUT photos=DIR [key=value …]"
 THEIR_FILES = (
@@ -41,10 +40,10 @@ AMPLIFIED = 50
 
 TRAINING_PATCHES, TEST_PATCHES, PATCH_SIZE = 96, 16, 100
 TRAIN_SIZE, BATCH_SIZE, EVAL_STEP = 48, 8, 1_000_000
-# The first iteration, with which the first evaluation comes, and the next are not timed.
+# The first two iterations are not timed. The first one includes an evaluation.
 UNTIMED = 2
 LOSSES = ("generator", "content", "color", "texture", "tv", "discriminator")
-# Calls of Session.run that are timed, by what they fetch last; and what else they shall return.
+# Calls of Session.run that are timed, by the last value they fetch; and more values to fetch.
 WATCHED = {
     "enhanced": (),
     "train_step_gen": tuple(f"loss_{name}" for name in LOSSES[:-1]),
@@ -56,14 +55,14 @@ VGG_BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 
 
 def main(arguments):
-    """Compares; `arguments` are `key=value`."""
+    """Runs the comparison. `arguments` are `key=value`."""
     from wespe_tf.config.command import Command
 
     Command(compare, USAGE, settings())(arguments)
 
 
 def compare(config):
-    """Runs both codes as the settings say, and writes what they have in common."""
+    """Runs both codes with the settings, and writes the report."""
     from wespe_tf.images.picture import to_uint8
 
     check_checkout(config.reference, config.model)
@@ -93,7 +92,7 @@ def settings():
         "Settings",
         [
             ("reference", str, setting("", "checkout of the authors' repository, aiff22/DPED")),
-            ("photos", str, setting("", "folder of photos; resized to the phone's own size")),
+            ("photos", str, setting("", "folder of photos; they are resized to the phone's size")),
             ("output", str, setting("results/compare_reference", "folder for the results")),
             ("model", str, setting("iphone_orig", "the authors' trained model", choices=models)),
             (
@@ -104,14 +103,14 @@ def settings():
             (
                 "vgg",
                 str,
-                setting("", "imagenet-vgg-verydeep-19.mat; weights are drawn where not given"),
+                setting("", "imagenet-vgg-verydeep-19.mat; by default, weights are random"),
             ),
         ],
     )
 
 
 def check_checkout(reference, model):
-    """Raises a `UserError` unless the folder `reference` is the authors' code with `model`."""
+    """Raises a `UserError` if the folder `reference` is not the authors' code with `model`."""
     from wespe_tf.errors import UserError
 
     if not reference:
@@ -128,7 +127,7 @@ def check_inputs(config):
     """Photos that the settings name; makes the output folder.
 
     Raises:
-        UserError: if there are none, the VGG file is not there or the folder cannot be made.
+        UserError: if there are no photos, the VGG file is missing, or the folder cannot be made.
     """
     from wespe_tf.data.folders import find_pictures
     from wespe_tf.errors import UserError
@@ -143,11 +142,11 @@ def check_inputs(config):
     return photos
 
 
-# What both codes read.
+# Files that both codes read.
 
 
 def prepare(scratch, reference, model, photos):
-    """Lays out a working folder as the authors' code expects it, photos numbered from 0."""
+    """Fills a working folder as the authors' code expects it. Photos are numbered from 0."""
     phone = model.removesuffix("_orig")
     full_size = scratch / "dped" / phone / "test_data" / "full_size_test_images"
     for folder in (full_size, *(scratch / name for name in ("models", "results"))):
@@ -163,7 +162,7 @@ def make_patches(scratch, model, pairs):
 
     Args:
         scratch: the working folder.
-        model: a phone's.
+        model: name of the authors' model.
         pairs: list of (phone's, camera's) (H, W, 3) uint8 arrays.
     """
     from wespe_tf.images.picture import write_picture
@@ -185,10 +184,10 @@ def make_patches(scratch, model, pairs):
 
 
 def provide_vgg(path, given):
-    """Makes `path` the given .mat file or, without one, writes He-scaled random weights there.
+    """Makes `path` the given .mat file. Without one, writes random weights with He's scale there.
 
-    The layout is that of MatConvNet: one struct for every layer, whose first field is, for a
-    convolution, a cell of kernel (width, height, in, out) and bias.
+    The layout is that of MatConvNet: one struct for every layer. The first field of a convolution
+    is a cell of kernel (width, height, in, out) and bias.
     """
     import scipy.io
 
@@ -212,7 +211,7 @@ def provide_vgg(path, given):
     scipy.io.savemat(path, {"layers": cells})
 
 
-# Processes: each is this file with another first argument.
+# Processes: each runs this file, with the name of a function as its first argument.
 
 
 def run_process(scratch, log, *arguments):
@@ -224,7 +223,7 @@ def run_process(scratch, log, *arguments):
         arguments: its name and its arguments.
 
     Returns:
-        What it left in `RECORD`, with its `peak_memory` in GB.
+        The content of `RECORD`, which it has written, and its `peak_memory` in GB.
 
     Raises:
         UserError: if it failed.
@@ -255,10 +254,10 @@ def run_process(scratch, log, *arguments):
 def run_theirs(reference, script, *arguments):
     """A process: one of the authors' scripts, unchanged, in the current folder.
 
-    Mended from outside: `imageio.imwrite` takes float pictures again (written clipped, in 8 bits;
-    what it was given goes to .npy beside the file), and `scipy.misc.imread` and
-    `scipy.ndimage.filters` are back. Watched from outside: `WATCHED` calls of `Session.run`, which
-    are timed and fetch the losses as well, and all variables before the first training step.
+    Functions that are gone are replaced: `imageio.imwrite` takes float pictures again (it writes
+    them clipped, in 8 bits, and the floats to a .npy file beside), and `scipy.misc.imread` and
+    `scipy.ndimage.filters` exist again. The calls of `Session.run` in `WATCHED` are timed, and also
+    fetch the losses. Before the first training step, all variables are saved.
     """
     import imageio
     import scipy.ndimage
@@ -311,7 +310,7 @@ def run_theirs(reference, script, *arguments):
 def run_our_photos(checkpoint, count):
     """A process: enhances `<k>_photo.npy` to `<k>_ours.npy` and `<k>_ours_float16.npy`, floats.
 
-    What it leaves in `RECORD`: `seconds` of the network for each of `<k>_ours.npy`.
+    It writes to `RECORD`: `seconds` of the network for each `<k>_ours.npy`.
     """
     from wespe_tf.weights.tf1_checkpoint import load_checkpoint
 
@@ -332,8 +331,8 @@ def run_our_photos(checkpoint, count):
 def run_our_training(*arguments):
     """A process: trains as `preset=dped` does with these settings, from `INITIAL_VALUES`.
 
-    Pixels are rounded through float16 as the authors' loader rounds them. What it leaves in
-    `RECORD`: `losses`, a list of `LOSSES` for every iteration, and `ends`, when each was done.
+    Pixels are rounded to float16, as in the authors' loader. It writes to `RECORD`: `losses`, a
+    list of `LOSSES` for every iteration; and `ends`, the time when each iteration ended.
     """
     import keras
     import tensorflow as tf
@@ -385,8 +384,8 @@ def assign_values(model, values):
 
     Args:
         model: built `DPED`.
-        values: arrays by the authors' names. Their discriminator's variables are numbered as they
-            were made: of a convolution kernel, bias and then its norm's shift and scale.
+        values: arrays by the authors' names. The variables of their discriminator are numbered in
+            the order in which they were made: kernel, bias, and then shift and scale of the norm.
     """
     from wespe_tf.weights.tf1_checkpoint import checkpoint_variables
 
@@ -406,10 +405,10 @@ def assign_values(model, values):
 
 
 def compare_photos(scratch, reference, output, model, photos):
-    """Enhances with both codes and writes the side-by-side pictures.
+    """Enhances with both codes, and writes the side-by-side pictures.
 
     Returns:
-        The report's lines on it.
+        Lines of the report.
     """
     from wespe_tf.images.picture import to_uint8, write_picture
 
@@ -458,7 +457,7 @@ def compare_photos(scratch, reference, output, model, photos):
 
 
 def load_theirs(scratch, model, k):
-    """Photo `k`, uint8, and what the authors' code made of it, float; from its before_after."""
+    """Photo `k` (uint8) and the authors' result (float), from their before_after picture."""
     both = np.load(scratch / "visual_results" / f"{model}_{k}_before_after.npy")
     photo, enhanced = np.split(both, 2, axis=1)
     return unround(photo), enhanced
@@ -470,7 +469,7 @@ def unround(pixels):
 
 
 def difference(one, other):
-    """Largest and mean absolute difference of float pictures, share of equal 8-bit pixels."""
+    """Largest and mean absolute difference of float pictures, and share of equal 8-bit pixels."""
     from wespe_tf.images.picture import to_uint8
 
     apart = np.abs(one.astype(np.float64) - other)
@@ -484,10 +483,7 @@ def photo_table(theirs, ours, differences):
     Args:
         theirs: dictionary of `seconds`, a list by photo, and `peak_memory`, GB.
         ours: the same.
-        differences: by the column, `"ours_float16"` and `"ours"`, a list of `difference`s.
-
-    Returns:
-        List of lines.
+        differences: lists of `difference`s for the columns `"ours_float16"` and `"ours"`.
     """
     largest, mean, same = {}, {}, {}
     for name, found in differences.items():
@@ -519,7 +515,7 @@ def compare_training(scratch, reference, output, config):
     """Trains with both codes.
 
     Returns:
-        The report's lines on it.
+        Lines of the report.
     """
     arguments = training_arguments(config.model, config.iterations)
     theirs = train_theirs(scratch, output / "theirs_train_model.log", reference, arguments)
@@ -559,7 +555,7 @@ def train_theirs(scratch, log, reference, arguments):
     """Trains with the authors' code in the working folder, in a process of its own.
 
     Returns:
-        As `run_process`, and `losses` and `ends` of every iteration.
+        What `run_process` returns, and `losses` and `ends` of every iteration.
     """
     theirs = run_process(scratch, log, "theirs", reference, "train_model.py", *arguments)
     return theirs | iterations_of(theirs["calls"])
@@ -620,7 +616,7 @@ def cost_table(theirs, ours):
 
 
 def seconds_per_iteration(ends):
-    """Median of the iterations that are timed; `ends` says when each was done."""
+    """Median seconds of the iterations that are timed. `ends` says when each iteration ended."""
     return np.median(np.diff(ends)[UNTIMED - 1 :])
 
 

@@ -1,16 +1,17 @@
-"""Damaged and hostile files of every family that the project reads: is each read or refused?
+"""Reads damaged and hostile files of every family, and checks that each is read or refused.
 
     python benchmarks/fuzz.py [families=yaml,images,…] [files=5000] [seed=0] [key=value …]
 
-Small files that the script makes itself are changed: bits and bytes, numbers that may be lengths,
-blocks swapped, doubled, cut out or put in, ends cut off, parts of two files joined; in archives,
-PNG files and checkpoint indices most changes are made below the checksums, which are made to fit
-again. File `number` of a seed is always the same. Every one is read as the project reads it, in
-batches in processes of their own. Good outcomes are that the file is read, or refused by a
-`UserError` of one line; bad ones are any other exception, a crash of the process, a hang (90 s of
-computing, or ten minutes of waiting) and more than 2 GB of memory. Files with a bad outcome are
-kept in the output folder; the tally is appended to a CSV file, and the table of the latest of each
-family in a document written anew. Exits with status 1 if there was a bad outcome.
+The script makes small files and changes them. It changes bits, bytes, and numbers that may be
+lengths. It swaps, doubles, removes and inserts blocks, cuts off ends, and joins parts of two files.
+In archives, PNG files and checkpoint indices, most changes are made to data below a checksum, which
+is then corrected. File `number` of a seed is always the same.
+Every file is read as the project reads it, in batches, each in a process of its own. A good outcome
+is that the file is read, or refused by a `UserError` of one line. A bad outcome is any other
+exception, a crash of the process, a hang (90 s of computing, or ten minutes of waiting), or more
+than 2 GB of memory. Files with a bad outcome are kept in the output folder. The counts are appended
+to a CSV file, and the table of the latest counts in a document is replaced. The exit status is 1 if
+there was a bad outcome.
 """
 
 import contextlib
@@ -45,12 +46,12 @@ from wespe_tf.tables import append_row, read_rows, replace_tables
 HERE = Path(__file__).resolve().parent
 USAGE = "usage: python benchmarks/fuzz.py [families=NAME,…] [key=value …]"
 BATCH = 500
-# Seconds: of the processor, on which nothing else has a share, and of the clock.
+# Seconds of processor time, which other processes do not affect, and of the clock.
 HANG = 90
 WAIT = 600
 SLOW = 10
 MEMORY = 2 * 10**9
-# More than that a process never gets, so that a file cannot take down the machine.
+# A process never gets more than this, so that a file cannot bring down the machine.
 CEILING = 6 * 10**9
 BAD = ("exception", "crash", "hang", "memory")
 COLUMNS = (
@@ -64,17 +65,16 @@ class Settings:
     """Settings of this script."""
 
     families: str = setting(
-        "yaml,images,phones,tf1,npz,h5,mat,keras,metadata,raw", "with commas between them"
+        "yaml,images,phones,tf1,npz,h5,mat,keras,metadata,raw",
+        "families of files, with commas between them",
     )
-    files: int = setting(5000, "of each family", at_least=1)
+    files: int = setting(5000, "number of files of each family", at_least=1)
     first: int = setting(0, "number of the first file", at_least=0)
-    seed: int = setting(0, "of the changes", at_least=0)
-    seconds: int = setting(0, "after which a family is ended early; 0 for never", at_least=0)
+    seed: int = setting(0, "seed of the changes", at_least=0)
+    seconds: int = setting(0, "longest time for a family; 0: no limit", "seconds", at_least=0)
     output: str = setting("fuzz_results", "folder for the files with a bad outcome")
-    csv: str = setting(str(HERE / "fuzz.csv"), "the tally is appended to it")
-    document: str = setting(
-        str(HERE.parent / "docs" / "RELIABILITY.md"), "its table is written anew"
-    )
+    csv: str = setting(str(HERE / "fuzz.csv"), "the counts are appended to it")
+    document: str = setting(str(HERE.parent / "docs" / "RELIABILITY.md"), "its table is replaced")
 
 
 @as_command(USAGE, Settings)
@@ -96,7 +96,7 @@ def main(config):
 
 
 def fuzz(family, config):
-    """The row of a family: what came of its files."""
+    """The row of a family: the outcomes of its files."""
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
     begin, number, end = time.monotonic(), config.first, config.first + config.files
@@ -127,7 +127,7 @@ def fuzz(family, config):
 
 
 def batch(family, seed, first, end, output):
-    """What came of some files, one after another; ends behind one that ended the process."""
+    """Outcomes of some files, one after another. It stops after a file that ends the process."""
     command = [sys.executable, __file__, "batch", family, *map(str, (seed, first, end)), output]
     with (
         open(output / f"{family}.log", "a", encoding="utf-8") as log,
@@ -160,7 +160,7 @@ def run_batch(family, seed, first, end, output):
         os.chdir(scratch)
         originals, change, read = FAMILIES[family]
         originals = originals(Path(scratch))
-        # TensorFlow and the like are loaded by the first file, which is whole.
+        # The first file is not damaged. It makes the process load TensorFlow and other libraries.
         outcome_of(read, put(Path(scratch) / "whole", *originals[0]))
         for number in range(first, end):
             rng = np.random.default_rng((seed, list(FAMILIES).index(family), number))
@@ -176,7 +176,7 @@ def run_batch(family, seed, first, end, output):
 
 
 class TooLong(BaseException):
-    """A file is a hang."""
+    """Reading a file takes too long."""
 
 
 def _too_long(number, frame):
@@ -184,7 +184,7 @@ def _too_long(number, frame):
 
 
 def put(folder, name, content):
-    """Writes a file, or where the content is a dictionary several; the path of the first."""
+    """Writes a file, or several if the content is a dictionary. Returns the path without suffix."""
     folder.mkdir()
     for suffix, part in content.items() if isinstance(content, dict) else [("", content)]:
         (folder / f"{name}{suffix}").write_bytes(part)
@@ -192,14 +192,14 @@ def put(folder, name, content):
 
 
 def keep(path, output):
-    """Copies a bad file, and those beside it."""
+    """Copies a bad file, and the files beside it."""
     for file in path.parent.iterdir():
         (output / f"{path.parent.name}_{file.name}").write_bytes(file.read_bytes())
 
 
 def outcome_of(read, path):
-    """Reads a file; outcome, why, seconds of the processor, bytes that it took."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    """Reads a file. Returns outcome, reason, processor seconds, and bytes of memory."""
+    Path("/proc/self/clear_refs").write_text("5")  # Resets the peak memory.
     before, start = memory("VmRSS"), computed()
     outcome, why = "read", ""
     signal.setitimer(signal.ITIMER_PROF, HANG)
@@ -211,7 +211,7 @@ def outcome_of(read, path):
             outcome = "exception"
     except TooLong:
         outcome = "hang"
-    except Exception as error:  # Any other is what is looked for.
+    except Exception as error:  # The script looks for all other exceptions.
         outcome, why = "exception", f"{type(error).__name__}: {error}"
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -223,7 +223,7 @@ def outcome_of(read, path):
 
 
 def computed():
-    """Seconds of the processor that this process and its children have had."""
+    """Processor seconds of this process and its children."""
     return sum(os.times()[:4])
 
 
@@ -239,7 +239,7 @@ NUMBERS = (0, 1, 2, 3, 255, 2**15, 2**16 - 1, 2**16, 2**24, 2**31 - 1, 2**31, 2*
 
 
 def place(content, rng):
-    """An index into a file; half of them in its header."""
+    """An index into a file. Half of these are in its header."""
     end = min(len(content), 512) if rng.random() < 0.5 else len(content)
     return int(rng.integers(max(1, end)))
 
@@ -255,7 +255,7 @@ def set_bytes(content, rng):
 
 
 def set_number(content, rng):
-    """A number of any width: a special one, or one near that which is there."""
+    """Sets a number of any width to a special value, or to one near its old value."""
     width = int(rng.choice((1, 2, 4, 8)))
     order = ("little", "big")[rng.integers(2)]
     start = place(content, rng)
@@ -312,7 +312,7 @@ def changed(content, rng, changes=CHANGES):
 
 
 def change_any(content, rng, originals):
-    """One file, or in a tenth of the cases the head of one before the tail of another."""
+    """Changes a file. In a tenth of all cases, it first joins it with the end of another file."""
     if rng.random() < 0.1:
         other = originals[rng.integers(len(originals))][1]
         content = content[: place(content, rng)] + other[place(other, rng) :]
@@ -320,7 +320,7 @@ def change_any(content, rng, originals):
 
 
 def change_archive(content, rng, originals):
-    """A member of a ZIP archive, whose checksum fits again; else the archive's own bytes."""
+    """Changes a member of a ZIP archive and corrects its checksum, or the archive's own bytes."""
     if rng.random() < 0.25:
         return change_any(content, rng, originals)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -346,7 +346,7 @@ VALUES = (
 
 
 def change_json(content, rng):
-    """A few values of JSON replaced, keys left out, doubled or added."""
+    """Replaces a few values of JSON; removes or adds keys."""
     described = json.loads(content)
     for _ in range(rng.integers(1, 4)):
         inner = described
@@ -368,7 +368,7 @@ def change_json(content, rng):
 
 
 def change_picture(content, rng, originals):
-    """Of a PNG file what is below the chunks' checksums; any bytes of others."""
+    """Changes the data below the checksums of a PNG file's chunks, or any bytes of other files."""
     if not content.startswith(b"\x89PNG") or rng.random() < 0.25:
         return change_any(content, rng, originals)
     chunks, start = [], 8
@@ -391,7 +391,7 @@ def change_picture(content, rng, originals):
 
 
 def change_metadata(content, rng, originals):
-    """A sound picture with a broken block of EXIF, XMP, IPTC or of a color profile."""
+    """An undamaged picture with a damaged block of EXIF, XMP, IPTC or of a color profile."""
     blocks = metadata_blocks()
     kind = list(blocks)[rng.integers(len(blocks))]
     block = changed(blocks[kind], rng) if rng.random() < 0.8 else rng.bytes(rng.integers(2000))
@@ -401,10 +401,10 @@ def change_metadata(content, rng, originals):
         data = png_chunk(kind, block, hidden=rng.random() < 0.4)
         return content[:33] + data + content[33:]
     if content.startswith((b"II*", b"MM")):
-        # The directory and all that it points to lie behind the pixels.
+        # The directory, and all that it points to, come after the pixels.
         start = struct.unpack("<I", content[4:8])[0]
         return content[:start] + changed(content[start:], rng, SAME_LENGTH)
-    # In WebP and AVIF what replaces a block is as long.
+    # In WebP and AVIF files, the new block must have the same length.
     sound = blocks[kind] if blocks[kind] in content else blocks["xmp"]
     return content.replace(sound, block.ljust(len(sound), b"\0")[: len(sound)])
 
@@ -422,7 +422,7 @@ def jpeg_segments(kind, block):
 
 
 def png_chunk(kind, block, hidden):
-    """A chunk of a PNG file with a block, or with its hexadecimals in a text, as ImageMagick's."""
+    """A chunk of a PNG file with a block, or with its hexadecimal digits, as from ImageMagick."""
     raw = f"\n{kind}\n{len(block):8}\n{block.hex()}\n".encode()
     hidden_chunk = b"zTXt", f"Raw profile type {kind}\0\0".encode() + zlib.compress(raw)
     name, data = (
@@ -438,7 +438,7 @@ def png_chunk(kind, block, hidden):
 
 
 def change_checkpoint(content, rng, originals):
-    """Index or data of a checkpoint; of most indices what is below the checksum of its block."""
+    """Changes the index or the data of a checkpoint; mostly the index below a block's checksum."""
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
     content = dict(content)
@@ -447,8 +447,8 @@ def change_checkpoint(content, rng, originals):
     elif rng.random() < 0.2:
         content[INDEX] = changed(content[INDEX], rng)
     else:
-        # The file ends on 48 bytes that begin with the place of the block of metadata: the one
-        # before that holds all the names and shapes. Behind each are a byte and the checksum.
+        # The last 48 bytes of the file begin with the place of the metadata block. The block before
+        # it holds all names and shapes. Each block is followed by a byte and its checksum.
         index = content[INDEX]
         end, shift = 0, 0
         for byte in index[-48:]:
@@ -475,7 +475,7 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]\n" for 
 
 
 def change_text(content, rng, originals):
-    """Lines of YAML with fragments in them, or in any other way changed."""
+    """Puts fragments into lines of YAML, or changes them in any other way."""
     if rng.random() < 0.2:
         return changed(content, rng)
     lines = content.decode().splitlines()
@@ -497,7 +497,7 @@ def change_text(content, rng, originals):
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
-# Families: files to begin with, as (name, content); how they are changed; how they are read.
+# Families: original files, as (name, content); how they are changed; how they are read.
 
 
 def yaml_files(scratch):
@@ -575,7 +575,7 @@ def read_image(path):
 
 @functools.cache
 def metadata_blocks():
-    """Sound blocks by their names: EXIF with all its directories, XMP, a profile, IPTC."""
+    """Undamaged blocks by name: EXIF with all its directories, XMP, a profile, IPTC."""
     from PIL import Image, ImageCms
 
     exif = Image.Exif()
@@ -593,7 +593,7 @@ def metadata_blocks():
 
 
 def metadata_files(scratch):
-    """Sound pictures of every container: those whose blocks are put in hold none yet."""
+    """Undamaged pictures of every format. JPEG and PNG files get their blocks only later."""
     from PIL import Image
 
     from wespe_tf.images.photo import Photo, write_photo
@@ -610,14 +610,14 @@ def metadata_files(scratch):
 
 
 def read_with_metadata(path):
-    """Reads a photo, writes it, and reads that: broken metadata refuse none, nor turn it twice."""
+    """Reads a photo, writes it, and reads it again. Damaged metadata must not prevent this."""
     from wespe_tf.images.photo import read_photo, write_photo
     from wespe_tf.images.picture import picture_size, read_picture
 
     try:
         photo = read_photo(path)
     except UserError as error:
-        if path.suffix == ".tif":  # Its directory says how the pixels lie too.
+        if path.suffix == ".tif":  # Its directory also describes the pixels.
             raise
         raise AssertionError(f"refused: {error}") from error
     assert picture_size(path) == photo.pixels.shape[:2] == read_picture(path).shape[:2]
@@ -648,7 +648,7 @@ def raw_files(scratch):
 
 
 def _each(*readers):
-    """Calls all of them; raises the last one's `UserError` if all of them refuse."""
+    """Calls all functions. Raises the last `UserError` if all of them raise one."""
     errors = []
     for read in readers:
         try:
@@ -703,7 +703,7 @@ def npz_files(scratch):
 
 
 def h5_files(scratch):
-    """The first layer as Keras publishes it: in the oldest format, the newest, and in chunks."""
+    """The first layer in Keras's layout: in the oldest format, in the newest, and in chunks."""
     import h5py
 
     kernel, bias = first_layer()

@@ -2,12 +2,12 @@
 
     python benchmarks/kill.py [kills=20] [seed=0] [output=FOLDER] [key=value …]
 
-Half of the kills (SIGKILL) come within 0.3 seconds after a random number of iterations are in the
-log, which begins behind the warm start, the others as soon as a random one of its checkpoints
-begins to be written. Every run is then resumed until it ends, and must have the weights, the
-optimizers' moments, the generators' files and the log of a run that was never stopped, bit for bit.
-Appends a row for each to a CSV file and writes the table of a document anew. Exits with status 1 if
-one has other weights.
+Half of the kills (SIGKILL) come within 0.3 seconds after the log has a random number of iterations.
+(The log begins after the warm start.) The other kills come when the writing of a random checkpoint
+begins. Then every run is resumed until it ends. It must have the weights, the optimizers' moments,
+the generators' files and the log of a run that was never stopped, bit for bit. The script appends a
+row for each run to a CSV file, and replaces the table in a document. The exit status is 1 if a run
+differs.
 """
 
 import dataclasses
@@ -39,8 +39,8 @@ COLUMNS = ("seed", "kill", "moment", "seconds", "iteration", "checkpoint", "resu
 MOMENTS = {
     "start": "before it had a folder: started again",
     "random": "at a random moment",
-    "checkpoint": "within a checkpoint's writing",
-    "written": "just after one was written",
+    "checkpoint": "while it wrote a checkpoint",
+    "written": "just after it wrote a checkpoint",
     "end": "after the end",
 }
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,11 +51,11 @@ USAGE = "usage: python benchmarks/kill.py [key=value …]"
 class Settings:
     """Settings of this script."""
 
-    kills: int = setting(20, "how many runs", at_least=1)
-    seed: int = setting(0, "of the moments", at_least=0)
-    output: str = setting("kill_results", "folder for the runs; an empty one")
+    kills: int = setting(20, "number of runs", at_least=1)
+    seed: int = setting(0, "seed of the moments", at_least=0)
+    output: str = setting("kill_results", "empty folder for the runs")
     csv: str = setting(str(ROOT / "benchmarks" / "kill.csv"), "rows are appended to it")
-    document: str = setting(str(ROOT / "docs" / "RELIABILITY.md"), "its table is written anew")
+    document: str = setting(str(ROOT / "docs" / "RELIABILITY.md"), "its table is replaced")
 
 
 @as_command(USAGE, Settings)
@@ -74,7 +74,7 @@ def main(config):
         say(", ".join(f"{key} {value}" for key, value in row.items()))
         good += row["identical"]
     replace_tables(Path(config.document), list(lines(read_rows(table))), "kill")
-    print(f"{good} of {config.kills} ended with the weights of the run never stopped")
+    print(f"{good} of {config.kills} ended with the weights of the run that was never stopped")
     if good < config.kills:
         sys.exit(1)
 
@@ -91,14 +91,14 @@ def make_photos(folder, rng):
 
 
 def start(output, run, arguments):
-    """A process of `train.py` in the output folder."""
+    """Starts a process of `train.py` in the output folder."""
     with open(output / f"{run}.log", "a", encoding="utf-8") as log:
         command = [sys.executable, str(ROOT / "train.py"), f"run={run}", *arguments]
         return subprocess.Popen(command, cwd=output, stdout=log, stderr=log)
 
 
 def kill_one(number, output, settings, rng):
-    """Kills a run, resumes it and returns the row of what came of it."""
+    """Kills a run, resumes it, and returns its row."""
     run = f"kill{number}"
     folder = output / "models" / run
     begin = time.monotonic()
@@ -134,10 +134,10 @@ def moment_of(folder, planned, wanted, kept):
     """When a run was killed, one of `MOMENTS`.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         planned: `"random"` or `"checkpoint"`.
-        wanted: the iteration of that checkpoint, or how many were awaited in the log.
-        kept: the one of the newest checkpoint that was complete, or None.
+        wanted: the iteration of that checkpoint, or the number of iterations in the log.
+        kept: the iteration of the newest complete checkpoint, or None.
     """
     if not folder.exists():
         return "start"
@@ -149,18 +149,18 @@ def moment_of(folder, planned, wanted, kept):
 
 
 def writing(folder, iteration):
-    """Whether the first file of a checkpoint is there."""
+    """Whether the first file of a checkpoint exists."""
     return any((folder / "checkpoints").glob(f"ckpt-{iteration}*"))
 
 
 def wait_until(process, condition):
-    """Waits for a condition, as closely as can be, or for the end of the process."""
+    """Waits for a condition or the end of the process, and checks every half millisecond."""
     while process.poll() is None and not condition():
         time.sleep(0.0005)
 
 
 def state(folder):
-    """What is compared: values of the last checkpoint by name, the generators' weights by file,
+    """The values to compare: those of the last checkpoint by name, the generators' weights by file,
     and the log without its times."""
     path = tf.train.latest_checkpoint(str(folder / "checkpoints"))
     reader = tf.train.load_checkpoint(path)
@@ -179,7 +179,7 @@ def state(folder):
 
 
 def lines(rows):
-    """Lines of Markdown: how many were killed at which moments, and what came of them."""
+    """Lines of Markdown: for each moment, how many runs were killed, and what became of them."""
     yield "| killed | runs | resumed | identical in the end |"
     yield "|---|---:|---:|---:|"
     for moment in dict.fromkeys(row["moment"] for row in rows):

@@ -1,4 +1,4 @@
-"""Photos outside a model's domain, before and after: the figure of docs/LIMITS.md.
+"""Draws the figure of docs/LIMITS.md: photos of other kinds than the training photos, enhanced.
 
 python benchmarks/limits.py [model=MODEL] [output=docs/figures/limits.jpg]
 
@@ -28,7 +28,7 @@ SIDE = 400
 class Settings:
     """Settings of this script."""
 
-    model: str = setting("", "as for test_model.py")
+    model: str = setting("", "the same as for test_model.py")
     output: str = setting("docs/figures/limits.jpg", "the figure")
 
 

@@ -1,4 +1,4 @@
-"""MS-SSIM of 1000 patches: ours against the authors' loop over batches of 50.
+"""Compares the time for MS-SSIM of 1000 patches, in batches of 50: the authors' code and ours.
 
 python benchmarks/ms_ssim.py reference=PATH_TO_THEIR_CHECKOUT
 """
@@ -59,7 +59,7 @@ def load_theirs(checkout):
     """The authors' `MultiScaleSSIM`, from their unchanged file."""
     if not checkout or not os.path.isfile(os.path.join(checkout, "ssim.py")):
         raise UserError(f"reference={checkout}: expected a checkout of the authors' code (ssim.py)")
-    # SciPy has removed the module that their file imports `convolve` from.
+    # Their file imports `convolve` from a module that SciPy has removed.
     filters = types.ModuleType("scipy.ndimage.filters")
     filters.convolve = scipy.ndimage.convolve
     sys.modules["scipy.ndimage.filters"] = filters

@@ -1,10 +1,10 @@
-"""Memory and time of `python -m wespe_tf.data check` and `align` on large photos of two cameras.
+"""Measures memory and time of `python -m wespe_tf.data check` and `align` on large photos.
 
     python -m benchmarks.own_cameras data=FOLDER [photos=6] [megapixels=12] [csv=FILE]
 
-The first photos of the folder, made as large as asked for, are the camera's; seen from a little
-beside, darker and noisy, they are the phone's. Peak memory is that of the command's process.
-Results are appended to a CSV file. Linux only.
+The first photos of the folder, resized to `megapixels`, are those of the camera. The phone's photos
+are made from them: seen from another point, darker and noisy. Peak memory is that of the command's
+process. Results are appended to a CSV file. It runs on Linux only.
 """
 
 import dataclasses
@@ -42,8 +42,8 @@ class Settings:
     """Settings of this script."""
 
     data: str = setting("", "folder of photos")
-    photos: int = setting(6, "of each camera", at_least=2)
-    megapixels: float = setting(12.0, "of each photo", at_least=0.1)
+    photos: int = setting(6, "number of photos of each camera", at_least=2)
+    megapixels: float = setting(12.0, "size of each photo", "million pixels", at_least=0.1)
     csv: str = setting(str(HERE / "own_cameras.csv"), "results are appended to it")
 
 
@@ -64,7 +64,7 @@ def main(config):
 
 
 def make_photos(config, phone, camera):
-    """Writes the photos of both cameras; equal names are pairs."""
+    """Writes the photos of both cameras. Pairs have equal names."""
     paths = find_pictures(config.data, "data")[: config.photos]
     if len(paths) < config.photos:
         raise UserError(f"data={config.data}: {len(paths)} photos, expected {config.photos}")
@@ -96,7 +96,7 @@ def run(command):
         text=True,
     ) as process:
         while process.poll() is None:
-            # Not the ru_maxrss of its end, which counts what this script held at its beginning.
+            # ru_maxrss would also count the memory that this script had when the process began.
             peak = max(peak, memory(process.pid, "VmHWM"))
             time.sleep(0.2)
         lines = process.stdout.read().splitlines()

@@ -1,14 +1,15 @@
-"""Exported files on whole photos: size, PSNR, memory and time of formats, norms and tile sizes.
+"""Measures exported files on whole photos: size, PSNR, memory and time, by format, norm and tile.
 
     python -m benchmarks.phones data=FOLDER calibration_dir=OTHER [model=MODEL] [key=value …]
 
-The first photo of the folder, and of `photos=` more, is made as large as it takes. PSNR is against
-float32 Keras on the whole photo, which has the photo's edges as the file has them: zeros beyond.
+The first `photos=` photos of the folder are resized to `megapixels=`. PSNR compares with float32
+Keras on the whole photo, with zeros beyond its edges, as in the files.
 `runtimes=interpreter` runs the whole command `test_model.py` with `memory_limit=1.5` on a 16-bit
-PNG file; memory is that of its process, seconds are its processor time less its start's. `browser`
-runs the page in headless Chromium on 8 bits, one thread; memory is WebAssembly's, seconds are what
-the page takes from the photo to the result by the clock. Results are appended to a CSV file; the
-table in a document is written anew. Linux only; the browser needs npm and Playwright.
+PNG file. Memory is that of its process. Seconds are its processor time, minus that of its start.
+`browser` runs the page in headless Chromium on 8 bits, with one thread. Memory is WebAssembly's.
+Seconds are the clock time that the page takes from the photo to the result. Results are appended to
+a CSV file, and the table in a document is replaced. It runs on Linux only. The browser needs npm
+and Playwright.
 """
 
 import contextlib
@@ -63,19 +64,19 @@ class Settings:
 
     data: str = setting("", "folder of photos")
     calibration_dir: str | None = setting(None, "other photos, for int8 and frozen norms")
-    model: str = setting("", "as for export_tflite.py")
+    model: str = setting("", "the same as for export_tflite.py")
     models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
     norms: str = setting("adaptive", "some of adaptive, live, frozen, with commas")
-    formats: str = setting(",".join(FORMATS), "some of them")
-    tiles: str = setting("256", "sides of the tiles, with commas; 0 for any size", "pixels")
+    formats: str = setting(",".join(FORMATS), "formats of the files, with commas")
+    tiles: str = setting("256", "sides of the tiles, with commas; 0: any size", "pixels")
     runtimes: str = setting("interpreter", "interpreter, browser or both")
     megapixels: str = setting("3", "sizes of the photos, with commas")
     photos: int = setting(
-        1, "of each size; the lowest PSNR and the highest memory count", at_least=1
+        1, "photos of each size; the lowest PSNR and the highest memory count", at_least=1
     )
-    files: str = setting("", "folder that keeps exported files and Keras's results for a next time")
+    files: str = setting("", "folder that keeps exported files and Keras's results for later runs")
     csv: str = setting(str(HERE / "phones.csv"), "results are appended to it")
-    document: str = setting(str(HERE.parent / "docs" / "PHONES.md"), "its table is written anew")
+    document: str = setting(str(HERE.parent / "docs" / "PHONES.md"), "its table is replaced")
 
 
 @as_command(USAGE, Settings)
@@ -117,12 +118,12 @@ def main(config):
 
 
 class Exported:
-    """Files of one model, and what Keras makes of photos with it.
+    """Exported files of one model, and Keras's results with it.
 
     Args:
         config: `Settings`.
-        model: path.
-        folder: where both are kept, under names that begin with the model's hash.
+        model: path of the model.
+        folder: folder for both. Their names begin with the model's hash.
     """
 
     def __init__(self, config, model, folder):
@@ -133,7 +134,7 @@ class Exported:
         self.converters = {}
 
     def file(self, norm, tile, form):
-        """Path of a .tflite file, made if it is not there, with the JSON file beside it."""
+        """Path of a .tflite file. If it is missing, makes it, with the JSON file beside it."""
         path = self.folder / f"{self.mark}_{norm}_{tile}_{form}.tflite"
         if not path.exists():
             if (norm, tile) not in self.converters:
@@ -160,7 +161,7 @@ class Exported:
 
     @staticmethod
     def facts(path, tile):
-        """Columns that no photo is needed for; of a graph of any size, at 256×256."""
+        """Columns that need no photo. A graph for any size is measured at 256×256."""
         graph, probed = read_graph(path.read_bytes()), measure(path, tile or 256, tile or 256)
         return {
             "bytes": path.stat().st_size,
@@ -171,12 +172,12 @@ class Exported:
         }
 
     def photo(self, number, size):
-        """One photo of the folder, so many megapixels, (H, W, 3) uint8."""
+        """One photo of the folder, resized to `size` megapixels, (H, W, 3) uint8."""
         path = find_pictures(self.config.data, "data")[number]
         return resized(Image.fromarray(read_photo(path).pixels), float(size))
 
     def expected(self, number, size):
-        """What Keras makes of it, uint16; in one pass where memory allows."""
+        """Keras's result for this photo, uint16; in one pass if memory allows."""
         path = self.folder / f"{self.mark}_{number}_{size}.npy"
         if not path.exists():
             enhancer = Enhancer(self.generator, choose_runtime("keras"), reflect=False)
@@ -186,7 +187,7 @@ class Exported:
 
 
 def whole_photos(config, exported, way, path, size):
-    """Columns that whole photos are needed for."""
+    """Columns that need whole photos."""
     psnrs, peaks, rates = [], [], []
     for number in range(config.photos):
         photo = exported.photo(number, size)
@@ -202,7 +203,7 @@ def whole_photos(config, exported, way, path, size):
 
 
 def interpreted(path, photo):
-    """`test_model.py` on a photo: its result, uint16; processor seconds; peak memory, GB."""
+    """Runs `test_model.py` on a photo. Returns result (uint16), processor seconds, peak GB."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "photo.png")
         file.write_bytes(png_encode(photo.astype(np.uint16) * 257, level=1))
@@ -219,7 +220,7 @@ def started():
 
 
 def timed(command):
-    """What `run` says of a command, and its processor seconds."""
+    """What `run` returns for a command, and its processor seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     found = run(command)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -229,7 +230,7 @@ def timed(command):
 
 
 class Browser:
-    """The page in headless Chromium; called, it enhances a photo.
+    """The page in headless Chromium. A call enhances a photo.
 
     Args:
         scratch: folder for the page.
@@ -276,7 +277,7 @@ class Browser:
             raise UserError(f"the page: {tab.locator('#message').inner_text()}")
         told = tab.evaluate("({...document.body.dataset})")
         if told["accelerated"] != "true":
-            print(f"{path.name}: not taken whole by the browser")
+            print(f"{path.name}: the browser's fast kernels do not take all of it")
         with tab.expect_download(timeout=0) as waited:
             tab.click("#png")
         with Image.open(waited.value.path()) as picture:
@@ -285,14 +286,14 @@ class Browser:
 
 
 class Silent(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder without a word."""
+    """Serves a folder without log messages."""
 
     def log_message(self, *_):
         pass
 
 
 def lines(rows):
-    """Lines of Markdown: the latest row of every way; times over float32's of runtime and size."""
+    """Lines of Markdown: the latest row of every way. Times are relative to float32's."""
     latest = {tuple(row[key] for key in KEYS): row for row in rows}
     seconds = {
         key: float(row["seconds_per_megapixel"])

@@ -1,13 +1,14 @@
-"""Memory of the whole command `test_model.py`: a photo of each size, then many in one command.
+"""Measures memory of the command `test_model.py`: one photo of each size, then many photos.
 
     python -m benchmarks.photo_memory data=FOLDER [model=MODEL] [megapixels=3,12,48] [key=value …]
 
-The first photo of the folder is made as large as it takes, and enhanced with `memory_limit=1.5`:
-JPEG in, both PNG files out. Peak memory is that of the command's process until its last photo is
-written. Then follow many photos in one command, of which the middle one is cut in half: that one
-must be named, with exit status 1, and the others done. After each photo the memory that the process
-has resident is noted; after the first eighth, early and late are the medians of the first and the
-last third. Results are appended to a CSV file; the table in a document is written anew. Linux only.
+The first photo of the folder is resized to each size, written as JPEG, and enhanced with
+`memory_limit=1.5` to both PNG files. Peak memory is that of the command's process until its last
+photo is written. Then many photos are enhanced in one command. The file in the middle is cut in
+half. The command must name this file, end with exit status 1, and enhance all others. After each
+photo, the resident memory of the process is noted. Without the first eighth of the photos, `early`
+is the median of the first third, and `late` that of the last third. Results are appended to a CSV
+file, and the table in a document is replaced. It runs on Linux only.
 """
 
 import dataclasses
@@ -34,7 +35,7 @@ from wespe_tf.training.summary import processor
 from wespe_tf.weights.generator import find_model
 
 HERE = Path(__file__).resolve().parent
-LIMIT = 1.5  # GB on the process
+LIMIT = 1.5  # GB for the process
 USAGE = "usage: python -m benchmarks.photo_memory data=FOLDER [key=value …]"
 COLUMNS = (
     *("date", "processor", "cores", "model", "photos", "megapixels", "seconds", "peak_memory"),
@@ -47,13 +48,13 @@ class Settings:
     """Settings of this script."""
 
     data: str = setting("", "folder of photos")
-    model: str = setting("", "as for test_model.py")
+    model: str = setting("", "the same as for test_model.py")
     models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
     megapixels: str = setting("3,12,48", "sizes of single photos, with commas between them")
-    photos: int = setting(40, "in the one command of many", at_least=3)
-    each: float = setting(3.0, "of many", "megapixels", at_least=0.001)
+    photos: int = setting(40, "number of photos in the command with many", at_least=3)
+    each: float = setting(3.0, "size of each of these photos", "megapixels", at_least=0.001)
     csv: str = setting(str(HERE / "photo_memory.csv"), "results are appended to it")
-    document: str = setting(str(HERE / "README.md"), "its table is written anew")
+    document: str = setting(str(HERE / "README.md"), "its table is replaced")
 
 
 @as_command(USAGE, Settings)
@@ -75,7 +76,7 @@ def main(config):
 
 
 def measure(photo, model, count, megapixels):
-    """A row: so many photos of a size in one command, of several one broken.
+    """A row: `count` photos of a size in one command. If there are several, one is broken.
 
     Raises:
         UserError: if the command does not end as it should.
@@ -111,7 +112,7 @@ def measure(photo, model, count, megapixels):
 
 
 def make_photos(folder, pixels, count):
-    """Fills a folder with JPEG files of shifted pixels; of several the middle one is cut."""
+    """Fills a folder with JPEG files of shifted pixels. Among several, the middle one is cut."""
     folder.mkdir()
     for number in range(count):
         path = folder / f"{number}.jpg"
@@ -126,7 +127,7 @@ def run(arguments):
 
     Returns:
         Dictionary: exit `status`; `seconds`; `peak` memory, GB; memory `resident` after each photo,
-        GB; `errors`, the last line of them.
+        GB; `errors`, the last line on stderr.
     """
     command = [sys.executable, "-u", *arguments]
     start, resident, peak = time.monotonic(), [], 0.0
@@ -139,7 +140,7 @@ def run(arguments):
         for line in process.stdout:
             if line.split(": ")[0].endswith((".jpg", ".png")):  # a photo and its numbers
                 resident.append(memory(process.pid, "VmRSS"))
-                # Not the ru_maxrss of its end, which counts what this script held at its beginning.
+                # ru_maxrss would also count the memory that this script had when it began.
                 peak = max(peak, memory(process.pid, "VmHWM"))
         status = process.wait()
         errors.seek(0)
@@ -153,7 +154,7 @@ def run(arguments):
 
 
 def memory(process, name):
-    """GB that are resident, `VmRSS`, or were at most, `VmHWM`; 0 once the process has ended."""
+    """Resident memory now, `VmRSS`, or at its peak, `VmHWM`, in GB; 0 after the process ended."""
     for entry in Path(f"/proc/{process}/status").read_text().splitlines():
         if entry.startswith(name):
             return int(entry.split()[1]) * 1024 / 1e9
@@ -161,7 +162,7 @@ def memory(process, name):
 
 
 def early_and_late(resident):
-    """Medians of the first and of the last third, after the first eighth, as texts of GB."""
+    """Medians of the first and the last third, without the first eighth, as texts in GB."""
     settled = resident[len(resident) // 8 :]
     third = max(1, len(settled) // 3)
     return tuple(f"{np.median(part):.3f}" for part in (settled[:third], settled[-third:]))

@@ -1,15 +1,15 @@
-"""Photos of 3, 12 and 48 megapixels: seconds, memory and faithfulness of every runtime and mode.
+"""Measures photos of 3, 12 and 48 megapixels: time, memory and accuracy by runtime and mode.
 
     python benchmarks/photos.py data=FOLDER [model=MODEL] [megapixels=3,12,48] [key=value …]
 
-The first photo of the folder is made as large as it takes. Every way to enhance it runs in a
-process of its own, twice: peak memory is that of the process with its photo, seconds are those of
-the second time, without reading and writing. PSNR is against float32 Keras, one pass over the whole
-photo, or `streamed` where that is too large, if these are among the ways; it counts 16-bit results:
-in 8 bits rounding would be most of it. The share is of this machine's fastest matrix multiplication
-in the way's own precision, and counts the generator's multiplications once, whatever a mode adds to
-them. Results are appended to a CSV file; the table of the latest of them in a document, between its
-lines `<!-- tables -->`, is written anew.
+The first photo of the folder is resized to each size. Every way to enhance it runs twice, in a
+process of its own. Peak memory is that of the process with its photo. Seconds are those of the
+second run, without reading and writing. PSNR compares with float32 Keras in one pass over the whole
+photo, or `streamed` if that needs too much memory; these ways must be among `ways=`. It is computed
+from 16-bit results, because in 8 bits, rounding would be most of the difference. The share is that
+of the fastest matrix multiplication on this machine, in the way's precision. It counts the
+generator's multiplications once, even if a mode adds some. Results are appended to a CSV file, and
+the table of the latest results between a document's lines `<!-- tables -->` is replaced.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ from wespe_tf.weights.tf1_checkpoint import is_checkpoint
 
 HERE = Path(__file__).resolve().parent
 USAGE = "usage: python benchmarks/photos.py data=FOLDER [key=value …]"
-# Runtime, precision, mode; the first is what the others are compared with.
+# Runtime, precision, mode. The others are compared with the first.
 WAYS = (
     ("keras", "float32", "whole"),
     ("keras", "float32", "streamed"),
@@ -61,14 +61,16 @@ class Settings:
     """Settings of this script."""
 
     data: str = setting("", "folder of photos")
-    model: str = setting("", "as for test_model.py")
+    model: str = setting("", "the same as for test_model.py")
     models_orig_dir: str = setting("models_orig", "folder of the authors' trained models")
     megapixels: str = setting("3,12,48", "sizes, with commas between them")
-    ways: str = setting("", "some of them, as in keras/float32/whole,openvino/bfloat16/streamed")
-    memory_limit: float = setting(1.5, "of a process in mode streamed", "GB", at_least=0.1)
+    ways: str = setting(
+        "", "ways to run, such as keras/float32/whole,openvino/bfloat16/streamed; empty: all"
+    )
+    memory_limit: float = setting(1.5, "limit for a process in mode streamed", "GB", at_least=0.1)
     memory: float = setting(16.0, "ways that need more are left out", "GB", at_least=1)
     csv: str = setting(str(HERE / "photos.csv"), "results are appended to it")
-    document: str = setting(str(HERE / "README.md"), "its table is written anew")
+    document: str = setting(str(HERE / "README.md"), "its table is replaced")
 
 
 @as_command(USAGE, Settings)
@@ -98,7 +100,7 @@ def main(config):
 
 
 def able(ways):
-    """Those of the ways that this machine can go; the others are named."""
+    """The ways that this machine can run. Prints the names of the others."""
     found = []
     for way in ways:
         try:
@@ -111,7 +113,7 @@ def able(ways):
 
 
 def resized(photo, megapixels):
-    """A Pillow picture as (H, W, 3) uint8 pixels, as many millions of them as asked for."""
+    """A Pillow picture as (H, W, 3) uint8 pixels, resized to this number of megapixels."""
     factor = (megapixels * 1e6 / (photo.width * photo.height)) ** 0.5
     size = round(photo.width * factor), round(photo.height * factor)
     return np.asarray(photo.resize(size, Image.Resampling.BICUBIC))
@@ -126,7 +128,7 @@ def measure(config, ways, model, scratch, size, shape, peaks, table):
         if mode == "whole" and whole_needs > config.memory:
             continue
         if runtime == "keras" and mode != "whole" and reference is not None:
-            continue  # Only where one pass is too large are tiles in float32 Keras the measure.
+            continue  # Tiles in float32 Keras are needed only if one pass takes too much memory.
         options = (str(model), runtime, precision, mode, config.memory_limit)
         found = child(enhance_twice, str(scratch), *options)
         result = np.load(scratch / "result.npy")
@@ -157,7 +159,7 @@ def measure(config, ways, model, scratch, size, shape, peaks, table):
 
 
 def errors(result, reference):
-    """PSNR in dB and largest difference, of 1, of two uint16 pictures, a band at a time."""
+    """PSNR in dB, and largest difference in [0, 1], of two uint16 pictures, band by band."""
     squares, largest = 0.0, 0.0
     for top in range(0, len(result), 256):
         off = result[top : top + 256].astype(np.float64) - reference[top : top + 256]
@@ -166,11 +168,11 @@ def errors(result, reference):
     return -10 * np.log10(max(squares / result.size, 1e-30)), largest
 
 
-# Processes: each is this file with another first argument.
+# Processes: each runs this file, with the name of a function as its first argument.
 
 
 def child(function, *arguments):
-    """What a function of this file returns in a process of its own."""
+    """Runs a function of this file in a process of its own, and returns its result."""
     command = [sys.executable, os.path.abspath(__file__), function.__name__, *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -202,7 +204,7 @@ def enhance_twice(scratch, model, runtime, precision, mode, memory_limit):
 
 
 def multiply(precision):
-    """A process: the fastest of many matrix multiplications, operations per second."""
+    """A process: the speed of the fastest of many matrix multiplications, operations per second."""
     import tensorflow as tf
 
     rates = []

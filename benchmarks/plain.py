@@ -1,7 +1,7 @@
-"""WESPE's networks and objective once more, in plain TensorFlow and as plainly as possible.
+"""WESPE's networks and objective a second time, in plain TensorFlow and as simple as possible.
 
-Written from the formulas, not from the package: no layer or loss of it is used. The networks are
-functions of a dictionary of arrays and an input; everything runs in the dtype of the input.
+They are written from the formulas, and use no layer or loss of the package. The networks are
+functions of a dictionary of arrays and an input. Everything runs in the dtype of the input.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def instance_norm(x, weights, name, epsilon=1e-3):
 
 
 def generator(x, weights, tanh_scale=0.58):
-    """Four residual blocks, instance norm."""
+    """A generator with four residual blocks and instance norm."""
     x = tf.nn.relu(conv(x, weights, "conv1"))
     for k in (0, 2, 4, 6):
         y = tf.nn.relu(instance_norm(conv(x, weights, f"conv{k + 2}"), weights, f"norm{k + 1}"))
@@ -52,7 +52,7 @@ def leaky(x):
 
 
 def discriminator(x, weights, order="activation_norm"):
-    """Instance norm; logits."""
+    """The logits of a discriminator with instance norm."""
     x = leaky(conv(x, weights, "conv1", stride=4))
     for k, stride in ((2, 2), (3, 1), (4, 1), (5, 2)):
         x = conv(x, weights, f"conv{k}", stride)
@@ -138,10 +138,10 @@ def generator_losses(x, g, f, color_d, texture_d, weights, content=None, guide=N
     Args:
         x: (N, H, W, 3) tensor in [0, 1].
         g, f, color_d, texture_d: dictionaries of the networks' tensors.
-        weights: of content, color, texture, tv and guide.
+        weights: weights of content, color, texture, tv and guide.
         content: function of (reconstructed, source); the mean absolute difference by default.
-        guide: (N, H, W, 3) tensor in [0, 1]; there is none by default.
-        border: pixels cut off at each edge before any loss.
+        guide: (N, H, W, 3) tensor in [0, 1], or None.
+        border: pixels that are cut off at each edge before any loss.
     """
     enhanced = generator(x, g)
     reconstructed = cut(generator(enhanced, f), border)
@@ -179,7 +179,7 @@ class Adam:
         self.t, self.m, self.v = 0, {}, {}
 
     def __call__(self, values, gradients):
-        """The values after a step; dictionaries of arrays."""
+        """The values after a step. Arguments and result are dictionaries of arrays."""
         self.t += 1
         rate = self.step * np.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
         after = {}

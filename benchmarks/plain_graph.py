@@ -1,8 +1,8 @@
-"""WESPE and DPED as plain TensorFlow 1 graphs: what this project's training is compared with.
+"""WESPE and DPED as plain TensorFlow 1 graphs. This project's training is compared with them.
 
-Written as the authors wrote DPED: placeholders, all losses in one graph, one `AdamOptimizer` for
-each side, and one `Session.run` for each of them, which computes anew what it needs. The networks
-are the functions of `benchmarks/plain.py`.
+They are written as the authors wrote DPED: placeholders, all losses in one graph, and one
+`AdamOptimizer` for each side. Each optimizer has its own `Session.run`, which computes everything
+that it needs again. The networks are the functions of `benchmarks/plain.py`.
 """
 
 import abc
@@ -23,12 +23,12 @@ class PlainGraph(abc.ABC):
     """A graph, its session, and an iteration of training.
 
     Args:
-        weights: dictionary by network of dictionaries of arrays, named as `plain` names them; of
-            the networks `generator`, `inverse_generator`, `color_discriminator`,
-            `texture_discriminator` and `vgg` those that the objective has.
+        weights: dictionary from network to dictionary of arrays, with the names of `plain`. The
+            networks are `generator`, `inverse_generator`, `color_discriminator`,
+            `texture_discriminator` and `vgg`, as far as the objective has them.
         batch: patches in a batch.
-        side: of the square patches, pixels.
-        learning_rate: of Adam.
+        side: side of the square patches, in pixels.
+        learning_rate: learning rate of Adam.
     """
 
     def __init__(self, weights, batch, side, learning_rate):
@@ -66,7 +66,7 @@ class PlainGraph(abc.ABC):
         """Trains with one `Session.run` for each of the steps.
 
         Args:
-            feeds: dictionaries by placeholder, one for each step; the last goes on.
+            feeds: dictionaries by placeholder, one for each step. Further steps get the last one.
         """
         for k, step in enumerate(self.steps):
             self.session.run(step, feeds[min(k, len(feeds) - 1)])
@@ -76,7 +76,7 @@ class PlainGraph(abc.ABC):
         return {k: float(v) for k, v in self.session.run(self.losses, feed).items()}
 
     def vgg(self, pictures, style):
-        """relu5_4 of VGG-19; `style` as of `VGGFeatures`: `"keras"` or `"matconvnet"`."""
+        """relu5_4 of VGG-19. `style` is `"keras"` or `"matconvnet"`, see `VGGFeatures`."""
         x = pictures * 255 - tf.constant(VGG_MEAN_RGB)
         x = x[..., ::-1] if style == "keras" else x
         for block, count in enumerate(VGG_CONVOLUTIONS, 1):
@@ -91,8 +91,8 @@ class PlainWESPE(PlainGraph):
     """WESPE: three runs, one for G with F, one for D_c and one for D_t.
 
     Args:
-        weights, batch, side, learning_rate: as of `PlainGraph`.
-        loss_weights: of content, color, texture and tv.
+        weights, batch, side, learning_rate: see `PlainGraph`.
+        loss_weights: weights of content, color, texture and tv.
     """
 
     def __init__(self, weights, batch, side, learning_rate, loss_weights):
@@ -122,12 +122,12 @@ class PlainWESPE(PlainGraph):
         ]
 
     def feed(self, source, target):
-        """What the placeholders get for pictures in [0, 1]."""
+        """The values of the placeholders for pictures in [0, 1]."""
         return {self.source: source, self.target: target}
 
 
 class PlainDPED(PlainGraph):
-    """DPED with the authors' loss weights: a run for the generator, another for D."""
+    """DPED with the authors' loss weights: one run for the generator, another one for D."""
 
     def build(self, networks):
         self.swaps = v1.placeholder(tf.float32, [self.batch, 1])
@@ -156,5 +156,5 @@ class PlainDPED(PlainGraph):
         ]
 
     def feed(self, source, target, swaps):
-        """What the placeholders get for pictures in [0, 1] and (N, 1) zeros and ones."""
+        """The values of the placeholders for pictures in [0, 1] and (N, 1) zeros and ones."""
         return {self.source: source, self.target: target, self.swaps: swaps}

@@ -1,14 +1,14 @@
-"""Which training recipe works: recipes × seeds at a fixed budget, scored on whole photos.
+"""Compares training recipes: recipes × seeds with a fixed budget, scored on whole photos.
 
     python benchmarks/recipe.py data=FOLDER [recipes=A,B] [seeds=0,1,2] [budget=short] [key=value …]
 
-FOLDER holds `source/` and `target/`, photos that are not pairs, and pairs that only score, in
-`val_phone/` and `val_enhanced/` or `val_dslr/` or, as data/sample has them, `val_source/` and
-`val_target/`. Rows that the CSV file has already are not computed again. `pip install ssimulacra2`
-first.
-`pairs_model` makes true pairs of the source photos for the row "supervised"; no other row sees
-them. Every run's photos and one page of all of them land in the output folder; the tables of the
-document, between its comment lines `<!-- tables -->`, are written anew from the CSV file.
+FOLDER holds photos that are not pairs, in `source/` and `target/`. It also holds pairs, which are
+only used for scores: in `val_phone/` and `val_enhanced/` (or `val_dslr/`), or as in data/sample, in
+`val_source/` and `val_target/`. If the CSV file has a row already, it is not computed again. Run
+`pip install ssimulacra2` first.
+`pairs_model` makes true pairs of the source photos for the row "supervised". No other row sees
+them. The enhanced photos of every run, and one page with all of them, go to the output folder. The
+tables between the document's lines `<!-- tables -->` are replaced by tables of the CSV file.
 """
 
 import dataclasses
@@ -117,9 +117,9 @@ COLUMNS = (
 
 
 def perceptual(enhanced, target):
-    """SSIMULACRA 2 of two uint8 pictures, at most 512 pixels a side about their centre.
+    """SSIMULACRA 2 of two uint8 pictures, for at most 512×512 pixels at their center.
 
-    100 for equal ones, below 0 for bad ones. A whole photo would take minutes.
+    It is 100 for equal pictures, and below 0 for bad ones. A whole photo would take minutes.
     """
     files = io.BytesIO(), io.BytesIO()
     top, left = (max(0, side - 512) // 2 for side in target.shape[:2])
@@ -128,7 +128,7 @@ def perceptual(enhanced, target):
     return ssimulacra2.compute_ssimulacra2(*files)
 
 
-# Columns by what is computed of an enhanced photo and its target.
+# Columns, and the functions of an enhanced photo and its target that compute them.
 SCORES = {
     "psnr": quality.psnr,
     "ssim": quality.ssim,
@@ -148,13 +148,13 @@ class Settings:
     seeds: str = setting("0", "numbers, with commas between them")
     budget: str = setting("short", "iterations of a run", choices=tuple(BUDGETS))
     pairs_model: str = setting("", "checkpoint that makes the pairs of the row supervised, or none")
-    vgg_weights: str = setting("imagenet", "as for train.py")
-    photos: int = setting(0, "use only so many photos of each folder; 0 for all", at_least=0)
-    precision: str = setting("float32", "as for train.py", choices=("float32", "bfloat16"))
+    vgg_weights: str = setting("imagenet", "the same as for train.py")
+    photos: int = setting(0, "number of photos of each folder that are used; 0: all", at_least=0)
+    precision: str = setting("float32", "the same as for train.py", choices=("float32", "bfloat16"))
     output: str = setting("recipe_results", "folder for runs and photos")
     csv: str = setting(str(HERE / "recipe.csv"), "rows are appended to it")
     document: str = setting(
-        str(HERE.parent / "docs" / "RECIPE.md"), "its tables are written anew; empty for none"
+        str(HERE.parent / "docs" / "RECIPE.md"), "its tables are replaced; empty for no document"
     )
 
 
@@ -186,7 +186,7 @@ class Bench:
         config: `Settings`.
 
     Raises:
-        UserError: if the folder of photos is not as it should be.
+        UserError: if a folder of photos is missing.
     """
 
     def __init__(self, config):
@@ -207,7 +207,7 @@ class Bench:
             self.data = self.first_photos(config.photos)
 
     def first_photos(self, count):
-        """A folder with the first photos only of `source/` and `target/`."""
+        """A folder with only the first photos of `source/` and `target/`."""
         some = self.output.resolve() / "some" / self.name
         for side in ("source", "target"):
             (some / side).mkdir(parents=True, exist_ok=True)
@@ -249,7 +249,7 @@ class Bench:
         say(", ".join(f"{key} {value}" for key, value in row.items() if value != ""))
 
     def baselines(self):
-        """Rows of what needs no network."""
+        """Adds the rows that need no network."""
         sides = [find_pictures(self.data / side, "data") for side in ("source", "target")]
         curve = ToneCurve.match(*map(histogram, sides))
         guide = Guide.fit(*sides)
@@ -272,7 +272,7 @@ class Bench:
         if self.has(name, budget, seed):
             return
         run = f"{name.replace(' ', '_')}-{budget}-{seed}-{os.getpid()}"
-        # Of two settings of one key the later counts: a recipe has the last word.
+        # If a setting occurs twice, the later one counts. So recipes override the budget.
         settings = [f"{key}={value}" for key, value in BUDGETS[budget].items()] + RECIPES[name]
         script = Path(__file__).resolve().parent.parent / "train.py"
         command = [
@@ -342,7 +342,7 @@ class Bench:
         )
 
     def draw_page(self):
-        """`page.png`: every row's photos, whole and a detail, beside input and answer."""
+        """Draws `page.png`: input, photos of every row, and target; each whole and a detail."""
         folders = sorted((self.output / "photos").iterdir())
         rows = {"input": [s for s, _ in self.pairs]}
         for folder in folders:
@@ -366,13 +366,13 @@ class Bench:
 
 
 def picked_psnr(log):
-    """PSNR on crops at the evaluation of a run's log that has the least `distance`."""
+    """PSNR on crops in the evaluation of a run's log with the lowest `distance`."""
     evaluated = [row for row in read_rows(log) if row["distance"]]
     return float(min(evaluated, key=lambda row: float(row["distance"]))["psnr"])
 
 
 def _absolute(weights):
-    """Weights of VGG-19 as a run in another folder finds them."""
+    """The setting for VGG-19's weights, for a run in another folder."""
     return str(Path(weights).resolve()) if Path(weights).exists() else weights
 
 
@@ -387,7 +387,7 @@ def write_tables(table, document):
 
 
 def _agreement(rows):
-    """Lines: how well `distance`, which sees no pairs, ranks and picks as the pairs do."""
+    """Lines that say how well `distance`, which uses no pairs, agrees with the pairs' scores."""
     judged = [row for row in rows if row["distance"]]
     if len(judged) < 3:
         return
@@ -411,7 +411,7 @@ def _agreement(rows):
 
 
 def _markdown(rows):
-    """Lines of a table: a recipe's mean over seeds, the lowest seed, the worst drop."""
+    """Lines of a table: means of each recipe over its seeds, the lowest value, the worst drop."""
     yield (
         "| recipe | seeds | PSNR, dB | lowest | SSIM | tone-corrected | lowest | SSIMULACRA 2 "
         "| detail | flat noise | drop | collapsed | s |"

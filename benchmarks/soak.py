@@ -1,16 +1,16 @@
-"""A small training for half an hour: does its memory grow, do its steps slow down?
+"""Trains a small model for half an hour, and checks that memory and step time do not grow.
 
     python benchmarks/soak.py [minutes=30] [output=FOLDER] [key=value …]
 
-Runs `train.py` on small photos until it is stopped by SIGTERM, and notes the memory that its
-process has resident every second. Slopes are of lines through the medians of twenty parts of the
-time after the first fifth, the warm-up, with their standard errors; a step's seconds are those
-between two lines of `log.csv`, without the steps behind which there was an evaluation. At the end
-the log must have a line for every iteration, with finite losses, and there must be a whole figure
-of every evaluation, TensorBoard's events of every iteration, a checkpoint and a summary. Appends a
-row to a CSV file, writes the table of a document anew, and draws `soak.png` in the output folder.
-Exits with status 1 if something is missing, or if memory or step time grow by more than twice the
-standard error and, within an hour, 50 MB or a tenth.
+It runs `train.py` on small photos, and stops it with SIGTERM. Every second it notes the resident
+memory of the process. The first fifth of the time, the warm-up, does not count. The rest is divided
+into twenty parts. The slope is that of a line through their medians, with its standard error. The
+time of a step is that between two lines of `log.csv`, without steps next to an evaluation.
+At the end, the log must have a line for every iteration, with finite losses. There must also be a
+figure of every evaluation, TensorBoard's events of every iteration, a checkpoint and a summary. The
+script appends a row to a CSV file, replaces the table in a document, and draws `soak.png` in the
+output folder. The exit status is 1 if something is missing, or if memory or step time grows. It
+grows if the slope is more than twice its standard error, and more than 50 MB or a tenth per hour.
 """
 
 import dataclasses
@@ -55,12 +55,10 @@ COLUMNS = (
 class Settings:
     """Settings of this script."""
 
-    minutes: float = setting(30.0, "of training", at_least=0.5)
+    minutes: float = setting(30.0, "length of the training", "minutes", at_least=0.5)
     output: str = setting("soak_results", "folder for the run and the figure")
     csv: str = setting(str(HERE / "soak.csv"), "a row is appended to it")
-    document: str = setting(
-        str(HERE.parent / "docs" / "RELIABILITY.md"), "its table is written anew"
-    )
+    document: str = setting(str(HERE.parent / "docs" / "RELIABILITY.md"), "its table is replaced")
 
 
 @as_command(USAGE, Settings)
@@ -102,11 +100,11 @@ def watch(process, folder, seconds):
     """(N, 2) array: seconds since the first iteration, resident memory in MB.
 
     Raises:
-        UserError: if the training ends otherwise than by the signal that it gets.
+        UserError: if anything but the signal ends the training.
     """
     samples, begin = [], None
     while begin is None or time.monotonic() - begin < seconds:
-        time.sleep(1)  # building and compiling, up to the first iteration, do not count
+        time.sleep(1)  # The time before the first iteration does not count.
         if process.poll() is not None:
             raise UserError(f"{folder}: the training ended with status {process.returncode}")
         if begin is None and len(read_rows(folder / "log.csv")) > 1:
@@ -127,7 +125,7 @@ def resident(number):
 
 
 def step_times(log):
-    """(N, 2) array: seconds since the first iteration, seconds of the step that ended then."""
+    """(N, 2) array: end of each step, in seconds since the first iteration; its duration."""
     seconds = np.array([float(row["seconds"]) for row in log])
     plain = [k for k in range(2, len(log)) if not (log[k]["psnr"] or log[k]["collapse_score"])]
     plain = [k for k in plain if not log[k - 1]["collapse_score"]]
@@ -140,7 +138,7 @@ class Line:
 
     Attributes:
         level: median of the samples.
-        slope: of the line, per second.
+        slope: slope of the line, per second.
         error: standard error of the slope.
         offset: the line's value at second 0.
     """
@@ -158,8 +156,8 @@ class Line:
 def line(samples):
     """The `Line` through the medians of `PARTS` parts of the samples after the warm-up.
 
-    Neighboring samples are alike, parts are not: only of them the usual error is right. Medians
-    pass over what else the machine does for a while.
+    Neighboring samples depend on each other, parts hardly do. So the usual formula for the error is
+    right for parts only. Medians ignore other work of the machine, if it is short.
     """
     times = samples[:, 0]
     samples = samples[times >= times[-1] * WARM_UP]
@@ -173,7 +171,7 @@ def line(samples):
 
 
 def what_is_missing(folder, log):
-    """What a finished run should have and this one has not."""
+    """Names of what a finished run should have, but this one lacks."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     last = len(log) - 1

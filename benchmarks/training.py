@@ -1,32 +1,32 @@
-"""Training: patches per second of this project's step and of what else one would write.
+"""Measures training: patches per second of this project's step and of other ways to write it.
 
     python -m benchmarks.training [batches=10,30] [reference=CHECKOUT] [key=value …]
 
-The WESPE of the paper, VGG-19 to relu5_4 with random weights, trains from the same values on the
-same batch as
+The WESPE of the paper, with VGG-19 up to relu5_4 and random weights, trains from the same values on
+the same batch in four ways:
 
     tf1        a TensorFlow 1 graph as the authors write theirs, float32 (`plain_graph.py`)
     keras      a Keras `fit` with Keras's own layers, written the obvious way, float32
     float32    this project's loop and step
     bfloat16   the same with `precision=bfloat16`
 
-Every way is a process of its own and trains one iteration in turn with `tf1`, `repeats` times, of
-which the median counts. So the machine needs memory for two of them: about 15 GB at batch 30. They
-must have the same losses, or nothing is written. With `reference=` the same is done with the DPED
-losses: the authors' unchanged code, run by `compare_reference.py`, against the graph here.
+Every way runs in a process of its own, and takes turns with `tf1`: one iteration each, `repeats`
+times. The median counts. So the machine needs memory for two of them: about 15 GB at batch 30.
+Nothing is written unless their losses are the same. With `reference=`, the same is done with DPED's
+losses: the authors' unchanged code, run by `compare_reference.py`, and the graph here.
 
-The share is of this machine's fastest matrix multiplication in the way's precision, and counts the
-arithmetic that an iteration cannot do without: `operations`. Pipelines are asked for batches with
-nobody training. Their patches per second, as those of the ways, are pairs: one of each domain;
-their memory is what the process grew by.
+The share is that of the fastest matrix multiplication on this machine, in the way's precision. It
+counts only the arithmetic that an iteration needs (`operations`). Pipelines are measured while
+nothing trains. As for the ways, a patch in patches per second is a pair: one patch of each domain.
+The memory of a pipeline is the memory that the process gained.
 
-bfloat16 is then trained from these files by itself, `steps` iterations, and the slowest of them
-told beside the median: a step that waits for data would stand out. `loop alone` is the loop around
-a step that computes nothing, batch and losses handed over: what several steps in a call could save.
-An instance norm, forward and backward, is timed against Keras's GroupNormalization.
-Without a GPU, two workers of one core each train over loopback in turn with one of one core, every
-worker the same batch. Results are appended to a CSV file; the table of the
-latest of them in a document, between its lines `<!-- training -->`, is written anew.
+Then bfloat16 is trained from these files alone, for `steps` iterations. The slowest iteration is
+compared with the median, to show whether a step waits for data. `loop alone` is the loop around a
+step that computes nothing. It hands over batch and losses. Several steps in a call could not save
+more. An instance norm, forward and backward, is compared with Keras's GroupNormalization.
+Without a GPU, two workers with one core each take turns with a single one. They train over
+loopback, each with the same batch. Results are appended to a CSV file, and the table of the latest
+results between a document's lines `<!-- training -->` is replaced.
 """
 
 import contextlib
@@ -81,24 +81,25 @@ COLUMNS = (
 UNTIMED = 2
 IDLE_ITERATIONS, NORMED = 500, 30
 LOOP_ALONE = "loop alone"
-# What computes the same, of the generators' channels.
+# Two layers that compute the same, and the generators' number of channels.
 NORM_CHANNELS = 64
 NORMS = {
     "instance norm": InstanceNormalization,
     "GroupNormalization": lambda: keras.layers.GroupNormalization(-1, epsilon=1e-3),
 }
-# Iterations with DPED's losses for each of the repeats: starting the authors' code takes long.
+# TIMED is the number of iterations for each repeat. The authors' code takes long to start.
 AUTHORS_MODEL, TIMED = "iphone_orig", 3
-# So small that every iteration has the losses of the first.
+# So small that all iterations have the same losses as the first.
 LEARNING_RATE = 1e-8
 LOSS_WEIGHTS = {"content": 1.0, "color": 5e-3, "texture": 5e-3, "tv": 10.0}
-# Largest relative difference of a loss from the first way's.
+# Largest relative difference between a loss and that of the first way.
 AGREEMENT = {"tf1": 1e-4, "keras": 1e-4, "float32": 1e-4, "bfloat16": 0.1}
-# Of a pipeline: what is drawn before the clock starts, more than is read ahead; and then.
+# Patches that are drawn from a pipeline before the clock starts, more than it reads in advance; and
+# patches that are drawn then.
 DRAINED, DRAWN = 300, 3000
 PHOTOS, PHOTO_SIZE = 40, (2048, 1536)
 DISTINCT_PATCHES = 300
-# Bytes per second in each direction, as their makers name them.
+# Bytes per second in each direction, from the makers' data.
 LINKS = {"10 Gbit/s Ethernet": 1.25e9, "PCIe 4.0 ×16": 31.5e9, "NVLink 4": 450e9}
 
 
@@ -108,12 +109,12 @@ class Settings:
 
     batches: str = setting("10,30", "patches of each domain in a batch, with commas between them")
     patch_size: int = setting(100, "side of the patches", "pixels", at_least=32)
-    repeats: int = setting(5, "timings of every way", at_least=1)
-    steps: int = setting(60, "iterations that are trained from files", at_least=2)
-    patches: int = setting(160_000, "JPEG patches of each domain on disk", at_least=1)
+    repeats: int = setting(5, "number of timings of every way", at_least=1)
+    steps: int = setting(60, "number of iterations that are trained from files", at_least=2)
+    patches: int = setting(160_000, "number of JPEG patches of each domain on disk", at_least=1)
     reference: str = setting("", "checkout of the authors' repository, aiff22/DPED, or none")
     csv: str = setting(str(HERE / "training.csv"), "results are appended to it")
-    document: str = setting(str(HERE / "README.md"), "its table is written anew")
+    document: str = setting(str(HERE / "README.md"), "its table is replaced")
 
 
 @as_command(USAGE, Settings)
@@ -149,7 +150,7 @@ def main(config):
 
 
 def measure_steps(config, scratch, batch, peaks, note):
-    """Notes rows for every way to train on WESPE's losses: it, and tf1 in turn with it."""
+    """Writes two rows for every way to train on WESPE's losses: itself, and tf1 by turns."""
     ways = {
         name: (train, scratch, batch, config.patch_size, config.repeats + UNTIMED, *more)
         for name, (train, *more) in WAYS.items()
@@ -176,7 +177,7 @@ def measure_steps(config, scratch, batch, peaks, note):
 
 
 def measure_dped(config, scratch, note):
-    """Notes two rows for DPED's losses: the authors' unchanged code and the graph here."""
+    """Writes two rows for DPED's losses: the authors' unchanged code, and the graph here."""
     folder = scratch / "authors"
     folder.mkdir()
     reference = Path(config.reference).resolve()
@@ -208,7 +209,7 @@ def measure_dped(config, scratch, note):
 
 
 def measure_workers(config, scratch, batch, note):
-    """Notes two rows: a worker that has one core, and two workers that have one each."""
+    """Writes two rows: one worker with one core, and two workers with one core each."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if len(cores) < 2 or gpus():
         return
@@ -238,7 +239,7 @@ def measure_workers(config, scratch, batch, note):
 
 
 def measure_parts(config, batch, note):
-    """Notes rows for the loop without a step, and for the norms."""
+    """Writes rows for the loop without a step, and for the norms."""
     parts = {LOOP_ALONE: alone(run_idle, batch, config.patch_size)}
     parts |= {name: alone(run_norm, name, batch, config.patch_size) for name in NORMS}
     for name, seconds in parts.items():
@@ -246,7 +247,7 @@ def measure_parts(config, batch, note):
 
 
 def measure_files(config, scratch, batches, note):
-    """Notes rows for every source of patches and batch size: drawn, and trained on."""
+    """Writes rows for every source of patches and batch size: for drawing, and for training."""
     folders = {
         f"{config.patches} JPEG patches": make_patches(scratch, config.patch_size, config.patches),
         f"{PHOTOS} JPEG photos": make_photos(scratch),
@@ -266,7 +267,7 @@ def measure_files(config, scratch, batches, note):
 
 
 def measure_pipelines(config, folders, batch, note):
-    """Notes rows for drawing batches from every folder, and from the last with a guide."""
+    """Writes rows for drawing batches from every folder, and from the last one with a guide."""
     ways = {
         name: (draw_batches, folder, batch, config.patch_size, config.repeats)
         for name, folder in folders.items()
@@ -290,11 +291,11 @@ def race(ways, repeats, untimed=UNTIMED):
 
     Args:
         ways: by name, a function of this file and its arguments.
-        repeats: turns of each that are timed.
-        untimed: turns of each before.
+        repeats: number of turns that are timed, for each.
+        untimed: number of turns before these.
 
     Returns:
-        Two dictionaries by name: lists of seconds, and what the functions reported at the end.
+        Two dictionaries by name: lists of seconds, and the reports of the functions at the end.
     """
     timings = {name: [] for name in ways}
     with contextlib.ExitStack() as stack:
@@ -308,7 +309,7 @@ def race(ways, repeats, untimed=UNTIMED):
 
 
 def check_losses(losses):
-    """Raises a `UserError` unless all ways have the losses of the first."""
+    """Raises a `UserError` if a way has other losses than the first."""
     first, *others = losses
     for name in others:
         for key in losses[first].keys() & losses[name].keys():
@@ -321,17 +322,17 @@ def check_losses(losses):
 
 
 def operations(networks, side):
-    """Multiplications and additions that an iteration needs at least for a patch.
+    """The smallest number of multiplications and additions in an iteration, for one patch.
 
-    Those of convolutions and dense layers, where nearly all of them are. Beside the forward pass a
-    layer may owe one for its kernel's gradient and one for its input's, each as much: G, F and the
-    discriminators all three; VGG none for its kernels, and on x, which no variable changes, the
-    forward pass alone; first layers none for inputs that are data. The discriminators judge two
-    pictures, and what G learns from a fake one is a backward pass of its own.
+    Nearly all are in convolutions and dense layers. A layer has up to three passes of equal cost:
+    forward, gradient of its kernel, gradient of its input. G, F and the discriminators have all
+    three. VGG has no gradients of kernels, and for x, which no variable changes, only the forward
+    pass. A first layer has no gradient of its input, if that is data. The discriminators judge two
+    pictures, and need another backward pass from the fake one to G.
 
     Args:
-        networks: as `load_weights` gives them.
-        side: of the patch, pixels.
+        networks: from `load_weights`.
+        side: side of the patch, in pixels.
     """
     counts = {name: multiplications(kernels(network), side) for name, network in networks.items()}
     total = 0
@@ -350,7 +351,7 @@ def multiplications(shapes, side):
 
     Args:
         shapes: dictionary of kernels' shapes by the layers' names, in order.
-        side: of the patch, pixels.
+        side: side of the patch, in pixels.
     """
     strides = {"conv1": 4, "conv2": 2, "conv5": 2} if "dense" in shapes else {}
     found, block = [], "block1"
@@ -381,12 +382,12 @@ def parameters(networks):
 
 
 class Worker:
-    """A process that runs a function of this file and answers through a pipe; a context.
+    """A context: a process that runs a function of this file and answers through a pipe.
 
-    On a GPU it takes memory as it needs it: TensorFlow's first process would take all there is.
+    On a GPU, it takes only the memory that it needs. By default, TensorFlow would take all of it.
 
     Args:
-        function: called with the process's end of the pipe and the arguments.
+        function: function of the process's end of the pipe and of `arguments`.
         arguments: its other arguments.
     """
 
@@ -407,7 +408,7 @@ class Worker:
         self.process.join()
 
     def ask(self):
-        """Lets it take a turn; what it tells of it.
+        """Lets the process take a turn, and returns its answer.
 
         Raises:
             UserError: if it has ended.
@@ -417,7 +418,7 @@ class Worker:
         return self.receive()
 
     def receive(self):
-        """What it tells next.
+        """The next answer of the process.
 
         Raises:
             UserError: if it has ended.
@@ -430,7 +431,7 @@ class Worker:
 
 
 def free_ports(count):
-    """Ports of this machine on which nobody listens."""
+    """Ports of this machine that are not in use."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -439,14 +440,14 @@ def free_ports(count):
 
 
 def alone(function, *arguments):
-    """What a function returns in a process of its own."""
+    """Runs a function in a process of its own, and returns its result."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *arguments).result()
 
 
 class Turns(keras.callbacks.Callback):
-    """Lets the other end of a pipe say when each iteration begins, and tells it the seconds."""
+    """Begins each iteration when the other end of a pipe says so, and sends it the seconds."""
 
     def __init__(self, pipe):
         super().__init__()
@@ -463,12 +464,12 @@ class Turns(keras.callbacks.Callback):
         self.losses = self.losses or losses
 
     def report(self):
-        """Tells the losses of the first iteration and the memory of the process."""
+        """Sends the losses of the first iteration and the memory of the process."""
         self.pipe.send({"losses": self.losses, "peak_memory": peak_memory()})
 
 
 def peak_memory():
-    """Of this process so far, GB."""
+    """Peak memory of this process so far, in GB."""
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
@@ -491,7 +492,7 @@ def make_model(precision, batch, side):
 
 
 def variables_of(model):
-    """A `WESPE`'s variables by network and by the names of `plain`, VGG's too."""
+    """A `WESPE`'s variables, with VGG's, by network and by the names of `plain`."""
     return {**plain.wespe_variables(model), "vgg": vgg_variables(model.vgg)}
 
 
@@ -518,7 +519,7 @@ def draw_weights(scratch, side):
 
 
 def load_weights(scratch):
-    """Those values, arrays by network and by name."""
+    """The values from `draw_weights`: arrays by network and by name."""
     networks = {}
     with np.load(scratch / "weights.npz") as arrays:
         for key in arrays.files:
@@ -591,18 +592,18 @@ def train_on_core(pipe, scratch, batch, side, iterations, core, cluster=None, in
     data = strategy.distribute_datasets_from_function(
         lambda _: tf.data.Dataset.from_tensors(random_batch(batch, side)).repeat()
     )
-    loop.fit(model, data, iterations, iterations, [Turns(pipe)], verbose=0)
+    loop.fit(model, data, iterations, iterations, [Turns(pipe)])
 
 
 def train_on_files(folder, batch, side, steps):
-    """Seconds of each iteration of bfloat16 on the folders `source` and `target` in a folder."""
+    """Seconds of each iteration in bfloat16, on `source` and `target` in a folder."""
     streams = [PatchStream(folder / name, side, 0, name) for name in ("source", "target")]
     model = make_model("bfloat16", batch, side)
     return seconds_of_iterations(model, training_data(*streams, batch), steps)
 
 
 def seconds_of_iterations(model, data, count):
-    """Seconds of each of so many iterations, from the end of one to the end of the next."""
+    """Seconds of each of `count` iterations, from the end of one to the end of the next."""
     ends, iterations = [], 1 + UNTIMED + count
     clock = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter())
@@ -612,7 +613,7 @@ def seconds_of_iterations(model, data, count):
 
 
 class Idle(keras.Model):
-    """A model whose step takes a batch and gives as many losses as a `WESPE`'s, nothing else."""
+    """A model whose step only takes a batch and returns as many losses as a `WESPE`'s."""
 
     def train_step(self, data):
         loss = tf.cast(data[0][0, 0, 0, 0], tf.float32)
@@ -671,10 +672,10 @@ def draw_batches(pipe, folder, batch, side, repeats, guided=False):
 
 
 class ObviousWESPE(keras.Model):
-    """WESPE of Keras's own layers, with a tape and a pass through G for each of the optimizers.
+    """WESPE from Keras's own layers, with a tape and a pass through G for each optimizer.
 
     Args:
-        side: of the patches, pixels.
+        side: side of the patches, in pixels.
     """
 
     def __init__(self, side):
@@ -753,7 +754,7 @@ class ObviousWESPE(keras.Model):
 
 
 def make_obvious_generator():
-    """DPED code's generator of Keras's own layers."""
+    """The generator of DPED's code, from Keras's own layers."""
     layers = keras.layers
     numbers = iter(range(1, 13))
 
@@ -775,7 +776,7 @@ def make_obvious_generator():
 
 
 def make_obvious_discriminator(shape):
-    """DPED code's discriminator of Keras's own layers, for pictures of a shape."""
+    """The discriminator of DPED's code, from Keras's own layers, for pictures of a shape."""
     layers = keras.layers
     pictures = x = keras.Input(shape)
     for k, (filters, size, strides) in enumerate(
@@ -847,7 +848,7 @@ def lines(rows):
 
 
 def part_lines(parts, rows):
-    """Lines of Markdown: what the loop costs beside the steps, and a norm beside another."""
+    """Lines of Markdown: the cost of the loop compared with the steps, and of both norms."""
     milliseconds = float(parts[LOOP_ALONE]["milliseconds"])
     shares = [
         f"{milliseconds / 1e3 * float(row['patches_per_second']) / int(row['batch']):.2%} at batch "

@@ -23,6 +23,6 @@ def test_table():
         for moment, same in (("written", True), ("written", False), ("start", True))
     ]
     assert list(kill.lines(rows))[2:] == [
-        "| just after one was written | 2 | 2 | 1 |",
+        "| just after it wrote a checkpoint | 2 | 2 | 1 |",
         "| before it had a folder: started again | 1 | 1 | 1 |",
     ]
