@@ -1,6 +1,8 @@
 """What all tests share: quiet TensorFlow, fixed seeds, small folders of pictures."""
 
 import contextlib
+import gc
+import io
 import os
 import shutil
 
@@ -18,6 +20,12 @@ CHROMIUM = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 ]
+
+
+def pytest_collection_finish():
+    """What is there by now stays: Python need not look through all of it for garbage again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):
@@ -44,13 +52,27 @@ def policy():
     return keras.config.set_dtype_policy
 
 
+def draw_nothing(patch):
+    """Figures of runs are made, but one white pixel is written instead of them."""
+    png = io.BytesIO()
+    Image.new("RGB", (1, 1), "white").save(png, "PNG")
+    patch.setattr("wespe_tf.training.figures.to_png", lambda figure: png.getvalue())
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Runs of this test write one white pixel instead of figures."""
+    draw_nothing(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def eager():
     """Context of short runs, for tests that ask what happens around the steps.
 
     Functions run as they are, as tracing a step takes longer than some of them do; evaluations
-    look at 8 crops. That steps can be traced, and are traced once, is asked in
-    `tests/training/test_loop.py`, `test_train.py` and `test_distribution.py`.
+    look at 8 crops; figures are not drawn. That steps can be traced, and are traced once, is asked
+    in `tests/training/test_loop.py`, `test_train.py` and `test_distribution.py`; figures are looked
+    at in `test_train.py` and `tests/test_plots.py`.
     """
     from wespe_tf.training import validation
 
@@ -58,6 +80,7 @@ def eager():
     def context():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(validation, "CROPS", 8)
+            draw_nothing(patch)
             tf.config.run_functions_eagerly(True)
             try:
                 yield

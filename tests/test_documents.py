@@ -210,12 +210,11 @@ def folder(tmp_path_factory, make_photo):
 
 
 @pytest.fixture
-def short(folder, monkeypatch):
+def short(folder, monkeypatch, undrawn):
     """The folder is the working folder. Fewer and smaller pictures than a user's are computed."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr("wespe_tf.training.validation.CROPS", 8)
     monkeypatch.setattr("wespe_tf.training.validation.CROP_SIZE", 32)
-    monkeypatch.setattr("wespe_tf.training.figures.to_png", lambda figure: b"")
     monkeypatch.setattr("wespe_tf.export.export.SIZES", ((48, 64),))
     monkeypatch.setattr("benchmarks.limits.SIDE", 40)
     monkeypatch.setitem(dped_photos.CROP_SIZES, "tiny", (60, 80))

@@ -175,6 +175,7 @@ def assert_same_losses(folder, other, rtol=1e-4):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_two_devices_have_the_losses_of_one(tmp_path, new_run, monkeypatch):
     """With everything that looks at the whole batch; and spectral norm, whose vectors every
     device has for itself."""

@@ -192,6 +192,7 @@ class TestResume:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_killed_as_a_process(data, tmp_path):
     """With steps that are traced, as a user's are."""
     broken = start(tmp_path, *data, "run=broken")

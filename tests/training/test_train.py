@@ -299,6 +299,7 @@ class TestRuns:
         assert summary["validation"]["psnr_input"] is None
 
     @pytest.mark.slow
+    @pytest.mark.usefixtures("undrawn")
     @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
     def test_precision_trains_and_saves_float32(self, data, precision):
         own, _ = data
@@ -311,6 +312,7 @@ class TestRuns:
         assert all(math.isfinite(float(r["generator"])) for r in read_log(Path("models/low"))[1:])
 
     @pytest.mark.slow
+    @pytest.mark.usefixtures("undrawn")
     @pytest.mark.parametrize(
         "settings",
         [
