@@ -176,7 +176,7 @@ class TestResume:
     def test_no_whole_checkpoint_is_told(self, data):
         for path in Path("models/whole/checkpoints").glob("*.index"):
             path.write_bytes(b"")
-        with pytest.raises(UserError, match="checkpoints: no checkpoint that can be read"):
+        with pytest.raises(UserError, match="checkpoints: no checkpoint can be read"):
             cli.main(["resume=true", "run=whole"])
 
     def test_a_finished_run_stays_as_it_is(self, data):

@@ -290,7 +290,7 @@ class TestMessages:
         refuse = "WebAssembly.Memory.prototype.grow = () => { throw new RangeError('no memory') };"
         worker = site / "worker.js"
         worker.write_text(refuse + worker.read_text())
-        assert enhance(tab, small).startswith("This device has too little memory for it.")
+        assert enhance(tab, small).startswith("This device has too little memory.")
 
     def test_no_model(self, tab, site, small):
         (site / "model" / "wasm.tflite").unlink()

@@ -322,7 +322,7 @@ class Optimization:
     )
     precision: str = setting(
         "float32",
-        "numbers that the networks compute with; auto: bfloat16 where the processor has units for "
+        "numbers that the networks compute with; auto: bfloat16 if the processor has units for "
         "it, which is faster, else float32",
         choices=("float32", "bfloat16", "float16", "auto"),
         first=True,

@@ -135,7 +135,7 @@ def _candidates(
         taken_when = [[shot.taken for shot in side.shots] for side in (phone, camera)]
         offset, pairs = by_time(taken_when[0], taken_when[1], config.time_tolerance)
         if pairs and abs(offset) > WORTH_A_WORD:
-            print(f"by EXIF the camera's clock is {offset:+.0f} s from the phone's")
+            print(f"by EXIF, the camera's clock differs from the phone's by {offset:+.0f} s")
         return pairs
     ours = [None if i in matches else one for i, one in enumerate(phone.features)]
     theirs = [None if j in taken else one for j, one in enumerate(camera.features)]

@@ -42,8 +42,8 @@ def enhance_test_photos(config: TestConfig) -> None:
     phone = config.model.removesuffix("_orig")
     if phone not in NATIVE_SIZES:
         raise UserError(
-            f"model={config.model}: give input=PHOTO_OR_FOLDER to enhance own photos, or a model "
-            f"of DPED's test photos: {', '.join(NATIVE_SIZES)}, or these with _orig"
+            f"model={config.model}: give input=PHOTO_OR_FOLDER to enhance your own photos, or, for "
+            f"DPED's test photos, one of {', '.join(NATIVE_SIZES)}, or these with _orig"
         )
     folder = Path(config.dped_dir) / phone / "test_data" / "full_size_test_images"
     photos = find_pictures(folder, "dped_dir")

@@ -232,7 +232,7 @@ class KerasStage:
     """A stage as a TensorFlow graph of float32 strips (1, rows, columns, channels).
 
     Args:
-        stage: of `generator`.
+        stage: a stage of `generator`.
         generator: a built `Generator`.
     """
 

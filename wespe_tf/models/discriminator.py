@@ -1,4 +1,4 @@
-"""The network that tells target pictures from enhanced ones: D_c (color) and D_t (texture)."""
+"""The discriminator. WESPE's D_c (color) and D_t (texture) are discriminators."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ DPED = DISCRIMINATOR_LAYERS["dped"]
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Discriminator(keras.Model):
-    """Convolutions and two dense layers that tell whether a patch is real or enhanced.
+    """Convolutions and two dense layers that decide whether a patch is real or enhanced.
 
     Its parts are: convolution → LeakyReLU 0.2 → norm (the first convolution has no norm); flatten;
     dense 1024 + LeakyReLU; dense to one or two outputs. Source: DPED's code.

@@ -41,8 +41,8 @@ def discriminator_loss(probabilities: Tensor, swaps: Tensor) -> Tensor:
 
     Args:
         probabilities: (N, 2) softmax outputs for [real, fake].
-        swaps: (N, 1) tensor; 1 where the discriminator saw the DSLR's picture, 0 where it saw
-            the enhanced one.
+        swaps: (N, 1) tensor; 1 if the discriminator saw the DSLR's picture, 0 if it saw the
+            enhanced one.
 
     Returns:
         Scalar; N·ln 2 for a random guess. The generator's texture loss is its negative.

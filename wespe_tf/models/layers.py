@@ -236,7 +236,7 @@ def make_norm(
         A Keras layer, or None for `"none"`.
 
     Raises:
-        ValueError: for another name.
+        ValueError: if the name is not one of these.
     """
     if norm == "instance":
         return InstanceNormalization(epsilon, scale_init, name=name, dtype=dtype)
@@ -272,7 +272,7 @@ def make_initializers(name: str) -> Callable[[int], tuple[Any, Any]]:
         Function of a layer's fan-in that returns its `(kernel, bias)` initializers.
 
     Raises:
-        ValueError: for another name.
+        ValueError: if the name is not one of these.
     """
     if name not in KERNEL_STARTS:
         expected = ", ".join(KERNEL_STARTS)

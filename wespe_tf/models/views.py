@@ -102,7 +102,7 @@ def blur_profile(kernel: str) -> np.ndarray:
         (21,) float64 array.
 
     Raises:
-        ValueError: for another name.
+        ValueError: if the name is not one of these.
     """
     k = np.arange(-10, 11, dtype=np.float64)
     if kernel == "dped_code":

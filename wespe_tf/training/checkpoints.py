@@ -181,7 +181,7 @@ class Checkpoints:
                 continue
             return iteration
         if self.iterations():
-            raise UserError(f"{self.folder}: no checkpoint that can be read")
+            raise UserError(f"{self.folder}: no checkpoint can be read")
         return None
 
 

@@ -22,7 +22,7 @@ STATISTICS = (distance.color_statistics, distance.texture_statistics)
 
 
 class Validation:
-    """64 fixed crops of the validation pairs, or of source photos where there are no pairs.
+    """64 fixed crops of the validation pairs, or of source photos if there are no pairs.
 
     Args:
         source_stream: `PatchStream` of the training's source photos.

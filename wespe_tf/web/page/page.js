@@ -1,13 +1,13 @@
 "use strict";
-// Pixels of the largest photo: beyond it phones' memory ends, and so do their canvases.
+// Most pixels of a photo. Above this, phones run out of memory, and canvases reach their limit.
 const MOST_PIXELS = 50e6;
 const TOO_LARGE = "The photo is too large for this device: ";
-// The smallest module with a vector instruction: browsers older than 2023 may refuse it.
+// The smallest module with a vector instruction. Browsers from before 2023 may refuse it.
 const SIMD = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0,
   65, 0, 253, 15, 253, 98, 11]);
 
 const $ = (id) => document.getElementById(id);
-let worker = null; // at work while there is one
+let worker = null; // null while there is no work
 let photoName = "photo";
 
 const show = (...ids) => ["sources", "message", "work", "view", "save"].forEach(
@@ -24,7 +24,7 @@ function stop() {
   worker = null;
 }
 
-// The photo, upright, on both canvases; its pixels.
+// Draws the photo, upright, on both canvases. Returns its pixels.
 async function draw(file) {
   const picture = await createImageBitmap(file).catch(() => {
     throw new Error("This file cannot be read as a picture. Choose a JPEG, PNG or WebP file.");
@@ -44,7 +44,7 @@ async function draw(file) {
   } catch {
     throw new Error(TOO_LARGE + size);
   }
-  // A canvas larger than the device allows stays empty, transparent black, without an error.
+  // If a canvas is larger than the device allows, it stays transparent black, without an error.
   if (pixels.data[3] === 0) throw new Error(TOO_LARGE + size);
   return { data: pixels.data, width, height };
 }
@@ -73,7 +73,7 @@ function enhance(photo) {
   $("status").textContent = "Loading the model …";
   const after = $("after").getContext("2d");
   const began = performance.now();
-  let first = null; // when the first part was done, after all is loaded
+  let first = null; // share and time of the first part, after everything was loaded
   worker = new Worker("worker.js");
   worker.onerror = (event) => fail(`The page could not be started (${event.message ?? "worker.js"}).`);
   worker.onmessage = ({ data }) => {

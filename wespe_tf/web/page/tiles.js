@@ -1,6 +1,6 @@
-// Where the patches and tiles of a photo lie; the same as wespe_tf/enhance/{windows,litert}.py.
+// The places of a photo's patches and tiles, the same as in wespe_tf/enhance/{windows,litert}.py.
 
-// Places of windows along one side: [start, first pixel it answers for, the one after its last].
+// Places of windows along one side: [start, first pixel that it gives, pixel after the last one].
 export function spans(length, window, margin) {
   const found = [];
   for (let done = 0; done < length; ) {
@@ -12,8 +12,8 @@ export function spans(length, window, margin) {
   return found;
 }
 
-// A square or rectangle of an RGBA photo as RGB floats in [0, 1], into `target` from `offset` on.
-// Beyond the right and lower edges the photo is continued by reflection.
+// Writes a rectangle of an RGBA photo as RGB floats in [0, 1] into `target`, from `offset` on.
+// The photo is mirrored at its right and lower edges.
 export function cut(photo, top, left, height, width, target, offset = 0) {
   const columns = Array.from({ length: width }, (_, x) => 4 * mirrored(left + x, photo.width));
   for (let y = 0; y < height; y++) {
@@ -29,7 +29,7 @@ function mirrored(place, length) {
   return inside < length ? inside : 2 * length - 1 - inside;
 }
 
-// Top left corners of the patches that stand for a photo.
+// Upper left corners of the patches that stand for a photo.
 export function corners(places, side, height, width) {
   const room = [height, width].map((length) => Math.max(length, side) - side + 1);
   return places.map((place) => place.map((share, axis) => Math.floor(share * room[axis])));

@@ -16,12 +16,12 @@ self.onmessage = async ({ data: photo }) => {
   }
 };
 
-// A sentence for what went wrong.
+// The sentence that the page shows for an error.
 function said(error) {
   const text = String(error?.message ?? error);
   if (error instanceof Failure) return text;
   if (/memory|alloc|abort|OOM/i.test(text)) {
-    return "This device has too little memory for it. Close other pages, or choose a smaller photo.";
+    return "This device has too little memory. Close other pages, or choose a smaller photo.";
   }
   return `The photo could not be enhanced (${text}).`;
 }
@@ -33,7 +33,7 @@ async function loaded() {
     throw new Failure(`The program could not be loaded (${error.message}). Try again.`);
   });
   if (getWebGpuDevice()) {
-    // What WebGPU does not take whole is faster on the processor.
+    // If WebGPU does not take the whole model, the processor is faster.
     const found = await compiled("webgpu").catch(() => null);
     if (found?.model.isFullyAccelerated) return { ...found, heap: () => lite.liteRtWasm.HEAPU8.length };
     found?.model.delete();
@@ -69,7 +69,7 @@ async function fetched(name) {
 }
 
 async function check(bytes, described) {
-  if (!self.crypto.subtle) return; // not on pages without https
+  if (!self.crypto.subtle) return; // Only pages with https have it.
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   const text = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
   if (text !== described.sha256) {
@@ -79,7 +79,7 @@ async function check(bytes, described) {
 
 async function enhance(model, described, photo) {
   const [, height, width] = described.input.shape;
-  // A photo smaller than a tile is continued to one.
+  // A photo smaller than a tile is mirrored at its edges, up to the size of a tile.
   const rows = spans(Math.max(photo.height, height), height, described.margin);
   const columns = spans(Math.max(photo.width, width), width, described.margin);
   const calls = described.measure ? described.measure.places.length / described.measure.input.shape[0] : 0;
