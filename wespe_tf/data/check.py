@@ -1,4 +1,4 @@
-"""The command `check`: looks for faults in folders of photos, before a training needs hours."""
+"""The command `check`: looks for faults in folders of photos, before they are trained on."""
 
 import dataclasses
 import itertools

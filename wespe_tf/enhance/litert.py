@@ -28,10 +28,10 @@ Moments = tuple[np.ndarray, np.ndarray]
 class LiteRTModel:
     """A generator that `export_tflite.py` wrote, run by the LiteRT interpreter.
 
-    Tiles are exact if the norms are frozen, or if their moments (mean and variance) are an input.
-    The JSON file beside the model says so. Then larger photos are enhanced in overlapping windows,
-    else whole. An adaptive file has a second signature, `measure`. It computes the moments from
-    patches of the photo.
+    Tiles are exact if no norm measures the tile, because the norms are frozen, or their moments
+    (mean and variance) are an input. The JSON file beside the model says so. Then larger photos are
+    enhanced in overlapping windows, else whole. An adaptive file has a second signature, `measure`.
+    It computes the moments from patches of the photo.
 
     Args:
         path: path of the .tflite file.

@@ -1,6 +1,6 @@
 """Runs a network on this machine, with Keras or OpenVINO, behind one small interface.
 
-OpenVINO is several times as fast on a CPU, most of all with units for bfloat16. Keras runs
+OpenVINO is several times as fast on a CPU, especially with units for bfloat16. Keras runs
 everywhere.
 """
 

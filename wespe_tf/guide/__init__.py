@@ -1,1 +1,1 @@
-"""The guide: a guess of the enhanced photo. It is fitted to the two folders in closed form."""
+"""The guide: a guess of the enhanced photo, computed from the two folders without training."""

@@ -91,7 +91,7 @@ class NoiseFilter:
 
 
 def power_spectrum(photo: np.ndarray, display: Display) -> np.ndarray:
-    """Mean power spectrum of a photo's tiles, for luma and color differences, without their means.
+    """Mean power spectrum of a photo's tiles (minus their means), for luma and color differences.
 
     Args:
         photo: (H, W, 3) uint8 array, H and W at least 16.

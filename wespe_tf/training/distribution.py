@@ -29,7 +29,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
 @functools.cache
 def _make_once(name: str) -> tf.distribute.Strategy:
-    """Makes a strategy once per process. Two would give the same numbers to their operations."""
+    """Makes a strategy once per process. A second one would use the first's operation numbers."""
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
     with _ended_by_interrupt():

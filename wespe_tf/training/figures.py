@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Points of a curve. The figure has fewer pixels, so more points would only take memory.
+# Most points of a curve. The figure has fewer pixels, so more points would only take memory.
 MOST_POINTS = 2000
 
 

@@ -144,7 +144,7 @@ class Progress(keras.callbacks.Callback):
 
 
 def _compile(model: Any, strategy: tf.distribute.Strategy) -> Callable:
-    """A function that takes the next batch, trains one step, and returns losses (device means)."""
+    """A function that trains one step on the next batch, and returns the devices' mean losses."""
 
     @tf.function
     def step(batches: Iterator) -> dict[str, tf.Tensor]:

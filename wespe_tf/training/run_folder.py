@@ -1,4 +1,4 @@
-"""Run folders: each one is made whole, locked while a process uses it, and can be resumed."""
+"""Run folders: makes them completely or not at all, locks them, and opens them again."""
 
 import dataclasses
 import errno
@@ -18,7 +18,7 @@ from ..models.generator import Generator
 
 
 class RunFolder:
-    """The folder of one run. The process that writes locks it, so that no other process can.
+    """The folder of one run. The process that writes locks it against other processes.
 
     Args:
         path: path of the folder.

@@ -82,7 +82,7 @@ class Photos:
         source: `PatchStream` of the photos to enhance.
         target: `PatchStream` of the good photos.
         validation: `Validation`.
-        guide: `Guide` from source to target, or None if neither loss nor warm start needs it.
+        guide: `Guide` from source to target; None if neither a loss nor the warm start needs it.
     """
 
     source: PatchStream
