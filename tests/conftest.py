@@ -21,6 +21,26 @@ CHROMIUM = [
     *("--disable-background-networking", "--disable-component-update"),
 ]
 
+# The files whose slow tests take longest, in this order. They begin first: of two processes, none
+# begins one of them when the other one is about to end.
+LONGEST = (
+    "tests/training/test_distribution.py",
+    "tests/models/test_report_code.py",
+    "tests/web/test_page.py",
+    "tests/models/test_dped.py",
+    "tests/test_examples.py",
+    "tests/export/test_cli.py",
+    "tests/models/test_wespe_tf1.py",
+    "tests/training/test_train.py",
+    "tests/training/test_resume.py",
+    "tests/test_documents.py",
+    "tests/training/test_cli.py",
+    "tests/data/test_align.py",
+    "tests/training/test_loop.py",
+    "tests/data/test_batches.py",
+    "tests/test_reproduce.py",
+)
+
 
 def pytest_collection_finish():
     """What is there by now stays: Python need not look through all of it for garbage again."""
@@ -29,8 +49,14 @@ def pytest_collection_finish():
 
 
 def pytest_collection_modifyitems(items):
-    """Slow tests run after all fast ones."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    """Slow tests run after all fast ones, those of the longest files first."""
+
+    def place(item):
+        file, _, _ = item.nodeid.partition("::")
+        rank = LONGEST.index(file) if file in LONGEST else len(LONGEST)
+        return item.get_closest_marker("slow") is not None, rank
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)
