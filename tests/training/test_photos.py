@@ -23,5 +23,5 @@ def test_photos_that_fit_into_memory_are_decoded_once(tmp_path, make_folder, mon
 
     monkeypatch.setattr(Source, "decoded", counted)
     photos = Photos.of(config)
-    assert photos.guide is not None and photos.guide.noise_filter is not None
+    assert photos.guide is not None and photos.guide.detail_filter is not None
     assert times == {str(path): 1 for folder in folders for path in folder.iterdir()}

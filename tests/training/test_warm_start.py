@@ -1,4 +1,4 @@
-"""The warm start: the last layer is fitted, the noise filter put in, both generators trained."""
+"""The warm start: the last layer is fitted, the detail filter put in, both generators trained."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ from tests.models.tiny_wespe import (
     array,
     make_wespe,
 )
-from wespe_tf.guide.noise_filter import NoiseFilter, short_kernel
+from wespe_tf.guide.detail_filter import DetailFilter, short_kernel
 from wespe_tf.models.generator import Generator
 from wespe_tf.training.warm_start import WarmStart, filter_last_layer, fit_last_layer
 
@@ -77,11 +77,12 @@ class TestFilterLastLayer:
         generator.to_rgb.set_weights([center_only, bias])
         pictures = make_photo(48, 48, 0)[None] / 255
         before = array(generator(pictures))[0]
-        gains = np.cos(np.pi / 2 * np.fft.fftfreq(16)[:, None, None]) * np.ones((16, 16, 3))
-        noise_filter = NoiseFilter(short_kernel(gains * gains.swapaxes(0, 1)))
-        filter_last_layer(generator, noise_filter)
+        gains = np.cos(np.pi / 2 * np.fft.fftfreq(16))
+        gains = np.einsum("x,y,io->xyio", gains, gains, [[0.9, 0, 0], [0.1, 1, 0.2], [0, 0, 0.8]])
+        detail_filter = DetailFilter(short_kernel(gains))
+        filter_last_layer(generator, detail_filter)
         inner = slice(12, -12), slice(12, -12)
-        found, expected = array(generator(pictures))[0][inner], noise_filter(before)[inner]
+        found, expected = array(generator(pictures))[0][inner], detail_filter(before)[inner]
         assert np.abs(found - expected).max() < 0.1 * np.abs(before[inner] - expected).max()
         np.testing.assert_array_equal(array(generator.to_rgb.bias), bias)
 

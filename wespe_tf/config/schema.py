@@ -225,7 +225,9 @@ class Losses:
         0, "width of the patches' edge that losses and discriminators ignore", "pixels", at_least=0
     )
     noise_filter: bool = setting(
-        True, "whether the guide also removes noise that good photos do not have"
+        True,
+        "whether the guide also changes fine detail: removes noise that good photos do not have, "
+        "and draws each color as sharply as they do",
     )
     tv_form: str = setting(
         "mean",

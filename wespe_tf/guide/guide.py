@@ -4,28 +4,28 @@ import numpy as np
 
 from ..images.picture import read_picture
 from .color_transfer import ColorTransfer
-from .noise_filter import NoiseFilter
+from .detail_filter import DetailFilter
 from .tone_curve import Paths, Read
 
 
 class Guide:
-    """A `ColorTransfer`, followed by a `NoiseFilter`. This goes beyond the paper.
+    """A `ColorTransfer`, followed by a `DetailFilter`. This goes beyond the paper.
 
     Args:
         transfer: `ColorTransfer` between the domains.
-        noise_filter: `NoiseFilter` between the transferred source and the target, or None.
+        detail_filter: `DetailFilter` between the transferred source and the target, or None.
     """
 
-    def __init__(self, transfer: ColorTransfer, noise_filter: NoiseFilter | None = None) -> None:
+    def __init__(self, transfer: ColorTransfer, detail_filter: DetailFilter | None = None) -> None:
         self.transfer = transfer
-        self.noise_filter = noise_filter
+        self.detail_filter = detail_filter
 
     @classmethod
     def fit(
         cls,
         source_paths: Paths,
         target_paths: Paths,
-        noise_filter: bool = True,
+        detail_filter: bool = True,
         read: Read = read_picture,
     ) -> "Guide":
         """Fits the guide to two sets of pictures. They need not be pairs.
@@ -33,13 +33,13 @@ class Guide:
         Args:
             source_paths: picture files of the source domain, such as the phone's photos.
             target_paths: picture files of the target domain, such as good photos.
-            noise_filter: whether noise is filtered too.
+            detail_filter: whether fine detail is filtered too.
             read: function that reads a file, see `histogram`.
         """
         transfer = ColorTransfer.fit(source_paths, target_paths, read)
-        if not noise_filter:
+        if not detail_filter:
             return cls(transfer)
-        return cls(transfer, NoiseFilter.fit(source_paths, target_paths, transfer, read))
+        return cls(transfer, DetailFilter.fit(source_paths, target_paths, transfer, read))
 
     def curve(self, histogram: np.ndarray) -> np.ndarray:
         """The luminance curve of a photo, see `ColorTransfer.curve`."""
@@ -56,4 +56,4 @@ class Guide:
             float32 array in about [0, 1] of the same shape.
         """
         transferred = self.transfer(picture, curve)
-        return transferred if self.noise_filter is None else self.noise_filter(transferred)
+        return transferred if self.detail_filter is None else self.detail_filter(transferred)

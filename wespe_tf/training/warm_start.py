@@ -101,21 +101,21 @@ def fit_last_layer(generator, pictures, wanted, pixels=100_000, ridge=1e-4):
     generator.to_rgb.set_weights([kernel, bias])
 
 
-def filter_last_layer(generator, noise_filter):
-    """Adds a noise filter to a last layer.
+def filter_last_layer(generator, detail_filter):
+    """Adds a detail filter to a last layer.
 
     The filter then acts before the tanh instead of after it, which makes little difference.
 
     Args:
         generator: a built `Generator` whose last kernel is (9, 9, C, 3). It uses only the weights
             at the center, as after `fit_last_layer`.
-        noise_filter: `NoiseFilter`.
+        detail_filter: `DetailFilter`.
     """
     kernel, bias = (ops.convert_to_numpy(v).copy() for v in generator.to_rgb.weights)
     middle = kernel.shape[0] // 2
     # Before the tanh, 0 stands for gray. The filter does not change gray, so the biases stay.
     center = kernel[middle, middle].copy()
-    kernel += np.einsum("fi,xyio->xyfo", center, noise_filter.of_rgb())
+    kernel += np.einsum("fi,xyio->xyfo", center, detail_filter.kernel)
     kernel[middle, middle] -= center
     generator.to_rgb.set_weights([kernel, bias])
 
@@ -129,8 +129,8 @@ def fit_guide(model, guide, source):
     patches, transferred = map(np.stack, zip(*(colors[n] for n in range(FITTED_PATCHES))))
     patches, transferred = patches / np.float32(255), transferred / np.float32(255)
     fit_last_layer(model.generator, patches, transferred)
-    if guide.noise_filter is not None:
-        filter_last_layer(model.generator, guide.noise_filter)
+    if guide.detail_filter is not None:
+        filter_last_layer(model.generator, guide.detail_filter)
     fit_last_layer(model.inverse_generator, transferred, patches)
 
 
