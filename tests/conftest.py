@@ -6,14 +6,14 @@ import io
 import os
 import shutil
 
+import numpy as np
+import pytest
+from PIL import Image
+
+# Before anything loads Keras. This file itself does not: pytest's first process, which only hands
+# out tests, would load it, too, before the others begin.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from PIL import Image  # noqa: E402
 
 # A browser that draws by itself and talks to nobody.
 CHROMIUM = [
@@ -62,6 +62,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def fresh_keras():
     """Every test starts from the same seeds, and in float32 whatever the one before chose."""
+    import keras
+
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
@@ -75,6 +77,8 @@ def rng():
 @pytest.fixture
 def policy():
     """Function that sets Keras's dtype policy for this test."""
+    import keras
+
     return keras.config.set_dtype_policy
 
 
@@ -100,6 +104,8 @@ def eager():
     in `tests/training/test_loop.py`, `test_train.py` and `test_distribution.py`; figures are looked
     at in `test_train.py` and `tests/test_plots.py`.
     """
+    import tensorflow as tf
+
     from wespe_tf.training import validation
 
     @contextlib.contextmanager

@@ -203,6 +203,7 @@ class TestAsAProcess:
 
 @needs_shared
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_papers_preset_on_real_photos(tmp_path, monkeypatch):
     """The command of the specification, with networks an eighth as wide."""
     monkeypatch.chdir(tmp_path)
