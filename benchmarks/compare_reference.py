@@ -1,140 +1,116 @@
-"""Compares the authors' TensorFlow 1 code with this project, on the same arrays.
+"""Compares three public codes with this project, on the same arrays.
 
-    python benchmarks/compare_reference.py reference=PATH_TO_THEIR_CHECKOUT photos=DIR [key=value …]
+    python -m benchmarks.compare_reference reference=CHECKOUT photos=DIR [key=value …]
+    python -m benchmarks.compare_reference report_code=CHECKOUT wespe_tf1=CHECKOUT [key=value …]
 
-First their test_model.py enhances the photos, then this project's generator with the same weights
-does. Then their train_model.py and this project's `DPED` train from the same initial values, with
-the same random draws, on patches of those photos. Each of the four runs in a process of its own,
-so that peak memory is that of the whole process. The script prints a report, also writes it to
-`output/comparison.md`, and writes `output/<photo>.png`: theirs | ours | absolute difference ×50.
+Any of the codes may be given: `reference=` is DPED, the code of WESPE's authors; `report_code=` is
+the code of the report, which needs PyTorch; `wespe_tf1=` is WESPE-TF, which needs tf_keras. Their
+files are not changed: each module of `public_codes` says what it replaces around them. A code and
+this project run one after the other, each in a process of its own, so that peak memory is that of
+the whole process.
 
-Their files are not changed. `run_theirs` replaces what today's libraries no longer have.
+DPED enhances photos with trained weights, and trains on patches of them. The other two train from
+drawn weights on drawn patches, in float64 to compare numbers and in float32 to compare costs.
+
+The script prints one table, and also writes it to `output/comparison.md`. More tables of DPED
+follow, and `output/<photo>.png`: theirs | ours | absolute difference ×50.
 """
 
-import json
+import importlib.metadata
+import importlib.util
 import os
-import subprocess
-import sys
-import tempfile
-import time
-import types
-from dataclasses import make_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from benchmarks.public_codes import dped, report_code_theirs, wespe_tf1_theirs
+from benchmarks.public_codes.processes import check_checkout
+from benchmarks.public_codes.summary import summary_table
+from wespe_tf.config.command import as_command
+from wespe_tf.config.schema import setting
+from wespe_tf.data.folders import find_pictures
+from wespe_tf.enhance.dped_photos import NATIVE_SIZES
+from wespe_tf.errors import UserError
 
-# wespe_tf, and with it Keras, is imported in functions. This file also starts the authors' process,
-# which must not hold more in memory than their code alone.
-
-USAGE = "usage: python benchmarks/compare_reference.py reference=CHECKOUT photos=DIR [key=value …]"
-THEIR_FILES = (
-    "test_model.py",
-    "train_model.py",
-    "models.py",
-    "utils.py",
-    "load_dataset.py",
-    "ssim.py",
-    "vgg.py",
+USAGE = (
+    "usage: python -m benchmarks.compare_reference [reference=CHECKOUT photos=DIR] "
+    "[report_code=CHECKOUT] [wespe_tf1=CHECKOUT] [key=value …]"
 )
-AMPLIFIED = 50
-
-TRAINING_PATCHES, TEST_PATCHES, PATCH_SIZE = 96, 16, 100
-TRAIN_SIZE, BATCH_SIZE, EVAL_STEP = 48, 8, 1_000_000
-# The first two iterations are not timed. The first one includes an evaluation.
-UNTIMED = 2
-LOSSES = ("generator", "content", "color", "texture", "tv", "discriminator")
-# Calls of Session.run that are timed, by the last value they fetch; and more values to fetch.
-WATCHED = {
-    "enhanced": (),
-    "train_step_gen": tuple(f"loss_{name}" for name in LOSSES[:-1]),
-    "train_step_disc": ("loss_discrim",),
-}
-RECORD, INITIAL_VALUES = "record.json", "initial_values.npz"
-
-VGG_BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
+MODELS = tuple(f"{phone}_orig" for phone in NATIVE_SIZES)
+NOTES = """
+Differences are absolute for pictures and weights, and relative for losses. A loss has two: that of
+its first iteration, and the largest of all. Both codes begin with the same weights and see the same
+pictures. In float32 two codes agree in their first iteration only, because Adam divides gradients
+that are rounding errors by their own size. An iteration of the report's code is one turn of either
+side; those of the other two codes are a step of each network. Memory is the peak of the process.
+"""
 
 
-def main(arguments):
-    """Runs the comparison. `arguments` are `key=value`."""
-    from wespe_tf.config.command import Command
+@dataclass
+class Settings:
+    """Settings of this script."""
 
-    Command(compare, USAGE, settings())(arguments)
-
-
-def compare(config):
-    """Runs both codes with the settings, and writes the report."""
-    from wespe_tf.images.picture import to_uint8
-
-    check_checkout(config.reference, config.model)
-    photos = check_inputs(config)
-    reference, output = Path(config.reference).resolve(), Path(config.output).resolve()
-    with tempfile.TemporaryDirectory() as scratch:
-        scratch = Path(scratch)
-        prepare(scratch, reference, config.model, photos)
-        report = compare_photos(scratch, reference, output, config.model, photos)
-        pairs = [load_theirs(scratch, config.model, k) for k in range(len(photos))]
-        make_patches(scratch, config.model, [(photo, to_uint8(made)) for photo, made in pairs])
-        provide_vgg(scratch / "vgg.mat", config.vgg)
-        report += compare_training(scratch, reference, output, config)
-    report = "\n".join(report) + "\n"
-    (output / "comparison.md").write_text(report, encoding="utf-8")
-    print(report)
-    print(f"pictures, this report and the programs' own output are in {config.output}")
-
-
-def settings():
-    """The dataclass of this script's settings."""
-    from wespe_tf.config.schema import setting
-    from wespe_tf.enhance.dped_photos import NATIVE_SIZES
-
-    models = tuple(f"{phone}_orig" for phone in NATIVE_SIZES)
-    return make_dataclass(
-        "Settings",
-        [
-            ("reference", str, setting("", "checkout of the authors' repository, aiff22/DPED")),
-            ("photos", str, setting("", "folder of photos; they are resized to the phone's size")),
-            ("output", str, setting("results/compare_reference", "folder for the results")),
-            ("model", str, setting("iphone_orig", "the authors' trained model", choices=models)),
-            (
-                "iterations",
-                int,
-                setting(10, "length of the training", "iterations", at_least=UNTIMED + 1),
-            ),
-            (
-                "vgg",
-                str,
-                setting("", "imagenet-vgg-verydeep-19.mat; by default, weights are random"),
-            ),
-        ],
+    reference: str = setting("", f"checkout of {dped.REPOSITORY}, or none")
+    report_code: str = setting("", f"checkout of {report_code_theirs.REPOSITORY}, or none")
+    wespe_tf1: str = setting("", f"checkout of {wespe_tf1_theirs.REPOSITORY}, or none")
+    iterations: int = setting(10, "length of the training", "iterations", at_least=4)
+    patch_size: int = setting(
+        100, "side of the patches of report_code and wespe_tf1", "pixels", at_least=32
     )
+    output: str = setting("results/compare_reference", "folder for the results")
+    photos: str = setting("", "for DPED: folder of photos; they are resized to the phone's size")
+    model: str = setting("iphone_orig", "for DPED: the authors' trained model", choices=MODELS)
+    vgg: str = setting("", "for DPED: imagenet-vgg-verydeep-19.mat; by default, random weights")
 
 
-def check_checkout(reference, model):
-    """Raises a `UserError` if the folder `reference` is not the authors' code with `model`."""
-    from wespe_tf.errors import UserError
-
-    if not reference:
-        raise UserError("reference=: missing; expected a checkout of github.com/aiff22/DPED")
-    weights = [f"models_orig/{model}{end}" for end in (".index", ".data-00000-of-00001")]
-    missing = [name for name in (*THEIR_FILES, *weights) if not Path(reference, name).is_file()]
-    if missing:
-        raise UserError(
-            f"reference={reference}: no checkout of github.com/aiff22/DPED: no {', '.join(missing)}"
-        )
+@as_command(USAGE, Settings)
+def main(config):
+    """Runs the codes that the settings name, and writes the report."""
+    photos = check_inputs(config)
+    output = Path(config.output).resolve()
+    columns, more = [], []
+    if config.reference:
+        column, more = dped.compare(config, photos)
+        columns.append(column)
+    for key in ("report_code", "wespe_tf1"):
+        if getattr(config, key):
+            module = importlib.import_module(f"benchmarks.public_codes.{key}")
+            checkout = Path(getattr(config, key)).resolve()
+            columns += module.compare(checkout, config.iterations, config.patch_size, output)
+    lines = ["# Public codes and this project", "", *summary_table(columns), NOTES, *more]
+    text = "\n".join(lines).rstrip() + "\n"
+    (output / "comparison.md").write_text(text, encoding="utf-8")
+    print(text)
+    print(f"this report and the programs' own output are in {config.output}")
 
 
 def check_inputs(config):
-    """Photos that the settings name; makes the output folder.
+    """DPED's photos that the settings name; makes the output folder.
 
     Raises:
-        UserError: if there are no photos, the VGG file is missing, or the folder cannot be made.
+        UserError: if no code is given, a folder is no checkout, a package or a file is missing,
+            there are no photos, or the output folder cannot be made.
     """
-    from wespe_tf.data.folders import find_pictures
-    from wespe_tf.errors import UserError
-
-    photos = find_pictures(config.photos, "photos")
-    if config.vgg and not os.path.isfile(config.vgg):
-        raise UserError(f"vgg={config.vgg}: no such file")
+    if not (config.reference or config.report_code or config.wespe_tf1):
+        raise UserError(
+            f"reference=: missing; expected a checkout of {dped.REPOSITORY}, or report_code= with "
+            f"{report_code_theirs.REPOSITORY}, or wespe_tf1= with {wespe_tf1_theirs.REPOSITORY}"
+        )
+    photos = []
+    if config.reference:
+        check_checkout("reference", config.reference, dped.REPOSITORY, dped.files_of(config.model))
+        photos = find_pictures(config.photos, "photos")
+        if config.vgg and not os.path.isfile(config.vgg):
+            raise UserError(f"vgg={config.vgg}: no such file")
+    version = ".".join(importlib.metadata.version("tensorflow").split(".")[:2])
+    for key, theirs, package, wanted in (
+        ("report_code", report_code_theirs, "torch", "torch"),
+        ("wespe_tf1", wespe_tf1_theirs, "tf_keras", f"tf_keras=={version}.*"),
+    ):
+        folder = getattr(config, key)
+        if folder:
+            check_checkout(key, folder, theirs.REPOSITORY, theirs.FILES)
+            if importlib.util.find_spec(package) is None:
+                raise UserError(f'{key}={folder}: needs {package}; run: pip install "{wanted}"')
     try:
         os.makedirs(config.output, exist_ok=True)
     except OSError as error:
@@ -142,495 +118,5 @@ def check_inputs(config):
     return photos
 
 
-# Files that both codes read.
-
-
-def prepare(scratch, reference, model, photos):
-    """Fills a working folder as the authors' code expects it. Photos are numbered from 0."""
-    phone = model.removesuffix("_orig")
-    full_size = scratch / "dped" / phone / "test_data" / "full_size_test_images"
-    for folder in (full_size, *(scratch / name for name in ("models", "results"))):
-        folder.mkdir(parents=True)
-    (scratch / "visual_results").mkdir()
-    (scratch / "models_orig").symlink_to(reference / "models_orig")
-    for k, photo in enumerate(photos):
-        (full_size / f"{k}{Path(photo).suffix}").symlink_to(Path(photo).resolve())
-
-
-def make_patches(scratch, model, pairs):
-    """Writes a miniature DPED tree: the same patches of both pictures of each pair.
-
-    Args:
-        scratch: the working folder.
-        model: name of the authors' model.
-        pairs: list of (phone's, camera's) (H, W, 3) uint8 arrays.
-    """
-    from wespe_tf.images.picture import write_picture
-
-    phone = model.removesuffix("_orig")
-    folders = [scratch / "dped" / phone / part for part in ("training_data", "test_data/patches")]
-    for folder in folders:
-        for side in (phone, "canon"):
-            (folder / side).mkdir(parents=True)
-    places = [(folders[0], k) for k in range(TRAINING_PATCHES)]
-    places += [(folders[1], k) for k in range(TEST_PATCHES)]
-    rng = np.random.default_rng(0)
-    for k, pair in enumerate(pairs):
-        for folder, number in places[k :: len(pairs)]:
-            top, left = rng.integers(np.array(pair[0].shape[:2]) - PATCH_SIZE, endpoint=True)
-            for side, picture in zip((phone, "canon"), pair):
-                patch = picture[top : top + PATCH_SIZE, left : left + PATCH_SIZE]
-                write_picture(folder / side / f"{number}.jpg", patch)
-
-
-def provide_vgg(path, given):
-    """Makes `path` the given .mat file. Without one, writes random weights with He's scale there.
-
-    The layout is that of MatConvNet: one struct for every layer. The first field of a convolution
-    is a cell of kernel (width, height, in, out) and bias.
-    """
-    import scipy.io
-
-    if given:
-        path.symlink_to(Path(given).resolve())
-        return
-    rng = np.random.default_rng(0)
-    layers, channels = [], 3
-    for block, (count, outputs) in enumerate(VGG_BLOCKS, 1):
-        for k in range(1, count + 1):
-            shape = (3, 3, channels, outputs)
-            kernel = rng.standard_normal(shape, np.float32) * np.float32((2 / 9 / channels) ** 0.5)
-            weights = np.empty((1, 2), object)
-            weights[0] = kernel, np.zeros((1, outputs), np.float32)
-            layers.append({"weights": weights, "name": f"conv{block}_{k}", "type": "conv"})
-            layers.append({"name": f"relu{block}_{k}", "type": "relu"})
-            channels = outputs
-        layers.append({"name": f"pool{block}", "type": "pool"})
-    cells = np.empty((1, len(layers)), object)
-    cells[0] = layers
-    scipy.io.savemat(path, {"layers": cells})
-
-
-# Processes: each runs this file, with the name of a function as its first argument.
-
-
-def run_process(scratch, log, *arguments):
-    """Runs one of `PROCESSES`, named by the first argument, in the working folder.
-
-    Args:
-        scratch: the working folder.
-        log: file for what it prints.
-        arguments: its name and its arguments.
-
-    Returns:
-        The content of `RECORD`, which it has written, and its `peak_memory` in GB.
-
-    Raises:
-        UserError: if it failed.
-    """
-    import wespe_tf
-    from wespe_tf.errors import UserError
-
-    paths = [str(Path(wespe_tf.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-    }
-    command = [sys.executable, os.path.abspath(__file__), *map(str, arguments)]
-    with open(log, "w", encoding="utf-8") as file:
-        process = subprocess.Popen(command, cwd=scratch, env=environment, stdout=file, stderr=file)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-        last = next((line for line in reversed(lines) if line.strip()), "it printed nothing")
-        raise UserError(f"{log.stem} ended with status {process.returncode}: {last} (see {log})")
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
-    record = json.loads((scratch / RECORD).read_text())
-    return {**record, "peak_memory": usage.ru_maxrss * unit / 1e9}
-
-
-def run_theirs(reference, script, *arguments):
-    """A process: one of the authors' scripts, unchanged, in the current folder.
-
-    Functions that are gone are replaced: `imageio.imwrite` takes float pictures again (it writes
-    them clipped, in 8 bits, and the floats to a .npy file beside), and `scipy.misc.imread` and
-    `scipy.ndimage.filters` exist again. The calls of `Session.run` in `WATCHED` are timed, and also
-    fetch the losses. Before the first training step, all variables are saved.
-    """
-    import imageio
-    import scipy.ndimage
-    from PIL import Image
-
-    write = imageio.imwrite
-
-    def imwrite(path, picture):
-        if picture.dtype.kind == "f":
-            np.save(Path(path).with_suffix(".npy"), picture)
-            picture = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
-        write(path, picture)
-
-    imageio.imwrite = imwrite
-    misc = types.ModuleType("scipy.misc")
-    misc.imread = lambda path: np.array(Image.open(path))
-    scipy.misc = sys.modules["scipy.misc"] = misc
-    sys.modules["scipy.ndimage.filters"] = scipy.ndimage
-
-    import tensorflow as tf
-
-    session_run = tf.compat.v1.Session.run
-    variables = {"__name__": "__main__"}
-    calls = []
-
-    def run(session, fetches, feed_dict=None, **options):
-        last = fetches[-1] if isinstance(fetches, list) else fetches
-        name = next((name for name in WATCHED if variables.get(name) is last), None)
-        if name is None:
-            return session_run(session, fetches, feed_dict, **options)
-        if name == "train_step_gen" and not calls:
-            trained = tf.compat.v1.trainable_variables()
-            values = session_run(session, trained)
-            np.savez(INITIAL_VALUES, **{v.op.name: value for v, value in zip(trained, values)})
-        watched = [variables[loss] for loss in WATCHED[name]]
-        start = time.perf_counter()
-        result, losses = session_run(session, [fetches, watched], feed_dict, **options)
-        end = time.perf_counter()
-        calls.append({"name": name, "start": start, "end": end, "losses": list(map(float, losses))})
-        return result
-
-    tf.compat.v1.Session.run = run
-    sys.path[0] = reference
-    sys.argv = [script, *arguments]
-    source = Path(reference, script).read_text(encoding="utf-8")
-    exec(compile(source, script, "exec"), variables)
-    Path(RECORD).write_text(json.dumps({"calls": calls}))
-
-
-def run_our_photos(checkpoint, count):
-    """A process: enhances `<k>_photo.npy` to `<k>_ours.npy` and `<k>_ours_float16.npy`, floats.
-
-    It writes to `RECORD`: `seconds` of the network for each `<k>_ours.npy`.
-    """
-    from wespe_tf.weights.tf1_checkpoint import load_checkpoint
-
-    generator = load_checkpoint(checkpoint)
-    seconds = []
-    for k in range(int(count)):
-        photo = np.load(f"{k}_photo.npy")
-        for name, dtype in (("ours", np.float32), ("ours_float16", np.float16)):
-            inputs = (photo[None] / np.float32(255)).astype(dtype).astype(np.float32)
-            start = time.perf_counter()
-            outputs = np.asarray(generator(inputs))
-            if name == "ours":
-                seconds.append(time.perf_counter() - start)
-            np.save(f"{k}_{name}.npy", outputs[0])
-    Path(RECORD).write_text(json.dumps({"seconds": seconds}))
-
-
-def run_our_training(*arguments):
-    """A process: trains as `preset=dped` does with these settings, from `INITIAL_VALUES`.
-
-    Pixels are rounded to float16, as in the authors' loader. It writes to `RECORD`: `losses`, a
-    list of `LOSSES` for every iteration; and `ends`, the time when each iteration ended.
-    """
-    import keras
-    import tensorflow as tf
-
-    from wespe_tf.config.loading import load
-    from wespe_tf.config.schema import TrainConfig
-    from wespe_tf.data.pairs import PairedPatches, Sampler, training_batches
-    from wespe_tf.training.dped import build_dped
-
-    config = load(TrainConfig, ["preset=dped", *arguments])
-    data = PairedPatches(config.dped_dir, config.model, config.patch_size)
-    sampler = Sampler(
-        len(data.train),
-        len(data.test),
-        config.train_size,
-        config.batch_size,
-        config.eval_step,
-        config.seed,
-    )
-    model = build_dped(config)
-    with np.load(INITIAL_VALUES) as values:
-        assign_values(model, values)
-
-    def round_pixels(*element):
-        *pictures, swaps = element
-        pixels = (tf.cast(picture, tf.float32) / 255 for picture in pictures)
-        rounded = (tf.cast(tf.cast(p, tf.float16), tf.float32) * 255 for p in pixels)
-        return (*rounded, swaps)
-
-    losses, ends = [], []
-
-    def note(_, logs):
-        values = {**logs, "discriminator": logs["texture_disc"]}
-        losses.append([float(values[name]) for name in LOSSES])
-        ends.append(time.perf_counter())
-
-    model.fit(
-        training_batches(data, sampler).map(round_pixels),
-        steps_per_epoch=config.num_train_iters,
-        callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note)],
-        shuffle=False,
-        verbose=0,
-    )
-    Path(RECORD).write_text(json.dumps({"losses": losses, "ends": ends}))
-
-
-def assign_values(model, values):
-    """Gives a `DPED` the values of the authors' variables.
-
-    Args:
-        model: built `DPED`.
-        values: arrays by the authors' names. The variables of their discriminator are numbered in
-            the order in which they were made: kernel, bias, and then shift and scale of the norm.
-    """
-    from wespe_tf.weights.tf1_checkpoint import checkpoint_variables
-
-    for name, variable in checkpoint_variables(model.generator):
-        variable.assign(values[name])
-    ordered = []
-    for conv, norm in zip(model.discriminator.convs, model.discriminator.norms):
-        ordered += [conv.kernel, conv.bias]
-        ordered += [norm.shift, norm.scale] if norm is not None else []
-    for dense in model.discriminator.denses:
-        ordered += [dense.kernel, dense.bias]
-    for k, variable in enumerate(ordered):
-        variable.assign(values["discriminator/Variable" + (f"_{k}" if k else "")])
-
-
-# The comparison of photos.
-
-
-def compare_photos(scratch, reference, output, model, photos):
-    """Enhances with both codes, and writes the side-by-side pictures.
-
-    Returns:
-        Lines of the report.
-    """
-    from wespe_tf.images.picture import to_uint8, write_picture
-
-    theirs = run_process(
-        scratch,
-        output / "theirs_test_model.log",
-        "theirs",
-        reference,
-        "test_model.py",
-        f"model={model}",
-        "test_subset=full",
-    )
-    theirs["seconds"] = [call["end"] - call["start"] for call in theirs["calls"]]
-    for k in range(len(photos)):
-        np.save(scratch / f"{k}_photo.npy", load_theirs(scratch, model, k)[0])
-    ours = run_process(
-        scratch,
-        output / "ours_photos.log",
-        "our_photos",
-        reference / "models_orig" / model,
-        len(photos),
-    )
-
-    differences = {"ours_float16": [], "ours": []}
-    for k, path in enumerate(photos):
-        photo, their_picture = load_theirs(scratch, model, k)
-        for name, found in differences.items():
-            our_picture = np.load(scratch / f"{k}_{name}.npy")
-            found.append(difference(their_picture, our_picture))
-        amplified = AMPLIFIED * np.abs(their_picture - our_picture)
-        pictures = [to_uint8(picture) for picture in (their_picture, our_picture, amplified)]
-        write_picture(output / f"{k}_{Path(path).stem}.png", np.hstack(pictures))
-    height, width = photo.shape[:2]
-    return [
-        "# The authors' code and this project's",
-        "",
-        f"## Photos: {len(photos)} of {width}×{height} pixels, {model}",
-        "",
-        *photo_table(theirs, ours, differences),
-        "",
-        "Differences are to theirs, on pictures in [0, 1] before they become 8-bit; a pixel is "
-        "identical when its three channels are. Their code rounds pixels through float16 before "
-        "the network; this project's does not, except in the column that says so. Seconds are "
-        "those of the network alone.",
-    ]
-
-
-def load_theirs(scratch, model, k):
-    """Photo `k` (uint8) and the authors' result (float), from their before_after picture."""
-    both = np.load(scratch / "visual_results" / f"{model}_{k}_before_after.npy")
-    photo, enhanced = np.split(both, 2, axis=1)
-    return unround(photo), enhanced
-
-
-def unround(pixels):
-    """8-bit values of pixels in [0, 1] that were rounded to float16, exactly."""
-    return np.rint(pixels.astype(np.float32) * 255).astype(np.uint8)
-
-
-def difference(one, other):
-    """Largest and mean absolute difference of float pictures, and share of equal 8-bit pixels."""
-    from wespe_tf.images.picture import to_uint8
-
-    apart = np.abs(one.astype(np.float64) - other)
-    same = np.all(to_uint8(one) == to_uint8(other), axis=-1)
-    return float(apart.max()), float(apart.mean()), float(same.mean())
-
-
-def photo_table(theirs, ours, differences):
-    """Markdown lines.
-
-    Args:
-        theirs: dictionary of `seconds`, a list by photo, and `peak_memory`, GB.
-        ours: the same.
-        differences: lists of `difference`s for the columns `"ours_float16"` and `"ours"`.
-    """
-    largest, mean, same = {}, {}, {}
-    for name, found in differences.items():
-        values = np.array(found)
-        largest[name] = f"{values[:, 0].max():.2e}"
-        mean[name] = f"{values[:, 1].mean():.2e}"
-        same[name] = f"{values[:, 2].mean():.3%}"
-
-    def others(seconds):
-        return f"{np.median(seconds[1:]):.1f}" if len(seconds) > 1 else "–"
-
-    rows = [
-        ("", "theirs", "ours, pixels through float16", "ours"),
-        ("---", "---:", "---:", "---:"),
-        ("largest absolute difference", "", largest["ours_float16"], largest["ours"]),
-        ("mean absolute difference", "", mean["ours_float16"], mean["ours"]),
-        ("identical 8-bit pixels", "", same["ours_float16"], same["ours"]),
-        ("seconds, first photo", f"{theirs['seconds'][0]:.1f}", "", f"{ours['seconds'][0]:.1f}"),
-        ("seconds, median of others", others(theirs["seconds"]), "", others(ours["seconds"])),
-        ("peak memory, GB", f"{theirs['peak_memory']:.2f}", "", f"{ours['peak_memory']:.2f}"),
-    ]
-    return table(rows)
-
-
-# The comparison of training.
-
-
-def compare_training(scratch, reference, output, config):
-    """Trains with both codes.
-
-    Returns:
-        Lines of the report.
-    """
-    arguments = training_arguments(config.model, config.iterations)
-    theirs = train_theirs(scratch, output / "theirs_train_model.log", reference, arguments)
-    ours = run_process(scratch, output / "ours_training.log", "our_training", *arguments)
-    weights = config.vgg or "drawn weights"
-    return [
-        "",
-        f"## {config.iterations} iterations of training, batch {BATCH_SIZE}, VGG: {weights}",
-        "",
-        *loss_table(theirs["losses"], ours["losses"]),
-        "",
-        *cost_table(theirs, ours),
-        "",
-        "Both start from the same values and see the same patches in the same order; theirs also "
-        "evaluates once, which is not timed. Float32 training is chaotic: Adam with ε = 1e-8 "
-        "divides gradients that are rounding errors by their own size, so two codes can agree "
-        "only at the start: in the generator's losses of iteration 0, which come before any "
-        "step. The authors' own graph departs from a float64 run of the same loop by 1e-3 from "
-        "the second iteration on and later by up to 10 % in texture and discriminator.",
-    ]
-
-
-def training_arguments(model, iterations):
-    """`key=value` for the authors' training script, and for `run_our_training`."""
-    return [
-        f"model={model.removesuffix('_orig')}",
-        f"batch_size={BATCH_SIZE}",
-        f"train_size={TRAIN_SIZE}",
-        f"num_train_iters={iterations}",
-        f"eval_step={EVAL_STEP}",
-        "dped_dir=dped/",
-        "vgg_dir=vgg.mat",
-    ]
-
-
-def train_theirs(scratch, log, reference, arguments):
-    """Trains with the authors' code in the working folder, in a process of its own.
-
-    Returns:
-        What `run_process` returns, and `losses` and `ends` of every iteration.
-    """
-    theirs = run_process(scratch, log, "theirs", reference, "train_model.py", *arguments)
-    return theirs | iterations_of(theirs["calls"])
-
-
-def iterations_of(calls):
-    """`losses` and `ends` of every iteration, from the calls of the two training steps."""
-    steps = {
-        name: [call for call in calls if call["name"] == name]
-        for name in ("train_step_gen", "train_step_disc")
-    }
-    pairs = list(zip(steps["train_step_gen"], steps["train_step_disc"], strict=True))
-    return {
-        "losses": [one["losses"] + other["losses"] for one, other in pairs],
-        "ends": [other["end"] for _, other in pairs],
-    }
-
-
-def loss_table(theirs, ours):
-    """Markdown lines: every loss, both codes' values and their relative difference.
-
-    Args:
-        theirs: list of `LOSSES` for every iteration.
-        ours: the same.
-
-    Returns:
-        List of lines.
-    """
-    rows = [
-        ("loss", "iteration", "theirs", "ours", "relative difference"),
-        ("---", "---:", "---:", "---:", "---:"),
-    ]
-    for k, name in enumerate(LOSSES):
-        for iteration, (one, other) in enumerate(zip(theirs, ours, strict=True)):
-            apart = abs(other[k] - one[k]) / max(abs(one[k]), 1e-30)
-            rows.append((name, iteration, f"{one[k]:.7g}", f"{other[k]:.7g}", f"{apart:.1e}"))
-    return table(rows)
-
-
-def cost_table(theirs, ours):
-    """Markdown lines: time and memory of the training.
-
-    Args:
-        theirs: dictionary of `ends`, when iterations were done, and `peak_memory`, GB.
-        ours: the same.
-
-    Returns:
-        List of lines.
-    """
-    seconds = [f"{seconds_per_iteration(run['ends']):.2f}" for run in (theirs, ours)]
-    rows = [
-        ("", "theirs", "ours"),
-        ("---", "---:", "---:"),
-        ("seconds per iteration", *seconds),
-        ("peak memory, GB", f"{theirs['peak_memory']:.2f}", f"{ours['peak_memory']:.2f}"),
-    ]
-    return table(rows)
-
-
-def seconds_per_iteration(ends):
-    """Median seconds of the iterations that are timed. `ends` says when each iteration ended."""
-    return np.median(np.diff(ends)[UNTIMED - 1 :])
-
-
-def table(rows):
-    """Markdown lines of rows of cells."""
-    return [f"| {' | '.join(map(str, row))} |" for row in rows]
-
-
-PROCESSES = {"theirs": run_theirs, "our_photos": run_our_photos, "our_training": run_our_training}
-
 if __name__ == "__main__":
-    if sys.argv[1:2] and sys.argv[1] in PROCESSES:
-        PROCESSES[sys.argv[1]](*sys.argv[2:])
-    else:
-        from wespe_tf.errors import run_command
-
-        run_command(main)
+    main.run()

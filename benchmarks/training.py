@@ -13,7 +13,7 @@ the same batch in four ways:
 Every way runs in a process of its own, and takes turns with `tf1`: one iteration each, `repeats`
 times. The median counts. So the machine needs memory for two of them: about 15 GB at batch 30.
 Nothing is written unless their losses are the same. With `reference=`, the same is done with DPED's
-losses: the authors' unchanged code, run by `compare_reference.py`, and the graph here.
+losses: the authors' unchanged code, run by `public_codes/dped.py`, and the graph here.
 
 The share is that of the fastest matrix multiplication on this machine, in the way's precision. It
 counts only the arithmetic that an iteration needs (`operations`). Pipelines are measured while
@@ -50,10 +50,11 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from benchmarks import compare_reference as compare
 from benchmarks import plain
 from benchmarks.photos import multiply
 from benchmarks.plain_graph import PlainDPED, PlainWESPE
+from benchmarks.public_codes import dped
+from benchmarks.public_codes.processes import check_checkout
 from wespe_tf.config.command import as_command
 from wespe_tf.config.loading import load
 from wespe_tf.config.schema import TrainConfig, setting
@@ -121,7 +122,8 @@ class Settings:
 def main(config):
     """Measures."""
     if config.reference:
-        compare.check_checkout(config.reference, AUTHORS_MODEL)
+        files = dped.files_of(AUTHORS_MODEL)
+        check_checkout("reference", config.reference, dped.REPOSITORY, files)
     try:
         batches = [int(size) for size in config.batches.split(",")]
     except ValueError as error:
@@ -181,18 +183,18 @@ def measure_dped(config, scratch, note):
     folder = scratch / "authors"
     folder.mkdir()
     reference = Path(config.reference).resolve()
-    compare.prepare(folder, reference, AUTHORS_MODEL, [])
-    pictures = random_batch(1, 2 * compare.PATCH_SIZE)
-    compare.make_patches(folder, AUTHORS_MODEL, [[side[0] for side in pictures]])
-    compare.provide_vgg(folder / "vgg.mat", "")
-    arguments = compare.training_arguments(AUTHORS_MODEL, compare.UNTIMED + TIMED)
-    batch, theirs, ours = compare.BATCH_SIZE, [], []
+    dped.prepare(folder, reference, AUTHORS_MODEL, [])
+    pictures = random_batch(1, 2 * dped.PATCH_SIZE)
+    dped.make_patches(folder, AUTHORS_MODEL, [[side[0] for side in pictures]])
+    dped.provide_vgg(folder / "vgg.mat", "")
+    arguments = dped.training_arguments(AUTHORS_MODEL, dped.UNTIMED + TIMED)
+    batch, theirs, ours = dped.BATCH_SIZE, [], []
     with Worker(train_dped, scratch, batch, UNTIMED + TIMED * config.repeats) as graph:
         for _ in range(UNTIMED):
             graph.ask()
         for _ in range(config.repeats):
-            record = compare.train_theirs(folder, folder / "authors.log", reference, arguments)
-            theirs.append(compare.seconds_per_iteration(record["ends"]))
+            record = dped.train_theirs(folder, folder / "authors.log", reference, arguments)
+            theirs.append(dped.seconds_per_iteration(record["ends"]))
             ours.append(statistics.median(graph.ask() for _ in range(TIMED)))
         report = graph.receive()
     memory = {"authors": record["peak_memory"], "tf1": report["peak_memory"]}
@@ -201,7 +203,7 @@ def measure_dped(config, scratch, note):
             losses="DPED",
             way=way,
             batch=batch,
-            patch=compare.PATCH_SIZE,
+            patch=dped.PATCH_SIZE,
             patches_per_second=f"{batch / statistics.median(found):.2f}",
             times_tf1=f"{statistics.median(ours) / statistics.median(found):.2f}",
             peak_memory=f"{memory[way]:.2f}",
@@ -541,7 +543,7 @@ def train_tf1(pipe, scratch, batch, side, iterations):
 def train_dped(pipe, scratch, batch, iterations):
     """A process: trains DPED's plain graph."""
     tf.compat.v1.disable_v2_behavior()
-    side = compare.PATCH_SIZE
+    side = dped.PATCH_SIZE
     graph = PlainDPED(load_weights(scratch), batch, side, LEARNING_RATE)
     pictures = [pictures / np.float32(255) for pictures in random_batch(batch, side)]
     swaps = np.arange(batch)[:, None] % 2

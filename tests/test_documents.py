@@ -133,7 +133,7 @@ def test_settings_are_the_commands_own(document, line, monkeypatch):
     name, words = found
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     command = importlib.import_module(name).main
-    if not isinstance(command, Command):  # `python -m wespe_tf` and compare_reference.py
+    if not isinstance(command, Command):  # `python -m wespe_tf`
         return
     others = [word for word in words if "=" not in word and not PLACEHOLDER.search(word)]
     assert set(others) <= {"dataset", "before_after"}

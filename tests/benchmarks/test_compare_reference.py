@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import compare_reference as compare
+from benchmarks import compare_reference
+from benchmarks.public_codes import dped, report_code_theirs, vgg19, wespe_tf1_theirs
+from benchmarks.public_codes.processes import check_checkout
 from wespe_tf.data.dped import dped_folders
 from wespe_tf.data.pairs import PairedPatches
 from wespe_tf.errors import UserError, run_command
@@ -24,7 +26,7 @@ def checkout(tmp_path):
     folder = tmp_path / "checkout"
     (folder / "models_orig").mkdir(parents=True)
     weights = [f"models_orig/{MODEL}{end}" for end in (".index", ".data-00000-of-00001")]
-    for name in (*compare.THEIR_FILES, *weights):
+    for name in (*dped.FILES, *weights):
         (folder / name).touch()
     return folder
 
@@ -34,7 +36,7 @@ class TestOneLine:
         """What the command prints on stderr."""
         monkeypatch.setattr("sys.argv", ["compare_reference.py", *arguments])
         with pytest.raises(SystemExit) as stop:
-            run_command(compare.main)
+            run_command(compare_reference.main)
         assert stop.value.code == 2
         printed = capsys.readouterr()
         assert printed.out == ""
@@ -48,26 +50,50 @@ class TestOneLine:
         line = self.fail(monkeypatch, capsys, f"reference={checkout}", "photos=nowhere")
         assert line == "error: photos: no folder nowhere\n"
 
+    @pytest.mark.parametrize(
+        "key, theirs", [("report_code", report_code_theirs), ("wespe_tf1", wespe_tf1_theirs)]
+    )
+    def test_another_checkout(self, monkeypatch, capsys, checkout, key, theirs):
+        line = self.fail(monkeypatch, capsys, f"{key}={checkout}")
+        expected = f"error: {key}={checkout}: no checkout of github.com/{theirs.REPOSITORY}: no "
+        assert line.startswith(f"{expected}{theirs.FILES[0]}, ") and line.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        "key, theirs, package",
+        [
+            ("report_code", report_code_theirs, "torch"),
+            ("wespe_tf1", wespe_tf1_theirs, "tf_keras"),
+        ],
+    )
+    def test_missing_package(self, monkeypatch, capsys, tmp_path, key, theirs, package):
+        for name in theirs.FILES:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        line = self.fail(monkeypatch, capsys, f"{key}={tmp_path}")
+        assert f"{key}={tmp_path}: needs {package}; run: pip install " in line
+        assert f'"{package}' in line and line.count("\n") == 1
+
     def test_too_short_a_training(self, monkeypatch, capsys):
-        line = self.fail(monkeypatch, capsys, "iterations=2")
-        assert line == "error: iterations=2: expected at least 3\n"
+        line = self.fail(monkeypatch, capsys, "iterations=3")
+        assert line == "error: iterations=3: expected at least 4\n"
 
 
 def test_checkout_without_a_file(checkout):
-    compare.check_checkout(checkout, MODEL)
+    check_checkout("reference", checkout, dped.REPOSITORY, dped.files_of(MODEL))
     (checkout / "ssim.py").unlink()
     with pytest.raises(UserError, match=r"DPED: no ssim\.py$"):
-        compare.check_checkout(checkout, MODEL)
+        check_checkout("reference", checkout, dped.REPOSITORY, dped.files_of(MODEL))
 
 
 def test_checkout_without_the_model(checkout):
     with pytest.raises(UserError, match=r"no models_orig/sony_orig\.index, models_orig/sony"):
-        compare.check_checkout(checkout, "sony_orig")
+        check_checkout("reference", checkout, dped.REPOSITORY, dped.files_of("sony_orig"))
 
 
 def test_unround_undoes_float16():
     values = np.arange(256, dtype=np.uint8)
-    np.testing.assert_array_equal(compare.unround(np.float16(values) / 255), values)
+    np.testing.assert_array_equal(dped.unround(np.float16(values) / 255), values)
 
 
 def test_difference():
@@ -75,7 +101,7 @@ def test_difference():
     other = one.copy()
     other[0, 0, 1] = 0.5
     other[0, 1, 2] = 0.001  # not seen in 8 bits
-    assert compare.difference(one, other) == pytest.approx((0.5, 0.501 / 12, 0.75))
+    assert dped.difference(one, other) == pytest.approx((0.5, 0.501 / 12, 0.75))
 
 
 def test_scratch_folder_and_patches(tmp_path, checkout, make_photo):
@@ -84,7 +110,7 @@ def test_scratch_folder_and_patches(tmp_path, checkout, make_photo):
     scratch.mkdir()
     for photo in photos:
         Image.fromarray(make_photo(110, 130)).save(photo)
-    compare.prepare(scratch, checkout, MODEL, photos)
+    dped.prepare(scratch, checkout, MODEL, photos)
     links = scratch / "dped" / "iphone" / "test_data" / "full_size_test_images"
     assert {link.name: link.resolve() for link in links.iterdir()} == {
         "0.jpg": photos[0].resolve(),
@@ -95,12 +121,12 @@ def test_scratch_folder_and_patches(tmp_path, checkout, make_photo):
         photo = np.float16(make_photo(110, 130, seed=k)) / 255
         both = np.hstack([photo, 1 - photo.astype(np.float32)])
         np.save(scratch / "visual_results" / f"{MODEL}_{k}_before_after.npy", both)
-    pairs = [compare.load_theirs(scratch, MODEL, k) for k in range(2)]
-    compare.make_patches(scratch, MODEL, [(photo, to_uint8(made)) for photo, made in pairs])
+    pairs = [dped.load_theirs(scratch, MODEL, k) for k in range(2)]
+    dped.make_patches(scratch, MODEL, [(photo, to_uint8(made)) for photo, made in pairs])
     assert dped_folders(scratch / "dped", "iphone").val_source is not None
-    data = PairedPatches(scratch / "dped", "iphone", compare.PATCH_SIZE)
-    assert len(data.train) == compare.TRAINING_PATCHES
-    assert len(data.test) == compare.TEST_PATCHES
+    data = PairedPatches(scratch / "dped", "iphone", dped.PATCH_SIZE)
+    assert len(data.train) == dped.TRAINING_PATCHES
+    assert len(data.test) == dped.TEST_PATCHES
     phone, dslr = data.load(data.train[:4])
     # The same place of a picture and its negative, up to what JPEG does to them.
     apart = np.abs(phone.astype(int) + dslr.astype(int) - 255)
@@ -108,8 +134,8 @@ def test_scratch_folder_and_patches(tmp_path, checkout, make_photo):
 
 
 def test_drawn_vgg_is_what_our_reader_reads(tmp_path, monkeypatch):
-    monkeypatch.setattr(compare, "VGG_BLOCKS", compare.VGG_BLOCKS[:2])
-    compare.provide_vgg(tmp_path / "vgg.mat", "")
+    monkeypatch.setattr(vgg19, "BLOCKS", vgg19.BLOCKS[:2])
+    dped.provide_vgg(tmp_path / "vgg.mat", "")
     vgg = load_vgg("relu2_2", str(tmp_path / "vgg.mat"))
     kernel, bias = vgg.conv_layers()[-1].get_weights()
     assert kernel.shape == (3, 3, 128, 128) and not bias.any()
@@ -125,7 +151,7 @@ def test_assign_values_follows_the_order_in_which_the_authors_make_variables():
     values = {}
     for name, variable in compare_names(model):
         values[name] = np.full(variable.shape, len(values), np.float32)
-    compare.assign_values(model, values)
+    dped.assign_values(model, values)
     for name, variable in compare_names(model):
         np.testing.assert_array_equal(variable, values[name], err_msg=name)
 
@@ -159,7 +185,7 @@ def test_iterations_of():
         calls.append({"name": "train_step_gen", "end": k, "losses": [k, 1, 2, 3, 4]})
         calls.append({"name": "train_step_disc", "end": k + 0.5, "losses": [5]})
         calls.append({"name": "enhanced", "end": k + 0.7, "losses": []})
-    assert compare.iterations_of(calls) == {
+    assert dped.iterations_of(calls) == {
         "losses": [[0, 1, 2, 3, 4, 5], [1, 1, 2, 3, 4, 5]],
         "ends": [0.5, 1.5],
     }
@@ -175,7 +201,7 @@ class TestTables:
             "ours_float16": [(1e-6, 1e-7, 1.0), (2e-6, 3e-7, 0.5)],
             "ours": [(1e-3, 1e-4, 0.99), (5e-4, 2e-4, 0.99)],
         }
-        assert compare.photo_table(*runs, differences)[2:] == [
+        assert dped.photo_table(*runs, differences)[2:] == [
             "| largest absolute difference |  | 2.00e-06 | 1.00e-03 |",
             "| mean absolute difference |  | 2.00e-07 | 1.50e-04 |",
             "| identical 8-bit pixels |  | 75.000% | 99.000% |",
@@ -185,11 +211,10 @@ class TestTables:
         ]
 
     def test_losses(self):
-        lines = compare.loss_table([[2.0] * 6, [0.0] * 6], [[2.5] * 6, [0.0] * 6])
-        assert len(lines) == 2 + 2 * len(compare.LOSSES)
+        lines = dped.loss_table([[2.0] * 6, [0.0] * 6], [[2.5] * 6, [0.0] * 6])
+        assert len(lines) == 2 + 2 * len(dped.LOSSES)
         assert lines[2] == "| generator | 0 | 2 | 2.5 | 2.5e-01 |"
         assert lines[-1] == "| discriminator | 1 | 0 | 0 | 0.0e+00 |"
 
-    def test_cost_is_the_median_after_the_first_two_iterations(self):
-        run = {"ends": [0, 100, 101, 103, 106], "peak_memory": 1.0}
-        assert compare.cost_table(run, run)[2] == "| seconds per iteration | 2.00 | 2.00 |"
+    def test_seconds_are_the_median_after_the_first_two_iterations(self):
+        assert dped.seconds_per_iteration([0, 100, 101, 103, 106]) == 2.0

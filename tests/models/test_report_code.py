@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from keras.ops import convert_to_numpy as array
 
+from benchmarks.public_codes import drawing, lockstep
+from benchmarks.public_codes import report_code as public
+from benchmarks.public_codes.report_code_theirs import SEEDS
 from tests.models import report_code
 from tests.shared import needs_shared
 from wespe_tf.config.loading import load
@@ -57,7 +60,7 @@ def run(prefix):
     """
     reference = report_code.stored("report_code_lockstep", prefix)
     size, batch, count = report_code.SIZES[prefix]
-    phone, dslr = (report_code.pictures(seed, count, size) for seed in (10, 20))
+    phone, dslr = (drawing.pictures(seed, count, size) for seed in (10, 20))
     np.testing.assert_array_equal(phone.sum((1, 2, 3)), reference["phone_sums"])
     np.testing.assert_array_equal(dslr.sum((1, 2, 3)), reference["dslr_sums"])
     model = report_code.make_model(prefix, reference)
@@ -81,7 +84,7 @@ def run(prefix):
         if i in (2, 5):
             after[i + 1] = {
                 f"{network}.{name}": array(variable).reshape(-1)[:64].copy()
-                for network, named in report_code.variables(model).items()
+                for network, named in public.variables(model).items()
                 for name, _, variable in named
                 if network != "vgg"
             }
@@ -111,9 +114,10 @@ def drawn_discriminator(name, reference):
     config = load(TrainConfig, ["preset=report_code"])
     discriminator = make_discriminator(config, name, "instance", config.color_layers)
     discriminator.build((None, size, size, {"color": 3, "texture": 1}[name]))
-    named = report_code.discriminator_variables(discriminator)
-    report_code.draw(named, f"D_{name}", reference)
-    return discriminator, report_code.pictures(20, count, size)[:batch] / 255
+    named = public.discriminator_variables(discriminator)
+    lockstep.draw(named, SEEDS[f"D_{name}"])
+    report_code.check_draws(named, reference[f"drawn_first8.D_{name}"])
+    return discriminator, drawing.pictures(20, count, size)[:batch] / 255
 
 
 @needs_shared
@@ -154,7 +158,7 @@ def test_float64_agrees_throughout(prefix):
         assert_near(value, reference[f"first_{name}"], 1e-9, name)
     check_losses(reference, losses, 6 * [1e-9])
 
-    named = report_code.variables(model)
+    named = public.variables(model)
     for i, found in enumerate(gradients):
         for network in ("G", "F") if TURNS[i] == GENERATORS else ("D_color", "D_texture"):
             ours = [found[variable.path] for _, _, variable in named[network]]

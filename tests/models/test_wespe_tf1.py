@@ -1,121 +1,34 @@
 """`preset=wespe_tf1` beside WESPE-TF's own code: three iterations.
 
-Three things are not in the preset, and every number that they change is compared with them mended
-here: `AsTheirs` has that code's losses of the generators and its range of pictures, and both steps
-of an iteration see one batch. `test_unsupported` says what the first two cost.
+Three things are not in the preset, and every number that they change is compared with them mended:
+`AsTheirs` (`benchmarks/public_codes/wespe_tf1.py`) has that code's losses of the generators and its
+range of pictures, and both steps of an iteration see one batch. `test_unsupported` says what the
+first two cost.
 """
 
-import keras
 import numpy as np
 import pytest
-from keras import ops
 from keras.ops import convert_to_numpy as array
 
-from tests.models.report_code import Recorded, drawn, pictures, stored
+from benchmarks.public_codes import wespe_tf1
+from benchmarks.public_codes.drawing import pictures
+from benchmarks.public_codes.wespe_tf1 import MEANS, AsTheirs, variables
+from benchmarks.public_codes.wespe_tf1_theirs import draw_vgg
+from tests.models.report_code import Recorded, check_draws, stored
 from tests.models.test_report_code import assert_near, cut
 from tests.shared import needs_shared
-from wespe_tf.config.loading import load
-from wespe_tf.config.schema import TrainConfig
-from wespe_tf.models.adam import PyTorchAdam
-from wespe_tf.models.vgg import VGGFeatures
 from wespe_tf.models.wespe import BOTH, DISCRIMINATORS, GENERATORS, WESPE
-from wespe_tf.training.build import make_discriminator, make_generator, options_of
 
 SIZES = {"full": (100, 3, 9), "small": (52, 2, 6)}
-MEANS = np.array([123.68, 116.779, 103.939])
 NAMES = ("generator", "content", "color", "texture", "tv", "color_disc", "texture_disc")
-BLOCKS = [f"resblock_{k}_CONV_{part}" for k in range(1, 5) for part in (1, 2)]
 
 
-class AsTheirs(WESPE):
-    """What the preset leaves out: logits as labels, and pictures less the means."""
-
-    def unpack(self, data):
-        return tuple((ops.cast(p, self.loss_dtype) - MEANS) / 255.0 for p in data)
-
-    def compute_losses(self, source, target, guide=None, **options):
-        self.target_views = self.views(target)
-        return super().compute_losses(source, target, guide, **options)
-
-    def adversarial_loss(self, name, step):
-        logits = self.discriminators[name](self.target_views[name])
-        labels = step.judged[name]
-        return ops.mean(ops.relu(logits) - logits * labels + ops.softplus(-ops.abs(logits)))
-
-
-class ExactAdam(PyTorchAdam):
-    """TensorFlow's Adam in float64 throughout; Keras takes the powers of β through float32."""
-
-    def update_step(self, gradient, variable, learning_rate):
-        self.epsilon = 1e-8 / np.sqrt(1 - 0.999 ** (int(self.iterations) + 1))
-        super().update_step(gradient, variable, learning_rate)
-
-
-def generator_variables(generator):
-    convs = [generator.head, *(layer for block in generator.residuals for layer in block[::2])]
-    convs += [*generator.tail, generator.to_rgb]
-    names = ["CONV_1", *BLOCKS, "CONV_2", "CONV_3", "CONV_4", "CONV_5"]
-    return [
-        (f"{name}.{part}", part, getattr(conv, part))
-        for name, conv in zip(names, convs, strict=True)
-        for part in ("kernel", "bias")
-    ]
-
-
-def discriminator_variables(discriminator):
-    found = []
-    for k, (conv, norm) in enumerate(zip(discriminator.convs, discriminator.norms), 1):
-        found += [
-            (f"CONV_{k}.kernel", "kernel", conv.kernel),
-            (f"CONV_{k}.bias", "bias", conv.bias),
-        ]
-        if norm is not None:
-            found += [(f"BN_{k}.gamma", "scale", norm.gamma), (f"BN_{k}.beta", "shift", norm.beta)]
-    for name, dense in zip(("dense", "dense_1"), discriminator.denses):
-        found += [(f"{name}.kernel", "dense", dense.kernel), (f"{name}.bias", "bias", dense.bias)]
-    return found
-
-
-def variables(model):
-    return {
-        "G": generator_variables(model.generator),
-        "F": generator_variables(model.inverse_generator),
-        "D_color": discriminator_variables(model.color_discriminator),
-        "D_texture": discriminator_variables(model.texture_discriminator),
-    }
-
-
-def make_model(kind, size, reference):
+def make_model(kind, size, reference, folder):
     """A `WESPE` of the preset's networks and losses, with the drawn values."""
-    config = load(TrainConfig, ["preset=wespe_tf1"])
-    vgg = VGGFeatures(config.content_layer, "matconvnet")
-    vgg.build(None)
-    parts = ("vgg_kernel", "bias")
-    named = [(c.name, k, v) for c in vgg.conv_layers() for k, v in zip(parts, c.weights)]
-    model = kind(
-        make_generator(config, "generator"),
-        make_generator(config, "inverse_generator"),
-        make_discriminator(config, "color", config.color_norm, config.color_layers),
-        make_discriminator(config, "texture", config.texture_norm, config.texture_layers),
-        None,
-        **options_of(config, WESPE),
-    )
-    # What it is given is less the means already.
-    model.vgg = lambda x: vgg(x + MEANS / 255.0)
-    keras.config.set_floatx("float64")
-    try:
-        model.compile(ExactAdam(config.learning_rate), ExactAdam(config.learning_rate))
-        model.build((2, size, size, 3))
-    finally:
-        keras.config.set_floatx("float32")
-    bases = {"G": 6000, "F": 7000, "D_color": 8000, "D_texture": 9000, "vgg": 5900}
-    for network, found in {**variables(model), "vgg": named}.items():
-        for k, (name, of_kind, variable) in enumerate(found):
-            value = drawn(bases[network] + k, of_kind, tuple(variable.shape))
-            variable.assign(value)
-            first = value.reshape(-1)[:8]
-            expected = reference[f"drawn_first8.{network}"][k, : len(first)]
-            np.testing.assert_allclose(first, expected, rtol=1e-12, err_msg=f"{network} {name}")
+    draw_vgg(folder / "vgg.mat", "float64")
+    model = wespe_tf1.make_model(kind, size, str(folder / "vgg.mat"))
+    for network, named in variables(model).items():
+        check_draws(named, reference[f"drawn_first8.{network}"])
     return model
 
 
@@ -137,12 +50,12 @@ def draw_pictures(prefix, reference):
 @pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("prefix", SIZES)
-def test_float64_agrees_throughout(prefix):
+def test_float64_agrees_throughout(prefix, tmp_path):
     reference = stored("wespe_tf1_lockstep", prefix)
     assert list(reference["loss_names"])[1:5] == list(NAMES[1:5])
     size, batch, _ = SIZES[prefix]
     phone, dslr = draw_pictures(prefix, reference)
-    model = make_model(AsTheirs, size, reference)
+    model = make_model(AsTheirs, size, reference, tmp_path)
     x, y = model.unpack((phone[:batch], dslr[:batch]))
     enhanced = model.generator(x)
     reconstructed = model.inverse_generator(enhanced)
@@ -190,13 +103,13 @@ def test_float64_agrees_throughout(prefix):
 @needs_shared
 @pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-def test_unsupported():
+def test_unsupported(tmp_path):
     """What the preset itself computes otherwise: these numbers, and no others."""
     reference = stored("wespe_tf1_lockstep", "full")
     size, batch, _ = SIZES["full"]
     phone, dslr = draw_pictures("full", reference)
     both = phone[:batch], dslr[:batch]
-    model = make_model(WESPE, size, reference)
+    model = make_model(WESPE, size, reference, tmp_path)
 
     def losses(means):
         x, y = ((p - means) / 255 for p in both)
