@@ -466,11 +466,15 @@ class TestBadInput:
 @needs_shared
 def test_the_authors_model_on_photos_not_used_to_calibrate(run, monkeypatch):
     bench = SHARED / "phone_bench"
-    Path("photos").mkdir()
-    shutil.copy(bench / "val_phone" / "21.jpg", "photos")
+    for folder in ("photos", "others"):
+        Path(folder).mkdir()
+    with Image.open(bench / "val_phone" / "21.jpg") as photo:
+        photo.reduce(3).save("photos/21.png")
+    for path in sorted((bench / "source").iterdir())[:5]:
+        shutil.copy(path, "others")
     run(
         f"model={SHARED / 'checkpoints' / 'dped' / 'iphone_orig'}",
-        f"calibration_dir={bench / 'source'}",
+        "calibration_dir=others",
         "val_dir=photos",
         "output=authors",
         "formats=float16,int8",
