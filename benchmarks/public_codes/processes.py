@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -53,16 +54,29 @@ def run_process(folder, log, work, *arguments):
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
-    source = f"import sys; from {work.__module__} import {work.__name__} as work"
-    command = [sys.executable, "-c", f"{source}; work(*sys.argv[1:])", *map(str, arguments)]
+    source = (
+        f"import sys; from {__name__} import add_peak_memory; "
+        f"from {work.__module__} import {work.__name__} as work; "
+        "work(*sys.argv[1:]); add_peak_memory()"
+    )
+    command = [sys.executable, "-c", source, *map(str, arguments)]
     with open(log, "w", encoding="utf-8") as file:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=file)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+        process = subprocess.run(command, cwd=folder, env=environment, stdout=file, stderr=file)
     if process.returncode != 0:
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "it printed nothing")
         raise UserError(f"{log.stem} ended with status {process.returncode}: {last} (see {log})")
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
-    record = json.loads((folder / RECORD).read_text())
-    return {**record, "peak_memory": usage.ru_maxrss * unit / 1e9}
+    return json.loads((folder / RECORD).read_text())
+
+
+def add_peak_memory():
+    """Adds the `peak_memory` of this process in GB to the `RECORD` in the working folder."""
+    if sys.platform == "linux":
+        # ru_maxrss would also count the memory that the calling process had when this one began.
+        status = Path("/proc/self/status").read_text().splitlines()
+        (kilobytes,) = [line.split()[1] for line in status if line.startswith("VmHWM")]
+        peak = int(kilobytes) * 1024
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes
+    record = json.loads(Path(RECORD).read_text())
+    Path(RECORD).write_text(json.dumps({**record, "peak_memory": peak / 1e9}))
