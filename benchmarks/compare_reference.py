@@ -36,13 +36,13 @@ USAGE = (
     "[report_code=CHECKOUT] [wespe_tf1=CHECKOUT] [key=value …]"
 )
 MODELS = tuple(f"{phone}_orig" for phone in NATIVE_SIZES)
-NOTES = """
+NOTES = """\
 Differences are absolute for pictures and weights, and relative for losses. A loss has two: that of
-its first iteration, and the largest of all. Both codes begin with the same weights and see the same
-pictures. In float32 two codes agree in their first iteration only, because Adam divides gradients
-that are rounding errors by their own size. An iteration of the report's code is one turn of either
-side; those of the other two codes are a step of each network. Memory is the peak of the process.
-"""
+its first iteration, and the largest of all. DPED's pictures are the whole photos, with pixels that
+went through float16 in both codes. Both codes begin with the same weights and see the same batches.
+In float32 two codes agree in their first iteration only, because Adam divides gradients that are
+rounding errors by their own size. An iteration of the report's code is one turn of either side;
+those of the other two codes are a step of each network. Memory is the peak of the process."""
 
 
 @dataclass
@@ -76,8 +76,8 @@ def main(config):
             module = importlib.import_module(f"benchmarks.public_codes.{key}")
             checkout = Path(getattr(config, key)).resolve()
             columns += module.compare(checkout, config.iterations, config.patch_size, output)
-    lines = ["# Public codes and this project", "", *summary_table(columns), NOTES, *more]
-    text = "\n".join(lines).rstrip() + "\n"
+    lines = ["# Public codes and this project", "", *summary_table(columns), "", NOTES, *more]
+    text = "\n".join(lines) + "\n"
     (output / "comparison.md").write_text(text, encoding="utf-8")
     print(text)
     print(f"this report and the programs' own output are in {config.output}")
