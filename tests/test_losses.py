@@ -151,3 +151,25 @@ def test_losses_keep_their_inputs_dtype(dtype):
     found += [losses.total_variation(pictures), losses.mean_absolute_difference(pictures, pictures)]
     found += [losses.content_vgg(pictures, pictures, True)]
     assert {loss.dtype.name for loss in found} == {dtype}
+
+
+class TestInventedDetail:
+    """Its value is compared with SciPy's in tests/models/test_wespe.py."""
+
+    @staticmethod
+    def average(pictures):
+        """Over the whole picture."""
+        return keras.ops.mean(pictures, axis=(1, 2), keepdims=True)
+
+    def test_stronger_detail_costs_nothing_other_detail_does(self, rng):
+        known, other = rng.normal(scale=0.2, size=(2, 2, 20, 20, 3))
+        for factor in (0.5, 1, 3):
+            found = value(losses.invented_detail(factor * known, known, self.average))
+            assert found < 0.01 * np.abs(factor * known).mean()
+        found = value(losses.invented_detail(known + other, known, self.average))
+        assert found == pytest.approx(np.abs(other).mean(), rel=0.1)
+
+    def test_all_detail_counts_where_the_known_is_noise(self, rng):
+        known = rng.normal(scale=0.1 / 255, size=(1, 20, 20, 3))
+        found = value(losses.invented_detail(5 * known, known, self.average))
+        assert found == pytest.approx(np.abs(5 * known).mean(), rel=0.01)

@@ -109,6 +109,32 @@ def mean_absolute_difference(pictures: Tensor, reference: Tensor) -> Tensor:
     return ops.mean(ops.abs(pictures - reference))
 
 
+def invented_detail(
+    detail: Tensor, known: Tensor, average: Callable[[Tensor], Tensor], noise: float = 3 / 255
+) -> Tensor:
+    """Mean absolute value of the fine detail that is not a multiple of known detail.
+
+    At each place, the factor is the best one in the least-squares sense around it, the same for all
+    colors. So detail may become stronger or weaker without a loss, but not another detail. Where
+    the known detail is weaker than `noise`, the factor goes to 0, and all detail counts.
+
+    Args:
+        detail: (N, H, W, C) tensor, the fine part of pictures, as of `views.fine_part`.
+        known: the same shape, the fine part of pictures that show what is there.
+        average: function from a tensor to its local averages, of a shape that fits.
+        noise: standard deviation of noise.
+
+    Returns:
+        Scalar. The factors count as constants for gradients.
+    """
+    common, power = (
+        ops.mean(average(product), axis=-1, keepdims=True)
+        for product in (detail * known, ops.square(known))
+    )
+    factor = ops.stop_gradient(common / (power + noise**2))
+    return mean_absolute_difference(detail, factor * known)
+
+
 def total_variation(pictures: Tensor, form: str = "mean") -> Tensor:
     """Mean squared horizontal difference plus mean squared vertical difference.
 

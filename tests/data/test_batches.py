@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.data.ramps import origin, take
 from tests.shared import ROOT
-from wespe_tf.data.batches import training_data
+from wespe_tf.data.batches import look, training_data
 from wespe_tf.data.patches import PatchStream
 from wespe_tf.guide.color_transfer import luminance_histogram
 from wespe_tf.guide.guide import Guide
@@ -75,6 +75,37 @@ class TestGuides:
             np.testing.assert_array_equal(guide, expected)
 
 
+class TestChoice:
+    """Of some target patches, the one that looks most like the source patch or its guide."""
+
+    @pytest.fixture
+    def streams(self, tmp_path, make_folder):
+        folders = (make_folder(tmp_path / name, seed=k) for k, name in enumerate("st"))
+        return [PatchStream(folder, 16, k, "source_dir") for k, folder in enumerate(folders)]
+
+    def test_look_is_brightness_and_coarse_contrast(self, rng):
+        squares = rng.integers(60, 190, (3, 2))
+        patch = np.repeat(squares.repeat(8, 0).repeat(8, 1)[..., None], 3, axis=2)
+        expected = [squares.mean() / 40, np.log(squares.std() + 2) / 0.4]
+        np.testing.assert_allclose(look(patch), expected)
+        # Fine detail and what is left over at the edges do not count.
+        checks = 20 * (-1) ** np.add.outer(np.arange(27), np.arange(21))[..., None]
+        padded = np.pad(patch, ((0, 3), (0, 5), (0, 0)))
+        np.testing.assert_allclose(look(padded + checks), expected)
+
+    @pytest.mark.parametrize("with_guide", [False, True])
+    def test_takes_the_most_similar_of_its_candidates(self, streams, with_guide):
+        guide = Guide.fit(*(stream.paths for stream in streams)) if with_guide else None
+        data = training_data(*streams, 3, guide, candidates=5)
+        batches = list(data.take(4).as_numpy_iterator())
+        seen = np.concatenate([batch[-1 if with_guide else 0] for batch in batches])
+        found = np.concatenate([batch[1] for batch in batches])
+        for number, patch in enumerate(seen):
+            candidates = [streams[1][n] for n in range(5 * number, 5 * number + 5)]
+            distances = [np.linalg.norm(look(candidate) - look(patch)) for candidate in candidates]
+            np.testing.assert_array_equal(found[number], candidates[np.argmin(distances)])
+
+
 class TestShares:
     """What each worker's devices see is, together, what one device would."""
 
@@ -110,7 +141,7 @@ class TestShares:
 MEMORY = """
 import sys
 from wespe_tf.data.patches import PatchStream
-from wespe_tf.data.batches import training_data
+from wespe_tf.data.batches import look, training_data
 from wespe_tf.training.validation import Validation
 from wespe_tf.guide.guide import Guide
 

@@ -87,6 +87,12 @@ class Patches:
     view_share: float = setting(
         0.0, "share of the patches that show a large part of a photo, reduced in size", at_least=0
     )
+    target_candidates: int = setting(
+        1,
+        "each source patch gets, of so many target patches, the one of most similar brightness and "
+        "coarse contrast, so that discriminators compare like with like; 1: the next one",
+        at_least=1,
+    )
     train_size: int = setting(
         30000,
         "method=dped: number of patches that are drawn first, and then make the batches; -1: all",
@@ -218,7 +224,8 @@ class Losses:
     )
     guide_detail: float = setting(
         0.0,
-        "share of the guide loss that compares without that blur; it prevents invented detail",
+        "within the guide loss, weight of invented detail: fine detail that is no multiple of the "
+        "guide's",
         at_least=0,
     )
     border: int = setting(

@@ -7,7 +7,7 @@ a stream can start anywhere, and gives the same patches on any machine.
 import contextlib
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -48,6 +48,59 @@ class GuidedStream:
         return self.guide.curve(luminance_histogram(pixels[::stride]))
 
 
+class Choice:
+    """A stream's patches by what they resemble, so that a discriminator compares like with like.
+
+    Two folders of unpaired photos hold different scenes. A discriminator sees this before it sees
+    how the photos were taken: a sky beside foliage says nothing about a camera. So it gets the
+    target patch whose brightness and coarse contrast come closest to those of the source patch. The
+    fine detail that it judges plays no part in this choice. Richter and others (Enhancing
+    Photorealism Enhancement, section 3.3) match patches by features of VGG for the same reason.
+
+    Args:
+        stream: `PatchStream` of the target domain.
+        count: candidates for each source patch; with 1 there is no choice.
+    """
+
+    def __init__(self, stream: PatchStream, count: int) -> None:
+        self.stream = stream
+        self.count = count
+
+    def nearest(self, number: int, picture: np.ndarray) -> np.ndarray:
+        """Of the candidates of source patch `number`, the one that resembles `picture` most.
+
+        Args:
+            number: from 0; no patch of the stream is a candidate of two source patches.
+            picture: (P, P, 3) uint8 array, the source patch in the look of the target domain.
+
+        Returns:
+            (P, P, 3) uint8 array.
+        """
+        first = int(number) * self.count
+        if self.count == 1:
+            return self.stream[first]
+        candidates = [self.stream[first + k] for k in range(self.count)]
+        wanted = look(picture)
+        return min(candidates, key=lambda patch: np.sum((look(patch) - wanted) ** 2))
+
+
+def look(patch: np.ndarray) -> np.ndarray:
+    """Brightness and coarse contrast of a patch, as coordinates of which 1 is a clear difference.
+
+    Args:
+        patch: (H, W, 3) uint8 array of at least 8 pixels a side.
+
+    Returns:
+        (2,) array: the mean of luminance, divided by 40; the logarithm of the standard deviation of
+        luminance between squares of 8×8 pixels, divided by 0.4. Fine detail shows in neither.
+    """
+    rows, columns = (side // 8 for side in patch.shape[:2])
+    luminance = patch[: 8 * rows, : 8 * columns] @ np.array([0.299, 0.587, 0.114])
+    squares = luminance.reshape(rows, 8, columns, 8).mean(axis=(1, 3))
+    # Below 2 of 255, contrast is hardly more than noise.
+    return np.array([squares.mean() / 40, np.log(squares.std() + 2) / 0.4])
+
+
 def training_data(
     source: PatchStream,
     target: PatchStream,
@@ -55,6 +108,7 @@ def training_data(
     guide: Guide | ColorTransfer | None = None,
     start: int = 0,
     strategy: tf.distribute.Strategy | None = None,
+    candidates: int = 1,
 ) -> tf.data.Dataset:
     """Batches of source and target patches, decoded in parallel before they are needed.
 
@@ -68,6 +122,8 @@ def training_data(
         guide: makes the guide of every source patch; None for batches without guide.
         start: number of the first batch.
         strategy: a `tf.distribute` strategy, or None.
+        candidates: of so many target patches, each source patch gets the one that resembles its
+            guide most, or the source patch itself if there is no guide. 1: the next one.
 
     Returns:
         Endless dataset of (source, target) or (source, target, guide), uint8 tensors (N, P, P, 3).
@@ -75,7 +131,7 @@ def training_data(
     """
 
     def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return _share_of_data(source, target, batch_size, guide, start, context)
+        return _share_of_data(source, Choice(target, candidates), batch_size, guide, start, context)
 
     if strategy is None:
         return share(tf.distribute.InputContext())
@@ -84,7 +140,7 @@ def training_data(
 
 def _share_of_data(
     source: PatchStream,
-    target: PatchStream,
+    target: Choice,
     batch_size: int,
     guide: Guide | ColorTransfer | None,
     start: int,
@@ -95,23 +151,24 @@ def _share_of_data(
     share = batch_size // context.num_input_pipelines
     first = share * context.input_pipeline_id
 
-    def batches(load: Callable, count: int) -> tf.data.Dataset:
-        def tensors(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            patches = tf.numpy_function(load, [number], [tf.uint8] * count)
-            return tuple(tf.ensure_shape(patch, shape) for patch in patches)
+    guided = None if guide is None else GuidedStream(source, guide)
 
-        numbers = tf.data.Dataset.range(start * share, np.iinfo(np.int64).max)
-        numbers = numbers.map(lambda k: k // share * batch_size + first + k % share)
-        patches = numbers.map(tensors, num_parallel_calls=tf.data.AUTOTUNE)
-        return patches.batch(context.get_per_replica_batch_size(batch_size), drop_remainder=True)
+    def load(number: int) -> tuple[np.ndarray, ...]:
+        if guided is None:
+            patch = source[number]
+            return patch, target.nearest(number, patch)
+        patch, guess = guided[number]
+        return patch, target.nearest(number, guess), guess
 
-    targets = batches(target.__getitem__, 1)
-    if guide is None:
-        pairs = tf.data.Dataset.zip((batches(source.__getitem__, 1), targets))
-        return pairs.map(lambda x, y: (*x, *y)).prefetch(4)
-    guided = batches(GuidedStream(source, guide).__getitem__, 2)
-    triples = tf.data.Dataset.zip((guided, targets))
-    return triples.map(lambda x, y: (x[0], *y, x[1])).prefetch(4)
+    def tensors(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        patches = tf.numpy_function(load, [number], [tf.uint8] * (2 if guide is None else 3))
+        return tuple(tf.ensure_shape(patch, shape) for patch in patches)
+
+    numbers = tf.data.Dataset.range(start * share, np.iinfo(np.int64).max)
+    numbers = numbers.map(lambda k: k // share * batch_size + first + k % share)
+    patches = numbers.map(tensors, num_parallel_calls=tf.data.AUTOTUNE)
+    size = context.get_per_replica_batch_size(batch_size)
+    return patches.batch(size, drop_remainder=True).prefetch(4)
 
 
 @contextlib.contextmanager

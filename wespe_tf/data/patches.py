@@ -77,6 +77,7 @@ class PatchStream:
             and composition, which cannot be seen in a small part.
         cache_bytes: limit on the memory of the decoded photos, in bytes.
         cache: a `PhotoCache` that other streams use too; by default the stream has its own.
+        crops_per_visit: patches that are cut from a photo before another one replaces it.
 
     Raises:
         UserError: if the folder has no picture of at least `patch_size` pixels a side.
@@ -91,6 +92,7 @@ class PatchStream:
         view_share: float = 0.0,
         cache_bytes: int = CACHE_BYTES,
         cache: PhotoCache | None = None,
+        crops_per_visit: int = CROPS_PER_VISIT,
     ) -> None:
         self.patch_size = patch_size
         self.seed = seed
@@ -107,7 +109,7 @@ class PatchStream:
         self.crops = np.maximum(1, np.round(areas / patch_size**2)).astype(int)
         self.window = max(1, int(cache_bytes // photo_bytes))
         if self.window < len(self.paths):
-            self.crops = np.minimum(self.crops, CROPS_PER_VISIT)
+            self.crops = np.minimum(self.crops, crops_per_visit)
         self.epoch_size = int(self.crops.sum())
 
     def _measure(self) -> np.ndarray:

@@ -45,6 +45,27 @@ class Luma(Grayscale):
         return gray(inputs, 0.299)
 
 
+def fine_part(pictures: Tensor, deviation: float = 3.0) -> Tensor:
+    """Pictures minus their Gaussian blur, which mirrors them at their edges.
+
+    Args:
+        pictures: (N, H, W, C) tensor. H and W are more than three deviations.
+        deviation: standard deviation of the blur, in pixels. The blur ends at three deviations.
+
+    Returns:
+        Tensor of the same shape and dtype.
+    """
+    reach = math.ceil(3 * deviation)
+    weights = np.exp(-np.square(np.arange(-reach, reach + 1) / deviation) / 2)
+    profile = ops.convert_to_tensor(weights / weights.sum(), dtype=pictures.dtype)
+    edges = (reach, reach)
+    blurred = ops.pad(pictures, ((0, 0), edges, edges, (0, 0)), mode="reflect")
+    for shape in ((-1, 1, 1, 1), (1, -1, 1, 1)):
+        kernel = ops.tile(ops.reshape(profile, shape), (1, 1, pictures.shape[-1], 1))
+        blurred = ops.depthwise_conv(blurred, kernel, padding="valid")
+    return pictures - blurred
+
+
 @keras.saving.register_keras_serializable(PACKAGE)
 class Detail(keras.layers.Layer):
     """Luminance minus its Gaussian blur, times a gain: texture without tone.
@@ -53,7 +74,7 @@ class Detail(keras.layers.Layer):
     of texture; the guide takes care of tone.
 
     Args:
-        deviation: standard deviation of the blur, in pixels. The blur ends at three deviations.
+        deviation: standard deviation of the blur, see `fine_part`.
         gain: factor. With spectral norm, a discriminator cannot enlarge its input itself.
 
     Call arguments:
@@ -68,18 +89,9 @@ class Detail(keras.layers.Layer):
         super().__init__(**kwargs)
         self.deviation = deviation
         self.gain = gain
-        self.reach = math.ceil(3 * deviation)
-        profile = np.exp(-np.square(np.arange(-self.reach, self.reach + 1) / deviation) / 2)
-        self.profile = profile / profile.sum()
 
     def call(self, inputs: Tensor) -> Tensor:
-        luminance = gray(inputs)
-        edges = (self.reach, self.reach)
-        blurred = ops.pad(luminance, ((0, 0), edges, edges, (0, 0)), mode="reflect")
-        profile = ops.convert_to_tensor(self.profile, dtype=inputs.dtype)
-        for shape in ((-1, 1, 1, 1), (1, -1, 1, 1)):
-            blurred = ops.conv(blurred, ops.reshape(profile, shape), padding="valid")
-        return self.gain * (luminance - blurred)
+        return self.gain * fine_part(gray(inputs), self.deviation)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], 1)

@@ -10,7 +10,7 @@ from keras import ops
 from .. import losses
 from .layers import Tensor, statistics_dtype
 from .options import LOSSES, Loss
-from .views import Detail, GaussianBlur, Grayscale, Luma
+from .views import Detail, GaussianBlur, Grayscale, Luma, fine_part
 
 # Who trains in an iteration.
 BOTH, GENERATORS, DISCRIMINATORS = TURNS = ("both", "generators", "discriminators")
@@ -55,7 +55,7 @@ class WESPE(keras.Model):
     `guide` has a weight. The guide is a guess of ŷ, computed in closed form
     (`wespe_tf.guide.guide.Guide`):
 
-        guide     blur(ŷ) resembles blur(guide); with `guide_detail`, ŷ also resembles the guide
+        guide     blur(ŷ) resembles blur(guide); with `guide_detail`, no detail is invented
 
     A discriminator whose loss has weight 0 is neither run nor trained. D_t may see detail instead
     of grayscale, which goes beyond the paper, too.
@@ -78,8 +78,8 @@ class WESPE(keras.Model):
         blur: kernel of the blur before D_c, see `views.blur_profile`; `"none"`: no blur.
         texture_view: what D_t sees: `"grayscale"`, `"luma"` or `"detail"`, see `views`.
         guide_blur: kernel of the blur in the guide loss. A wide blur leaves texture to D_t.
-        guide_detail: within the guide loss, weight of the difference without that blur. It keeps G
-            from inventing detail.
+        guide_detail: within the guide loss, weight of fine detail that is not a multiple of the
+            guide's, see `losses.invented_detail`.
         border: width in pixels of the patches' edge that losses and discriminators ignore. Zero
             padding spoils it, so that a discriminator could recognize enhanced pictures by it.
         content_normalise: see `losses.content_vgg`.
@@ -298,12 +298,13 @@ class WESPE(keras.Model):
         return losses.total_variation(self.inner(step.enhanced), self.tv_form)
 
     def guide_loss(self, step: Step) -> tf.Tensor:
-        """Difference of blur(ŷ) from blur(guide); with `guide_detail`, also of ŷ from the guide."""
+        """blur(ŷ) resembles blur(guide); with `guide_detail`, no fine detail is invented."""
         pair = self.inner(step.enhanced), self.inner(step.guide)
         loss = losses.mean_absolute_difference(*map(self.guide_blur, pair))
         if self.guide_detail == 0:
             return loss
-        return loss + self.guide_detail * losses.mean_absolute_difference(*pair)
+        detail, known = map(fine_part, pair)
+        return loss + self.guide_detail * losses.invented_detail(detail, known, self.guide_blur)
 
     @property
     def discriminators(self) -> dict[str, keras.Model]:

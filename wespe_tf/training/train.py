@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ..config.schema import TrainConfig
 from ..data.batches import training_data
-from ..data.patches import CACHE_BYTES, PatchStream, PhotoCache
+from ..data.patches import CACHE_BYTES, CROPS_PER_VISIT, PatchStream, PhotoCache
 from ..data.sources import data_folders
 from ..errors import UserError
 from ..files import write_json
@@ -101,10 +101,15 @@ class Photos:
         # One cache for both, so that validation and guide need not decode the photos again.
         cache = PhotoCache(2 * CACHE_BYTES)
         source, target = (
-            PatchStream(folder, config.patch_size, seed, key, config.view_share, cache=cache)
-            for folder, seed, key in (
-                (folders.source, config.seed, "source_dir"),
-                (folders.target, config.seed + 1, "target_dir"),
+            PatchStream(
+                *(folder, config.patch_size, seed, key, config.view_share),
+                cache=cache,
+                # So many more are cut, but photos are not decoded more often.
+                crops_per_visit=candidates * CROPS_PER_VISIT,
+            )
+            for folder, seed, key, candidates in (
+                (folders.source, config.seed, "source_dir", 1),
+                (folders.target, config.seed + 1, "target_dir", config.target_candidates),
             )
         )
         validation = Validation(source, target, folders.val_source, folders.val_target)
@@ -152,7 +157,11 @@ def train_in(
         check_data(run, photos)
 
     def batches(first: int) -> tf.data.Dataset:
-        return training_data(source, target, config.batch_size, photos.guide, first, strategy)
+        return training_data(
+            *(source, target, config.batch_size, photos.guide, first),
+            strategy=strategy,
+            candidates=config.target_candidates,
+        )
 
     stopped = False
     if done is None and photos.guide is not None:
