@@ -237,19 +237,11 @@ def run_our_training(*arguments):
 
     from wespe_tf.config.loading import load
     from wespe_tf.config.schema import TrainConfig
-    from wespe_tf.data.pairs import PairedPatches, Sampler, training_batches
-    from wespe_tf.training.dped import build_dped
+    from wespe_tf.data.pairs import training_batches
+    from wespe_tf.training.dped import build_dped, open_pairs
 
     config = load(TrainConfig, ["preset=dped", *arguments])
-    data = PairedPatches(config.dped_dir, config.model, config.patch_size)
-    sampler = Sampler(
-        len(data.train),
-        len(data.test),
-        config.train_size,
-        config.batch_size,
-        config.eval_step,
-        config.seed,
-    )
+    data, sampler = open_pairs(config)
     model = build_dped(config)
     with np.load(INITIAL_VALUES) as values:
         assign_values(model, values)

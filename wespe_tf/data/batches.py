@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from ..errors import UserError
 from ..guide.color_transfer import PIXELS, ColorTransfer, luminance_histogram
+from ..guide.detail_filter import YCBCR
 from ..guide.guide import Guide
 from ..images.picture import to_uint8
 from .patches import PatchStream
@@ -95,7 +96,7 @@ def look(patch: np.ndarray) -> np.ndarray:
         luminance between squares of 8×8 pixels, divided by 0.4. Fine detail shows in neither.
     """
     rows, columns = (side // 8 for side in patch.shape[:2])
-    luminance = patch[: 8 * rows, : 8 * columns] @ np.array([0.299, 0.587, 0.114])
+    luminance = patch[: 8 * rows, : 8 * columns] @ YCBCR[0]
     squares = luminance.reshape(rows, 8, columns, 8).mean(axis=(1, 3))
     # Below 2 of 255, contrast is hardly more than noise.
     return np.array([squares.mean() / 40, np.log(squares.std() + 2) / 0.4])

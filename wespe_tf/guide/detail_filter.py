@@ -79,15 +79,15 @@ class DetailFilter:
         source = _spectra(source_paths, read, transferred)
         target = _spectra(target_paths, read, lambda photo: lambda pixels: pixels / 255.0)
 
-        def trusted(estimate: Callable, statistic: Callable) -> np.ndarray:
-            sides = statistic(source), statistic(target)
-            return certainty(estimate, 0.0, *sides) * estimate(*sides)
+        def trusted(estimate: Callable, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+            return certainty(estimate, 0.0, one, other) * estimate(one, other)
 
+        powers = _log_powers(source), _log_powers(target)
         gain, gain_blue, gain_red = (
-            np.exp(trusted(estimate, _log_powers))
+            np.exp(trusted(estimate, *powers))
             for estimate in (_of_luma, _of_color(1), _of_color(2))
         )
-        shares = trusted(_more_shares, _shares)
+        shares = trusted(_more_shares, _shares(source), _shares(target))
         gains = np.stack([gain, gain_blue, gain_red], axis=-1)
         return cls(
             short_kernel(

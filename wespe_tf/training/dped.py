@@ -38,17 +38,7 @@ def train_dped(config: TrainConfig) -> None:
     Raises:
         UserError: if `model` is missing, or if data or VGG weights cannot be read.
     """
-    if config.model is None:
-        raise UserError("model=: missing; expected iphone, blackberry or sony")
-    data = PairedPatches(config.dped_dir, config.model, config.patch_size)
-    sampler = Sampler(
-        len(data.train),
-        len(data.test),
-        config.train_size,
-        config.batch_size,
-        config.eval_step,
-        config.seed,
-    )
+    data, sampler = open_pairs(config)
     model = build_dped(config)
     for folder in ("models", "results"):
         Path(folder).mkdir(exist_ok=True)
@@ -62,6 +52,26 @@ def train_dped(config: TrainConfig) -> None:
             shuffle=False,
             verbose=0,
         )
+
+
+def open_pairs(config: TrainConfig) -> tuple[PairedPatches, Sampler]:
+    """The pairs that the settings name, and the authors' draws from them.
+
+    Raises:
+        UserError: if `model` is missing, the pairs cannot be found, or there are too few.
+    """
+    if config.model is None:
+        raise UserError("model=: missing; expected iphone, blackberry or sony")
+    data = PairedPatches(config.dped_dir, config.model, config.patch_size)
+    sampler = Sampler(
+        len(data.train),
+        len(data.test),
+        config.train_size,
+        config.batch_size,
+        config.eval_step,
+        config.seed,
+    )
+    return data, sampler
 
 
 def build_dped(config: TrainConfig) -> DPED:
