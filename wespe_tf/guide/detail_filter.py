@@ -38,8 +38,8 @@ class DetailFilter:
     their excess over luma.
 
     *Shares.* A camera does not draw all colors equally sharp. A color's share says how strongly it
-    follows luma at a frequency. What the shares of the target have more or less than those of the
-    source is added, as a multiple of luma, so noise of color adds nothing. The mean of the three
+    follows luma at a frequency. The filter takes the target's share minus the source's, and adds
+    luma times this difference to the color. So noise of color adds nothing. The mean of the three
     colors stays.
 
     The kernel is short and smooth in frequency, so that edges do not ring.
