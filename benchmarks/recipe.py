@@ -1,6 +1,6 @@
 """Compares training recipes: recipes × seeds with a fixed budget, scored on whole photos.
 
-    python benchmarks/recipe.py data=FOLDER [recipes=A,B] [seeds=0,1,2] [budget=short] [key=value …]
+    python -m benchmarks.recipe data=FOLDER [recipes=A,B] [seeds=0,1,2] [budget=short] [key=value …]
 
 FOLDER holds photos that are not pairs, in `source/` and `target/`. It also holds pairs, which are
 only used for scores: in `val_phone/` and `val_enhanced/` (or `val_dslr/`), or as in data/sample, in
@@ -27,6 +27,7 @@ import ssimulacra2
 from PIL import Image
 from scipy.stats import spearmanr
 
+from benchmarks.niqe import niqe
 from wespe_tf.config.command import as_command
 from wespe_tf.config.loading import load
 from wespe_tf.config.schema import TrainConfig, setting
@@ -52,7 +53,7 @@ VALIDATION = (
     ("val_source", "val_target"),
 )
 HERE = Path(__file__).resolve().parent
-USAGE = "usage: python benchmarks/recipe.py data=FOLDER [key=value …]"
+USAGE = "usage: python -m benchmarks.recipe data=FOLDER [key=value …]"
 # Changes to preset=recommended, one ingredient at a time.
 RECIPES = {
     "recommended": [],
@@ -104,6 +105,7 @@ COLUMNS = (
     "ssimulacra2",
     "detail",
     "flat_noise",
+    "niqe",
     "psnr_of_each",
     "crops_psnr",
     "crops_psnr_best",
@@ -137,6 +139,7 @@ SCORES = {
     "ssimulacra2": perceptual,
     "detail": texture.detail_ratio,
     "flat_noise": texture.flat_noise_ratio,
+    "niqe": lambda enhanced, target: niqe(enhanced),
 }
 
 
@@ -242,7 +245,7 @@ class Bench:
             "recipe": recipe,
             "budget": budget,
             "seed": seed,
-            **{key: f"{np.mean([score[key] for score in scores]):.4f}" for key in SCORES},
+            **{key: _mean(score[key] for score in scores) for key in SCORES},
             "psnr_of_each": " ".join(f"{score['psnr']:.2f}" for score in scores),
             **more,
         }
@@ -366,6 +369,12 @@ class Bench:
         (self.output / "page.png").write_bytes(to_png(figure))
 
 
+def _mean(values):
+    """The mean as text; empty if there is none."""
+    mean = np.mean(list(values))
+    return "" if np.isnan(mean) else f"{mean:.4f}"
+
+
 def picked_psnr(log):
     """PSNR on crops in the evaluation of a run's log with the lowest `distance`."""
     evaluated = [row for row in read_rows(log) if row["distance"]]
@@ -415,9 +424,9 @@ def _markdown(rows):
     """Lines of a table: means of each recipe over its seeds, the lowest value, the worst drop."""
     yield (
         "| recipe | seeds | PSNR, dB | lowest | SSIM | tone-corrected | lowest | SSIMULACRA 2 "
-        "| detail | flat noise | drop | collapsed | s |"
+        "| detail | flat noise | NIQE | drop | collapsed | s |"
     )
-    yield "|---" + "|---:" * 12 + "|"
+    yield "|---" + "|---:" * 13 + "|"
     for recipe in dict.fromkeys(row["recipe"] for row in rows):
         runs = [row for row in rows if row["recipe"] == recipe]
         numbers = {
@@ -437,6 +446,7 @@ def _markdown(rows):
             f"{mean['ssimulacra2']:.1f}",
             f"{mean['detail']:.2f}",
             f"{mean['flat_noise']:.2f}",
+            f"{mean['niqe']:.2f}" if numbers["niqe"] else "",
             f"{max(numbers['drop']):.2f}" if numbers["drop"] else "",
             f"{collapsed}" if numbers["drop"] else "",
             f"{mean['seconds']:.0f}" if numbers["seconds"] else "",

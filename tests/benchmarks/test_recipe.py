@@ -26,7 +26,13 @@ def test_tables_hold_means_over_seeds_and_leave_the_text_alone(tmp_path):
     rows = [
         {
             **{"data": "set", "recipe": "nothing", "psnr": 16, "ssim": 0.5},
-            **{"psnr_tone_corrected": 28, "ssimulacra2": 31, "detail": 0.7, "flat_noise": 2},
+            **{
+                "psnr_tone_corrected": 28,
+                "ssimulacra2": 31,
+                "detail": 0.7,
+                "flat_noise": 2,
+                "niqe": "",
+            },
         },
         *(
             {
@@ -40,6 +46,7 @@ def test_tables_hold_means_over_seeds_and_leave_the_text_alone(tmp_path):
                 "ssimulacra2": 2 * psnr,
                 "detail": 0.9,
                 "flat_noise": 1.5,
+                "niqe": 4 + seed,
                 "drop": drop,
                 "collapsed": collapsed,
                 "seconds": 200,
@@ -57,12 +64,12 @@ def test_tables_hold_means_over_seeds_and_leave_the_text_alone(tmp_path):
         recipe.write_tables(tmp_path / "rows.csv", document)
         text = document.read_text()
         assert (
-            "| nothing |  | 16.00 | 16.00 | 0.5000 | 28.00 | 28.00 | 31.0 | 0.70 | 2.00 |  |"
+            "| nothing |  | 16.00 | 16.00 | 0.5000 | 28.00 | 28.00 | 31.0 | 0.70 | 2.00 |  |  |"
             in text
         )
         assert (
             "| recommended | 2 | 22.50 | 22.00 | 0.8000 | 28.50 | 28.00 | 45.0 | 0.90 | 1.50 "
-            "| 0.40 | 1 | 200 |"
+            "| 4.50 | 0.40 | 1 | 200 |"
         ) in text
         assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
         assert text.count("nothing") == 1

@@ -401,6 +401,31 @@ class TestBeyondThePaper:
         expected = np.log1p(np.exp(-logits)).mean()
         assert float(losses["texture"]) == pytest.approx(expected, rel=1e-4)
 
+    def test_enough_detail_silences_the_texture_discriminator(self, float64, batch):
+        """D_t counts less, the closer the detail comes to a multiple of the guide's."""
+        source, target = (p / 255 for p in batch)
+        guide = source[..., ::-1] ** 2
+        free = make_wespe(texture_view="detail", border=3)
+        enhanced = array(free.generator(source))
+        loss = float(free.compute_losses(source, target, training=True)["texture"])
+
+        def energy(pictures):
+            luminance = pictures[:, 3:-3, 3:-3] @ [0.2989, 0.5870, 0.1140]
+            laplacians = [scipy.ndimage.laplace(picture)[1:-1, 1:-1] for picture in luminance]
+            return np.mean([laplacian.std() for laplacian in laplacians])
+
+        ratio = energy(enhanced) / energy(guide)
+        for limit, room in ((ratio - 0.01, 0), (ratio + 0.03, 0.3), (ratio + 0.2, 1)):
+            model = make_wespe(texture_view="detail", texture_limit=limit, border=3)
+            for network in NETWORKS:
+                getattr(model, network).set_weights(getattr(free, network).get_weights())
+            found = model.compute_losses(source, target, guide, training=True)["texture"]
+            assert float(found) == pytest.approx(room * loss, rel=1e-4)
+        # A uniform guide has no detail that could grow.
+        model = make_wespe(texture_view="detail", texture_limit=2.0, border=3)
+        found = model.compute_losses(source, target, np.ones_like(guide), training=True)
+        assert float(found["texture"]) == 0
+
     @pytest.mark.parametrize(
         "idle", [{"color"}, {"texture"}, pytest.param({"color", "texture"}, marks=pytest.mark.slow)]
     )

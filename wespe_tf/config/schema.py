@@ -217,6 +217,12 @@ class Losses:
         "the standard, where TensorFlow has .2989; detail: luminance minus its blur",
         choices=options.TEXTURE_VIEWS,
     )
+    texture_limit: float = setting(
+        0.0,
+        "fine detail of the enhanced patches, relative to the guide's, from which on the texture "
+        "loss is 0; 0: no limit, as without w_guide",
+        at_least=0,
+    )
     guide_blur: str = setting(
         "paper",
         "Gaussian blur of what the guide loss compares; a wide blur leaves texture free",

@@ -66,6 +66,24 @@ def fine_part(pictures: Tensor, deviation: float = 3.0) -> Tensor:
     return pictures - blurred
 
 
+def detail_energy(pictures: Tensor) -> Tensor:
+    """Standard deviation of the Laplacian, mean over pictures, as in `metrics.texture`.
+
+    Args:
+        pictures: (N, H, W, 1) tensor of luminance, H and W at least 3.
+
+    Returns:
+        Scalar.
+    """
+    around = (
+        pictures[:, :-2, 1:-1]
+        + pictures[:, 2:, 1:-1]
+        + pictures[:, 1:-1, :-2]
+        + pictures[:, 1:-1, 2:]
+    )
+    return ops.mean(ops.std(around - 4 * pictures[:, 1:-1, 1:-1], axis=(1, 2, 3)))
+
+
 @keras.saving.register_keras_serializable(PACKAGE)
 class Detail(keras.layers.Layer):
     """Luminance minus its Gaussian blur, times a gain: texture without tone.

@@ -10,10 +10,12 @@ from keras import ops
 from .. import losses
 from .layers import Tensor, statistics_dtype
 from .options import LOSSES, Loss
-from .views import Detail, GaussianBlur, Grayscale, Luma, fine_part
+from .views import Detail, GaussianBlur, Grayscale, Luma, detail_energy, fine_part, gray
 
 # Who trains in an iteration.
 BOTH, GENERATORS, DISCRIMINATORS = TURNS = ("both", "generators", "discriminators")
+# D_t counts fully as long as the limit of detail is at least this far away.
+LIMIT_SLOPE = 0.1
 TEXTURE_LAYER = {"grayscale": Grayscale, "luma": Luma, "detail": Detail}
 
 
@@ -77,6 +79,8 @@ class WESPE(keras.Model):
             If the weight of `guide` is not 0, batches need a guide.
         blur: kernel of the blur before D_c, see `views.blur_profile`; `"none"`: no blur.
         texture_view: what D_t sees: `"grayscale"`, `"luma"` or `"detail"`, see `views`.
+        texture_limit: detail of ŷ, relative to the guide's, at which D_t no longer counts; 0: D_t
+            always counts, as without a guide. See `room_for_detail`.
         guide_blur: kernel of the blur in the guide loss. A wide blur leaves texture to D_t.
         guide_detail: within the guide loss, weight of fine detail that is not a multiple of the
             guide's, see `losses.invented_detail`.
@@ -115,6 +119,7 @@ class WESPE(keras.Model):
         *,
         blur: str = "paper",
         texture_view: str = "grayscale",
+        texture_limit: float = 0.0,
         guide_blur: str = "paper",
         guide_detail: float = 0.0,
         border: int = 0,
@@ -141,6 +146,7 @@ class WESPE(keras.Model):
         self.weight_of = {name: term.weight for name, term in self.terms.items()} | dict(
             weights or {}
         )
+        self.texture_limit = texture_limit
         self.guide_detail = guide_detail
         self.border = border
         self.content_normalise = content_normalise
@@ -284,8 +290,22 @@ class WESPE(keras.Model):
         return self.adversarial_loss("color", step)
 
     def texture_loss(self, step: Step) -> tf.Tensor:
-        """Low if D_t says "real" about its view of ŷ."""
-        return self.adversarial_loss("texture", step)
+        """Low if D_t says "real" about its view of ŷ, or if ŷ has reached `texture_limit`."""
+        loss = self.adversarial_loss("texture", step)
+        if self.texture_limit == 0 or step.guide is None:
+            return loss
+        return self.room_for_detail(step) * loss
+
+    def room_for_detail(self, step: Step) -> tf.Tensor:
+        """How much D_t counts: 1 far below `texture_limit`, 0 above it, and a slope in between.
+
+        A discriminator that knows a few patches by heart asks for ever more detail.
+        """
+        enhanced, known = (
+            detail_energy(gray(self.inner(pictures))) for pictures in (step.enhanced, step.guide)
+        )
+        room = (self.texture_limit * known - enhanced) / (LIMIT_SLOPE * known + 1e-6)
+        return ops.stop_gradient(ops.clip(room, 0.0, 1.0))
 
     def adversarial_loss(self, name: str, step: Step) -> tf.Tensor:
         """Low if the discriminator of this name says "real" about its view of ŷ."""
