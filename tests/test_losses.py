@@ -165,13 +165,11 @@ class TestInventedDetail:
         known, other = rng.normal(scale=0.2, size=(2, 2, 20, 20, 3))
         for factor in (0.5, 1, 3):
             found = value(losses.invented_detail(factor * known, known, self.average))
-            assert found < 0.02 * np.abs(factor * known).mean()
-        gray = other.mean(axis=-1, keepdims=True)
-        for part, weight in ((gray, 1), (other - gray, 5)):
-            found = value(losses.invented_detail(known + part, known, self.average))
-            assert found == pytest.approx(weight * np.abs(part).mean(), rel=0.1)
+            assert found < 0.01 * np.abs(factor * known).mean()
+        found = value(losses.invented_detail(known + other, known, self.average))
+        assert found == pytest.approx(np.abs(other).mean(), rel=0.1)
 
     def test_all_detail_counts_five_times_where_the_known_is_noise(self, rng):
-        known = np.repeat(rng.normal(scale=0.1 / 255, size=(1, 20, 20, 1)), 3, axis=-1)
+        known = rng.normal(scale=0.1 / 255, size=(1, 20, 20, 3))
         found = value(losses.invented_detail(5 * known, known, self.average))
         assert found == pytest.approx(5 * np.abs(5 * known).mean(), rel=0.01)

@@ -114,23 +114,21 @@ def invented_detail(
     known: Tensor,
     average: Callable[[Tensor], Tensor],
     noise: float = 3 / 255,
-    strict: float = 5.0,
+    flat_weight: float = 5.0,
 ) -> Tensor:
     """Weighted mean absolute value of the fine detail that is not a multiple of known detail.
 
     At each place, the factor is the best one in the least-squares sense around it, the same for all
     colors. So detail may become stronger or weaker without a loss, but not another detail. Where
-    the known detail is weaker than `noise`, the factor goes to 0, and all detail counts. Two kinds
-    of detail count more than others: that of flat places, where it is seen best, and that of color,
-    because the texture discriminator sees gray and cannot judge it.
+    the known detail is weaker than `noise`, the factor goes to 0. So all detail counts there, and
+    with a larger weight, because the same detail is seen more clearly in a flat area.
 
     Args:
         detail: (N, H, W, C) tensor, the fine part of pictures, as of `views.fine_part`.
         known: the same shape, the fine part of pictures that show what is there.
         average: function from a tensor to its local averages, of a shape that fits.
         noise: standard deviation of noise.
-        strict: weight of color, and of places without any known detail. Gray in places with strong
-            detail has 1.
+        flat_weight: weight of a place without any known detail; a place with strong detail has 1.
 
     Returns:
         Scalar. The factors count as constants for gradients.
@@ -140,10 +138,8 @@ def invented_detail(
         for product in (detail * known, ops.square(known))
     )
     factor = ops.stop_gradient(common / (power + noise**2))
-    invented = detail - factor * known
-    gray = ops.mean(invented, axis=-1, keepdims=True)
-    weight = 1 + (strict - 1) * noise**2 / (power + noise**2)
-    return ops.mean(weight * ops.abs(gray)) + strict * ops.mean(ops.abs(invented - gray))
+    weight = 1 + (flat_weight - 1) * noise**2 / (power + noise**2)
+    return ops.mean(weight * ops.abs(detail - factor * known))
 
 
 def total_variation(pictures: Tensor, form: str = "mean") -> Tensor:
