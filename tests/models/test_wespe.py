@@ -396,9 +396,11 @@ class TestBeyondThePaper:
         model = make_wespe(texture_view="detail", head="one_class_sigmoid")
         source, target = (p.astype(np.float32) / 255 for p in batch)
         losses = model.compute_losses(source, target, training=True)
-        gray = array(model.generator(source)).mean(axis=-1)
-        blurred = scipy.ndimage.gaussian_filter(gray, (0, 3, 3), mode="mirror", radius=(0, 9, 9))
-        logits = array(model.texture_discriminator(8 * (gray - blurred)[..., None]))
+        luminance = array(model.generator(source)) @ np.float32([0.2989, 0.5870, 0.1140])
+        blurred = scipy.ndimage.gaussian_filter(
+            luminance, (0, 3, 3), mode="mirror", radius=(0, 9, 9)
+        )
+        logits = array(model.texture_discriminator(8 * (luminance - blurred)[..., None]))
         expected = np.log1p(np.exp(-logits)).mean()
         assert float(losses["texture"]) == pytest.approx(expected, rel=1e-4)
 

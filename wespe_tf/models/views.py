@@ -86,12 +86,12 @@ def detail_energy(pictures: Tensor) -> Tensor:
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Detail(keras.layers.Layer):
-    """Gray minus its Gaussian blur, times a gain: texture without tone.
+    """Luminance minus its Gaussian blur, times a gain: texture without tone.
 
     This view of the texture discriminator goes beyond the paper. Tone would hide the small changes
-    of texture; the guide takes care of tone. Gray is the mean of the colors. Luminance would pass
-    five times as much of the discriminator's gradient to green as to blue. Then edges get green and
-    purple fringes.
+    of texture; the guide takes care of tone. All colors get the same gradient, that of their mean.
+    The gradient of luminance is five times as large for green as for blue. So edges would get green
+    and purple fringes.
 
     Args:
         deviation: standard deviation of the blur, see `fine_part`.
@@ -111,8 +111,9 @@ class Detail(keras.layers.Layer):
         self.gain = gain
 
     def call(self, inputs: Tensor) -> Tensor:
-        gray = ops.mean(inputs, axis=-1, keepdims=True)
-        return self.gain * fine_part(gray, self.deviation)
+        mean = ops.mean(inputs, axis=-1, keepdims=True)
+        luminance = mean + ops.stop_gradient(gray(inputs) - mean)
+        return self.gain * fine_part(luminance, self.deviation)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], 1)
