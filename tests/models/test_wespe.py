@@ -15,7 +15,7 @@ from tests.models.tiny_wespe import (
     make_wespe,
     values_of,
 )
-from wespe_tf.models.views import blur_profile
+from wespe_tf.models.views import Detail, blur_profile
 from wespe_tf.models.wespe import BOTH, DISCRIMINATORS, GENERATORS
 from wespe_tf.weights.vgg import load_vgg
 
@@ -403,6 +403,17 @@ class TestBeyondThePaper:
         logits = array(model.texture_discriminator(8 * (luminance - blurred)[..., None]))
         expected = np.log1p(np.exp(-logits)).mean()
         assert float(losses["texture"]) == pytest.approx(expected, rel=1e-4)
+
+    def test_all_colors_get_the_same_gradient_from_the_detail_view(self, batch):
+        """Luminance alone would change green most, and make fringes."""
+        pictures = tf.constant(batch[0].astype(np.float32) / 255)
+        view = Detail()
+        with tf.GradientTape() as tape:
+            tape.watch(pictures)
+            loss = tf.reduce_sum(tf.square(view(pictures)))
+        gradient = array(tape.gradient(loss, pictures))
+        assert np.abs(gradient).max() > 1
+        np.testing.assert_allclose(gradient, gradient[..., :1].repeat(3, axis=-1), rtol=1e-5)
 
     def test_enough_detail_silences_the_texture_discriminator(self, float64, batch):
         """D_t counts less, the closer the detail comes to a multiple of the guide's."""
