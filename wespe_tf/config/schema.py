@@ -214,7 +214,7 @@ class Losses:
     texture_view: str = setting(
         "grayscale",
         "what the texture discriminator sees; luma: grayscale with .299 as weight of red, as in "
-        "the standard, where TensorFlow has .2989; detail: mean of the colors minus its blur",
+        "the standard, where TensorFlow has .2989; detail: luminance minus its blur",
         choices=options.TEXTURE_VIEWS,
     )
     texture_limit: float = setting(
