@@ -57,7 +57,7 @@ NOT_RUN = {
     "wespe_tf.reproduce": "trains for an hour; tests/test_reproduce.py runs a list",
     "compare_reference": "wants the authors' code; tests/benchmarks/test_compare_reference.py",
     "ms_ssim.py": "wants the authors' code",
-    "recipe.py": "trains for an hour; tests/benchmarks/test_recipe.py",
+    "recipe": "trains for an hour; tests/benchmarks/test_recipe.py",
     "photos.py": "measures for minutes; tests/benchmarks/test_photos.py",
     "photo_memory": "measures for minutes",
     "phones": "measures for minutes; tests/benchmarks/test_phones.py",
