@@ -36,9 +36,9 @@ from wespe_tf.data.patches import PatchStream
 from wespe_tf.enhance.runtimes import choose_runtime
 from wespe_tf.enhance.tiles import Enhancer
 from wespe_tf.errors import UserError
-from wespe_tf.guide.color_transfer import luminance_histogram
 from wespe_tf.guide.guide import Guide
-from wespe_tf.guide.tone_curve import ToneCurve, histogram
+from wespe_tf.guide.samples import luminance_histogram, sample_photos
+from wespe_tf.guide.tone_curve import ToneCurve
 from wespe_tf.images.picture import read_picture, to_uint8, write_picture
 from wespe_tf.metrics import quality, texture
 from wespe_tf.progress import progress, say
@@ -254,8 +254,10 @@ class Bench:
 
     def baselines(self):
         """Adds the rows that need no network."""
-        sides = [find_pictures(self.data / side, "data") for side in ("source", "target")]
-        curve = ToneCurve.match(*map(histogram, sides))
+        sides = [
+            sample_photos(find_pictures(self.data / side, "data")) for side in ("source", "target")
+        ]
+        curve = ToneCurve.match(*(np.sum([p.histogram for p in side], axis=0) for side in sides))
         guide = Guide.fit(*sides)
 
         def guessed(how):

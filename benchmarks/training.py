@@ -654,7 +654,7 @@ def draw_batches(pipe, folder, batch, side, repeats, guided=False):
     before = peak_memory()
     start = time.perf_counter()
     streams = [PatchStream(folder / name, side, 0, name) for name in ("source", "target")]
-    guide = Guide.fit(*(stream.readable for stream in streams)) if guided else None
+    guide = Guide.fit(*(stream.samples for stream in streams)) if guided else None
     batches = iter(training_data(*streams, batch, guide))
     next(batches)
     first_batch = time.perf_counter() - start

@@ -15,8 +15,8 @@ from tests.data.ramps import origin, take
 from tests.shared import ROOT
 from wespe_tf.data.batches import look, training_data
 from wespe_tf.data.patches import PatchStream
-from wespe_tf.guide.color_transfer import luminance_histogram
 from wespe_tf.guide.guide import Guide
+from wespe_tf.guide.samples import luminance_histogram
 
 
 class TestTrainingData:
@@ -62,7 +62,7 @@ class TestGuides:
     def test_are_made_of_their_patch_with_its_photos_curve(self, tmp_path, make_folder):
         source, target = (make_folder(tmp_path / name, seed=k) for k, name in enumerate("st"))
         streams = [PatchStream(folder, 16, 0, "source_dir") for folder in (source, target)]
-        maker = Guide.fit(streams[0].paths, streams[1].paths)
+        maker = Guide.fit(streams[0].samples, streams[1].samples)
         maker.transfer.own_share = 0.5
         data = training_data(*streams, 4, maker)
         sources, targets, guides = next(data.as_numpy_iterator())
@@ -95,7 +95,7 @@ class TestChoice:
 
     @pytest.mark.parametrize("with_guide", [False, True])
     def test_takes_the_most_similar_of_its_candidates(self, streams, with_guide):
-        guide = Guide.fit(*(stream.paths for stream in streams)) if with_guide else None
+        guide = Guide.fit(*(stream.samples for stream in streams)) if with_guide else None
         data = training_data(*streams, 3, guide, candidates=5)
         batches = list(data.take(4).as_numpy_iterator())
         seen = np.concatenate([batch[-1 if with_guide else 0] for batch in batches])
@@ -153,7 +153,7 @@ def peak():
 before = peak()
 streams = [PatchStream(folder, 100, 0, "dir") for folder in sys.argv[1:]]
 Validation(*streams, *sys.argv[1:])
-guide = Guide.fit(*(stream.readable for stream in streams))
+guide = Guide.fit(*(stream.samples for stream in streams))
 for batch in training_data(*streams, 30, guide).take(12):
     pass
 print(peak() - before)

@@ -232,9 +232,9 @@ class TestUnusableFiles:
         assert len(warnings()) == 2
         assert stream.digest() != before
 
-    def test_readable_leaves_them_out(self, folder, warnings):
+    def test_samples_leave_them_out(self, folder, warnings):
         stream = PatchStream(folder, 16, 0, "source_dir")
-        assert stream.readable == [str(folder / "0.png")]
+        assert [photo.path for photo in stream.samples] == [str(folder / "0.png")]
         assert len(warnings()) == len(self.BAD)
         take(stream, 20)
         assert len(warnings()) == len(self.BAD)
@@ -243,7 +243,7 @@ class TestUnusableFiles:
         make_truncated(tmp_path / "half.jpg")
         stream = PatchStream(tmp_path, 16, 0, "target_dir")
         expected = f"target_dir: no picture in {tmp_path} can be read"
-        for attempt in (lambda: stream[0], lambda: stream.readable):
+        for attempt in (lambda: stream[0], lambda: stream.samples):
             with pytest.raises(UserError) as caught:
                 attempt()
             assert str(caught.value) == expected

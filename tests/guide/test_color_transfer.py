@@ -2,34 +2,22 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from wespe_tf.guide.color_transfer import (
     ColorTransfer,
     certainty,
-    luminance,
-    luminance_histogram,
     moments,
     monge_kantorovich,
     pooled,
 )
+from wespe_tf.guide.samples import PhotoSample, luminance_histogram
 
 WEIGHTS = np.array([0.2989, 0.5870, 0.1140])
 FLAT = np.ones(256)
 
 
-@pytest.fixture
-def save(tmp_path):
-    """Function that writes pictures and returns their paths."""
-
-    def write(name, pictures):
-        paths = []
-        for number, picture in enumerate(pictures):
-            paths.append(str(tmp_path / f"{name}{number}.png"))
-            Image.fromarray(picture).save(paths[-1])
-        return paths
-
-    return write
+def samples(pictures):
+    return [PhotoSample.of(picture, count=len(pictures)) for picture in pictures]
 
 
 @pytest.fixture
@@ -166,9 +154,9 @@ class TestFit:
     def transferred(self, transfer, picture):
         return transfer(picture, transfer.curve(luminance_histogram(picture)))
 
-    def test_gives_the_source_the_targets_mean_and_covariance(self, domains, save):
+    def test_gives_the_source_the_targets_mean_and_covariance(self, domains):
         source, target = domains
-        transfer = ColorTransfer.fit(save("source", source), save("target", target))
+        transfer = ColorTransfer.fit(samples(source), samples(target))
         moved = np.concatenate([self.transferred(transfer, p).reshape(-1, 3) for p in source])
         wanted = np.concatenate([p.reshape(-1, 3) for p in target]) / 255
         before = np.concatenate([p.reshape(-1, 3) for p in source]) / 255
@@ -177,21 +165,20 @@ class TestFit:
         assert np.abs(before.mean(axis=0) - wanted.mean(axis=0)).max() > 0.1
         assert np.abs(np.cov(before.T) - np.cov(wanted.T)).max() > 6e-3
 
-    def test_between_equal_domains_changes_little(self, domains, save):
+    def test_between_equal_domains_changes_little(self, domains):
         _, target = domains
-        paths = save("target", target)
-        transfer = ColorTransfer.fit(paths, paths)
+        transfer = ColorTransfer.fit(samples(target), samples(target))
         assert transfer.own_share == 0
         assert np.abs(self.transferred(transfer, target[0]) - target[0] / 255).mean() < 0.01
 
-    def test_of_gray_pictures_is_finite(self, domains, save):
+    def test_of_gray_pictures_is_finite(self, domains):
         source, target = domains
         gray = [np.repeat(p[..., :1], 3, axis=-1) for p in source]
-        transfer = ColorTransfer.fit(save("gray", gray), save("target", target))
+        transfer = ColorTransfer.fit(samples(gray), samples(target))
         moved = self.transferred(transfer, gray[0])
         assert np.isfinite(moved).all() and moved.std() > 0.05
 
-    def test_evens_out_photos_only_where_the_targets_are_more_alike(self, rng, save):
+    def test_evens_out_photos_only_where_the_targets_are_more_alike(self, rng):
         """Photos of very different contrast against equal ones, and the other way round."""
 
         def photos(contrasts):
@@ -199,16 +186,6 @@ class TestFit:
             gray = 128 + noise * np.reshape(contrasts, (-1, 1, 1, 1))
             return list(np.repeat(gray, 3, axis=-1).astype(np.uint8))
 
-        uneven = save("uneven", photos([20, 60, 110]))
-        even = save("even", photos([60, 60, 60]))
+        uneven, even = samples(photos([20, 60, 110])), samples(photos([60, 60, 60]))
         assert ColorTransfer.fit(uneven, even).own_share > 0.1
         assert ColorTransfer.fit(even, uneven).own_share == 0
-
-
-def test_luminance_is_the_rounded_gray(rng):
-    picture = rng.integers(0, 256, (9, 11, 3)).astype(np.uint8)
-    found = luminance(picture)
-    assert found.dtype == np.uint8 and found.shape == picture.shape[:2]
-    gray = 0.2989 * picture[..., 0] + 0.5870 * picture[..., 1] + 0.1140 * picture[..., 2]
-    assert np.abs(found - gray).max() <= 0.5 + 1e-9
-    assert luminance_histogram(picture).sum() == 99

@@ -6,9 +6,10 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.signal import convolve2d
 
-from wespe_tf.guide.color_transfer import ColorTransfer, luminance_histogram
+from wespe_tf.guide.color_transfer import ColorTransfer
 from wespe_tf.guide.detail_filter import RGB, YCBCR, DetailFilter, cross_spectrum, short_kernel
 from wespe_tf.guide.guide import Guide
+from wespe_tf.guide.samples import PhotoSample, luminance_histogram, sample_photos
 from wespe_tf.images.picture import to_uint8
 
 FLAT = np.ones(256)
@@ -45,12 +46,16 @@ def read(path):
     return np.asarray(Image.open(path)) / 255.0
 
 
+def fit_filter(sources, targets):
+    return DetailFilter.fit(sample_photos(sources), sample_photos(targets), NO_TRANSFER)
+
+
 class TestCrossSpectrum:
     def test_of_white_noise_is_flat_with_its_covariance(self, rng):
         """Parseval: power of a windowed tile = variance · number of pixels · mean of window²."""
         mix = np.array([[20, 0, 0], [5, 15, 0], [-10, 5, 10]])
         photo = np.clip(np.rint(128 + rng.normal(size=(512, 512, 3)) @ mix.T), 0, 255)
-        found = cross_spectrum(photo.astype(np.uint8), lambda pixels: pixels / 255.0)
+        found = cross_spectrum(PhotoSample.of(photo.astype(np.uint8)).tiles / 255.0)
         window = np.outer(np.hanning(16), np.hanning(16))
         expected = mix @ mix.T / 255**2 * np.sum(window**2)
         assert found.shape == (16, 16, 3, 3)
@@ -67,7 +72,7 @@ class TestCrossSpectrum:
         columns = np.arange(64)
         wave = 128 + 100 * np.sin(2 * np.pi * columns * 4 / 16)
         photo = np.rint(np.broadcast_to(wave[None, :, None], (32, 64, 3))).astype(np.uint8)
-        power = cross_spectrum(photo, lambda pixels: pixels / 255.0)[..., 1, 1]
+        power = cross_spectrum(PhotoSample.of(photo).tiles / 255.0)[..., 1, 1]
         assert np.unravel_index(power[:9, :9].argmax(), (9, 9)) == (0, 4)
 
 
@@ -106,7 +111,7 @@ class TestDetailFilter:
 
     def test_takes_noise_away_that_the_target_lacks(self, domains):
         sources, targets = domains(noisy)
-        detail_filter = DetailFilter.fit(sources, targets, NO_TRANSFER)
+        detail_filter = fit_filter(sources, targets)
         rng = np.random.default_rng(1)
         smooth = gaussian_filter(rng.normal(size=(96, 128, 3)), (1.5, 1.5, 0)) * 0.5 + 0.5
         seen = noisy(smooth, rng)
@@ -116,9 +121,9 @@ class TestDetailFilter:
     def test_sides_may_have_different_numbers_of_photos(self, domains):
         """Spectra are means over a side's photos, so a photo that counts twice changes nothing."""
         sources, targets = domains(noisy)
-        kernel = DetailFilter.fit(sources, targets[:4], NO_TRANSFER).kernel
+        kernel = fit_filter(sources, targets[:4]).kernel
         # The draws that tell the certainty differ.
-        again = DetailFilter.fit(sources, 2 * targets[:4], NO_TRANSFER).kernel
+        again = fit_filter(sources, 2 * targets[:4]).kernel
         np.testing.assert_allclose(kernel, again, atol=0.02)
 
     def test_takes_noise_from_color_that_the_target_has_too(self, domains):
@@ -129,7 +134,7 @@ class TestDetailFilter:
             return picture + noise @ RGB.T[1:]
 
         sources, targets = domains(colored)
-        both = DetailFilter.fit(sources, [*sources], NO_TRANSFER)
+        both = fit_filter(sources, sources)
         smooth = read(targets[0])
         seen = colored(smooth, np.random.default_rng(1))
         before, after = (np.mean(((p - smooth) @ YCBCR[1]) ** 2) for p in (seen, both(seen)))
@@ -137,7 +142,7 @@ class TestDetailFilter:
 
     def test_leaves_equal_domains_alone(self, domains):
         sources, targets = domains(lambda picture, rng: picture)
-        kernel = DetailFilter.fit(sources, targets, NO_TRANSFER).kernel
+        kernel = fit_filter(sources, targets).kernel
         np.testing.assert_allclose(kernel[4, 4], np.eye(3), atol=0.05)
 
     def test_draws_a_color_as_sharply_as_the_target_does(self, domains):
@@ -153,7 +158,7 @@ class TestDetailFilter:
             return np.where([False, True, False], gray(picture), blurred(picture, rng))
 
         sources, targets = domains(blurred, sharp_green)
-        detail_filter = DetailFilter.fit(sources, targets, NO_TRANSFER)
+        detail_filter = fit_filter(sources, targets)
         picture = np.random.default_rng(1).normal(size=(96, 128, 3))
         good = gaussian_filter(picture, (1.5, 1.5, 0)) * 0.5 + 0.5
         seen, wanted = blurred(good, None), sharp_green(good, None)
@@ -175,20 +180,20 @@ class TestDetailFilter:
             return gaussian_filter(picture, (1, 1, 0))
 
         sources, targets = domains(blurred)
-        kernel = DetailFilter.fit(sources, targets, NO_TRANSFER).kernel
+        kernel = fit_filter(sources, targets).kernel
         np.testing.assert_allclose(kernel[4, 4], np.eye(3), atol=0.05)
 
     def test_leaves_contrast_to_the_transfer(self, domains):
         """Twice the amplitude at all frequencies is contrast, not noise."""
         sources, targets = domains(lambda picture, rng: 2 * picture - 0.5)
-        kernel = DetailFilter.fit(sources, targets, NO_TRANSFER).kernel
+        kernel = fit_filter(sources, targets).kernel
         np.testing.assert_allclose(kernel[4, 4], np.eye(3), atol=0.1)
 
 
 class TestGuide:
     def test_filters_behind_the_transfer(self, domains):
         sources, targets = domains(noisy)
-        guide = Guide.fit(sources, targets)
+        guide = Guide.fit(sample_photos(sources), sample_photos(targets))
         photo = np.asarray(Image.open(sources[0]))
         curve = guide.curve(luminance_histogram(photo))
         np.testing.assert_allclose(curve, guide.transfer.curve(luminance_histogram(photo)))

@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 import skimage.exposure
-from PIL import Image
 
-from wespe_tf.guide import tone_curve as tone
-from wespe_tf.guide.tone_curve import ToneCurve, histogram, some_of
+from wespe_tf.guide.tone_curve import ToneCurve
 
 
 @pytest.fixture
@@ -15,15 +13,6 @@ def domains(rng):
     source = np.stack([rng.normal(110 + 10 * c, 45, (250, 300)) for c in range(3)], axis=-1)
     target = 255 * np.stack([rng.beta(2 + c, 1.5, (200, 320)) for c in range(3)], axis=-1)
     return tuple(np.rint(np.clip(p, 0, 255)).astype(np.uint8) for p in (source, target))
-
-
-@pytest.fixture
-def save(tmp_path):
-    def write(name, picture):
-        Image.fromarray(picture).save(tmp_path / name)
-        return str(tmp_path / name)
-
-    return write
 
 
 def counts(picture):
@@ -94,25 +83,3 @@ def test_call_looks_every_channel_up(rng):
     assert found.dtype == np.float32 and found.shape == pictures.shape
     for index in np.ndindex(pictures.shape):
         assert found[index] == np.float32(curve[index[-1], pictures[index]])
-
-
-class TestHistogram:
-    def test_adds_up_pictures_of_any_size(self, rng, save):
-        pictures = [
-            rng.integers(0, 256, (*size, 3)).astype(np.uint8) for size in ((9, 12), (30, 7))
-        ]
-        paths = [save(f"{k}.png", picture) for k, picture in enumerate(pictures)]
-        np.testing.assert_array_equal(histogram(paths), sum(counts(p) for p in pictures))
-
-
-class TestSomeOf:
-    def test_few_are_all(self):
-        assert some_of(["b", "a"]) == ["b", "a"]
-
-    def test_many_are_a_seeded_choice_in_order(self, monkeypatch):
-        monkeypatch.setattr(tone, "MAX_FILES", 10)
-        paths = [f"{k:03d}" for k in range(200)]
-        chosen = some_of(paths)
-        assert len(set(chosen)) == 10 and chosen == sorted(chosen)
-        assert some_of(paths) == chosen != some_of(paths, seed=1)
-        assert int(chosen[-1]) - int(chosen[0]) > 50

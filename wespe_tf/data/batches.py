@@ -13,9 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from ..errors import UserError
-from ..guide.color_transfer import PIXELS, ColorTransfer, luminance_histogram
+from ..guide.color_transfer import ColorTransfer
 from ..guide.detail_filter import YCBCR
 from ..guide.guide import Guide
+from ..guide.samples import luminance_histogram
 from ..images.picture import to_uint8
 from .patches import PatchStream
 
@@ -43,10 +44,7 @@ class GuidedStream:
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019 (a stream lives as long as the run)
     def _curve(self, path: str) -> np.ndarray:
-        pixels = self.stream.cache.get(path).reshape(-1, 3)
-        # For a large photo, the histogram of some pixels is enough, and takes less memory.
-        stride = max(1, len(pixels) // PIXELS) | 1
-        return self.guide.curve(luminance_histogram(pixels[::stride]))
+        return self.guide.curve(luminance_histogram(self.stream.cache.get(path)))
 
 
 class Choice:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from ..guide.tone_curve import Read, some_of
+from ..guide.samples import PhotoSample, sample_photos
 from ..images.opening import UnreadablePicture
 from ..images.picture import picture_size, read_picture
 from .folders import find_pictures
@@ -33,16 +34,14 @@ class PhotoCache:
         read: function from a path to a uint8 array.
     """
 
-    def __init__(self, limit: int, read: Read = read_picture) -> None:
+    def __init__(self, limit: int, read: Callable[[str], np.ndarray] = read_picture) -> None:
         self.limit = limit
         self.read = read
         self.size = 0
-        self.photos: collections.OrderedDict[str | os.PathLike, np.ndarray] = (
-            collections.OrderedDict()
-        )
+        self.photos: collections.OrderedDict[str, np.ndarray] = collections.OrderedDict()
         self.lock = threading.Lock()
 
-    def get(self, path: str | os.PathLike) -> np.ndarray:
+    def get(self, path: str) -> np.ndarray:
         """The photo at `path`. It is decoded outside the lock, so threads decode in parallel."""
         with self.lock:
             if path in self.photos:
@@ -149,17 +148,13 @@ class PatchStream:
         return height, width
 
     @functools.cached_property
-    def readable(self) -> list[str]:
-        """At most 200 of the photos, all of them readable, for statistics of the folder.
+    def samples(self) -> list[PhotoSample]:
+        """Samples of at most 200 photos, those that can be read, for statistics of the folder.
 
         Raises:
             UserError: if none of them can be read.
         """
-        paths = [str(path) for path in some_of(self.paths)]
-        with ThreadPoolExecutor(2) as pool:
-            # The photos are not kept: together they may not fit into memory.
-            usable = list(pool.map(lambda path: self._read(path) is not None, paths))
-        found = [path for path, good in zip(paths, usable) if good]
+        found = sample_photos(self.paths, self._read)
         if not found:
             raise UserError(f"{self.key}: no picture in {self.folder} can be read")
         return found

@@ -1,15 +1,13 @@
 """Color transfer: gives a photo the target's tone and color, in closed form, without training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..images.picture import picture_size, read_picture
-from .tone_curve import Paths, Read, match_curve, some_of
+from .samples import PhotoSample, luminance_histogram
+from .tone_curve import match_curve
 
-PIXELS = 100_000
-LUMA = np.array([0.2989, 0.5870, 0.1140])
 OWN_SHARES = np.linspace(0.0, 0.6, 13)
 RESAMPLES = 200
 LEVELS = np.arange(256) / 255
@@ -54,9 +52,7 @@ class ColorTransfer:
         self.offset = np.asarray(offset, np.float64)
 
     @classmethod
-    def fit(
-        cls, source_paths: Paths, target_paths: Paths, read: Read = read_picture
-    ) -> "ColorTransfer":
+    def fit(cls, source: Sequence[PhotoSample], target: Sequence[PhotoSample]) -> "ColorTransfer":
         """Fits the transfer to two sets of pictures. They need not be pairs.
 
         Few photos say more about what they show than about the camera. So curve and matrix are
@@ -68,13 +64,12 @@ class ColorTransfer:
         share, because few photos say little about such differences.
 
         Args:
-            source_paths: picture files of the source domain.
-            target_paths: picture files of the target domain.
-            read: function that reads a file, see `histogram`.
+            source: samples of the source domain's photos.
+            target: samples of the target domain's photos.
         """
-        source, target = _sample(source_paths, read), _sample(target_paths, read)
         source_histograms, target_histograms = (
-            np.stack([luminance_histogram(pixels) for pixels in side]) for side in (source, target)
+            np.stack([luminance_histogram(photo.pixels) for photo in side])
+            for side in (source, target)
         )
         domains = source_histograms.sum(axis=0), target_histograms.sum(axis=0)
         wanted = np.std([_contrast(histogram) for histogram in target_histograms])
@@ -86,9 +81,9 @@ class ColorTransfer:
         trust = certainty(_common_curve, LEVELS, source_histograms, target_histograms, domains[0])
         toned = cls(*domains, share / 2, trust, np.eye(3), np.zeros(3))
         moved = moments(
-            [toned(pixels, toned.curve(h)) for pixels, h in zip(source, source_histograms)]
+            [toned(photo.pixels, toned.curve(h)) for photo, h in zip(source, source_histograms)]
         )
-        good = moments([pixels / 255.0 for pixels in target])
+        good = moments([photo.pixels / 255.0 for photo in target])
         trust_in_matrix = certainty(_common_matrix, np.eye(3), moved, good)
         matrix = np.eye(3) + trust_in_matrix * (_common_matrix(moved, good) - np.eye(3))
         (moved_mean, _), (good_mean, _) = pooled(moved), pooled(good)
@@ -120,16 +115,6 @@ class ColorTransfer:
         """
         moved = curve[pictures] @ self.matrix.T + self.offset
         return np.clip(moved, 0.0, 1.0).astype(np.float32)
-
-
-def luminance(pictures: np.ndarray) -> np.ndarray:
-    """Luminance of 8-bit pictures, (..., 3) uint8 → (...) uint8."""
-    return np.rint(pictures @ LUMA).astype(np.uint8)
-
-
-def luminance_histogram(pictures: np.ndarray) -> np.ndarray:
-    """Counts of the 256 luminances of 8-bit pictures, (256,)."""
-    return np.bincount(luminance(pictures).ravel(), minlength=256)
 
 
 def monge_kantorovich(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -228,13 +213,3 @@ def _contrast(histogram: np.ndarray, curve: np.ndarray | None = None) -> float:
     values = LEVELS if curve is None else curve
     mean = np.average(values, weights=histogram)
     return np.sqrt(np.average(np.square(values - mean), weights=histogram))
-
-
-def _sample(paths: Paths, read: Read) -> list[np.ndarray]:
-    """Pixels of the pictures: one (N, 3) uint8 array for each, about 100 000 pixels in total."""
-    paths = some_of(paths)
-    total = sum(height * width for height, width in map(picture_size, paths))
-    # Odd, so that the pixels do not all come from the same columns.
-    stride = max(1, total // PIXELS) | 1
-    # Copies: a view would keep its whole photo in memory.
-    return [read(path).reshape(-1, 3)[::stride].copy() for path in paths]

@@ -5,20 +5,15 @@ how much fine detail red, green and blue have beside each other, and changes it 
 have.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.ndimage import convolve
 
-from ..images.picture import read_picture
-from .color_transfer import ColorTransfer, certainty, luminance_histogram
-from .tone_curve import Paths, Read, some_of
+from .color_transfer import ColorTransfer, certainty
+from .samples import TILE, PhotoSample
 
-# Function from a part of a photo, uint8, to floats in [0, 1].
-Display = Callable[[np.ndarray], np.ndarray]
-TILE = 16
-TILES = 1024
 SIZE = 9
 # JPEG's luma and color differences, in which noise is nearly independent.
 YCBCR = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])
@@ -55,39 +50,34 @@ class DetailFilter:
     @classmethod
     def fit(
         cls,
-        source_paths: Paths,
-        target_paths: Paths,
+        source: Sequence[PhotoSample],
+        target: Sequence[PhotoSample],
         transfer: ColorTransfer,
-        read: Read = read_picture,
     ) -> "DetailFilter":
         """Fits the filter to two sets of pictures. They need not be pairs.
 
         All that it does is moved towards no change, by as much as it is uncertain (`certainty`).
 
         Args:
-            source_paths: picture files of the source domain.
-            target_paths: picture files of the target domain.
+            source: samples of the source domain's photos, each of them with tiles.
+            target: samples of the target domain's photos.
             transfer: `ColorTransfer` that comes before the filter. Where it raises the contrast, it
                 raises the noise as well.
-            read: function that reads a file, see `histogram`.
         """
-
-        def transferred(photo: np.ndarray) -> Display:
-            curve = transfer.curve(luminance_histogram(photo))
-            return lambda pixels: transfer(pixels, curve)
-
-        source = _spectra(source_paths, read, transferred)
-        target = _spectra(target_paths, read, lambda photo: lambda pixels: pixels / 255.0)
+        seen = np.stack(
+            [cross_spectrum(transfer(p.tiles, transfer.curve(p.luminances))) for p in source]
+        )
+        wanted = np.stack([cross_spectrum(photo.tiles / 255.0) for photo in target])
 
         def trusted(estimate: Callable, one: np.ndarray, other: np.ndarray) -> np.ndarray:
             return certainty(estimate, 0.0, one, other) * estimate(one, other)
 
-        powers = _log_powers(source), _log_powers(target)
+        powers = _log_powers(seen), _log_powers(wanted)
         gain, gain_blue, gain_red = (
             np.exp(trusted(estimate, *powers))
             for estimate in (_of_luma, _of_color(1), _of_color(2))
         )
-        shares = trusted(_more_shares, _shares(source), _shares(target))
+        shares = trusted(_more_shares, _shares(seen), _shares(wanted))
         gains = np.stack([gain, gain_blue, gain_red], axis=-1)
         return cls(
             short_kernel(
@@ -105,22 +95,16 @@ class DetailFilter:
         return np.stack(filtered, axis=-1).astype(picture.dtype)
 
 
-def cross_spectrum(photo: np.ndarray, display: Display) -> np.ndarray:
+def cross_spectrum(tiles: np.ndarray) -> np.ndarray:
     """Mean spectrum of a photo's tiles without their means: powers, and what colors share.
 
     Args:
-        photo: (H, W, 3) uint8 array, H and W at least 16.
-        display: function from a part of the photo to floats in [0, 1].
+        tiles: (T, 16, 16, 3) float array in [0, 1], T ≥ 1.
 
     Returns:
         (16, 16, 3, 3) array, symmetric in its last two axes: the real parts of the products of two
         colors' waves. Frequencies are ordered as in `numpy.fft.fftfreq`.
     """
-    rows, columns = (length // TILE for length in photo.shape[:2])
-    # The stride is odd, so that the tiles do not all come from the same columns.
-    places = np.arange(rows * columns)[:: max(1, rows * columns // TILES) | 1]
-    whole = photo[: rows * TILE, : columns * TILE].reshape(rows, TILE, columns, TILE, 3)
-    tiles = display(whole[places // columns, :, places % columns])
     window = np.hanning(TILE)
     tiles = (tiles - tiles.mean(axis=(1, 2), keepdims=True)) * np.outer(window, window)[..., None]
     waves = np.fft.fft2(tiles, axes=(1, 2))
@@ -145,12 +129,6 @@ def short_kernel(gains: np.ndarray) -> np.ndarray:
     kernel = kernel * (0.5 + 0.5 * np.cos(np.pi * distance))[..., None, None]
     kernel[reach, reach] += np.eye(3) - kernel.sum(axis=(0, 1))
     return kernel
-
-
-def _spectra(paths: Paths, read: Read, display_of: Callable[[np.ndarray], Display]) -> np.ndarray:
-    """The photos' spectra, (n, 16, 16, 3, 3)."""
-    photos = map(read, some_of(paths))
-    return np.stack([cross_spectrum(photo, display_of(photo)) for photo in photos])
 
 
 def _log_powers(spectra: np.ndarray) -> np.ndarray:

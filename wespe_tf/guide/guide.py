@@ -1,11 +1,12 @@
 """The guide: a guess of a photo's enhanced version, in closed form, without training."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ..images.picture import read_picture
 from .color_transfer import ColorTransfer
 from .detail_filter import DetailFilter
-from .tone_curve import Paths, Read
+from .samples import PhotoSample
 
 
 class Guide:
@@ -23,23 +24,21 @@ class Guide:
     @classmethod
     def fit(
         cls,
-        source_paths: Paths,
-        target_paths: Paths,
+        source: Sequence[PhotoSample],
+        target: Sequence[PhotoSample],
         detail_filter: bool = True,
-        read: Read = read_picture,
     ) -> "Guide":
         """Fits the guide to two sets of pictures. They need not be pairs.
 
         Args:
-            source_paths: picture files of the source domain, such as the phone's photos.
-            target_paths: picture files of the target domain, such as good photos.
-            detail_filter: whether fine detail is filtered too.
-            read: function that reads a file, see `histogram`.
+            source: samples of the source domain's photos, such as a phone's; see `sample_photos`.
+            target: samples of the target domain's photos, such as good ones.
+            detail_filter: whether fine detail is filtered too. Every photo must have tiles then.
         """
-        transfer = ColorTransfer.fit(source_paths, target_paths, read)
+        transfer = ColorTransfer.fit(source, target)
         if not detail_filter:
             return cls(transfer)
-        return cls(transfer, DetailFilter.fit(source_paths, target_paths, transfer, read))
+        return cls(transfer, DetailFilter.fit(source, target, transfer))
 
     def curve(self, histogram: np.ndarray) -> np.ndarray:
         """The luminance curve of a photo, see `ColorTransfer.curve`."""

@@ -1,19 +1,7 @@
 """Histogram matching: the unpaired baseline that any training must beat."""
 
-import os
-from collections.abc import Callable, Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike
-
-from ..images.picture import read_picture
-
-# The picture files of a domain. A domain is one kind of pictures, such as those of a phone.
-Paths = Sequence[str | os.PathLike]
-# Function that reads a file: (H, W, 3) uint8.
-Read = Callable[[str | os.PathLike], np.ndarray]
-
-MAX_FILES = 200
 
 
 class ToneCurve:
@@ -67,29 +55,3 @@ def match_curve(source_counts: np.ndarray, target_counts: np.ndarray) -> np.ndar
     )
     present = np.flatnonzero(target_counts)
     return np.interp(below_source, below_target[present], present / 255)
-
-
-def histogram(paths: Paths, read: Read = read_picture) -> np.ndarray:
-    """Histogram of each channel over pictures, or over 200 of them if there are more.
-
-    Args:
-        paths: readable picture files.
-        read: function that reads a file. A cache's `get` avoids that files are decoded twice.
-
-    Returns:
-        (3, 256) int64 array.
-    """
-    counts = np.zeros((3, 256), np.int64)
-    for path in some_of(paths):
-        picture = read(path)
-        for c in range(3):
-            counts[c] += np.bincount(picture[..., c].ravel(), minlength=256)
-    return counts
-
-
-def some_of(paths: Paths, seed: int = 0) -> list[str | os.PathLike]:
-    """The paths, or 200 of them drawn by `seed`: enough for a domain's statistics."""
-    if len(paths) <= MAX_FILES:
-        return list(paths)
-    chosen = np.random.default_rng(seed).choice(len(paths), MAX_FILES, replace=False)
-    return [paths[i] for i in sorted(chosen)]

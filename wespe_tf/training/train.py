@@ -98,7 +98,7 @@ class Photos:
             UserError: if they cannot be read.
         """
         folders = data_folders(config)
-        # One cache for both, so that validation and guide need not decode the photos again.
+        # One cache for both, so that the validation need not decode the photos again.
         cache = PhotoCache(2 * CACHE_BYTES)
         source, target = (
             PatchStream(
@@ -115,7 +115,7 @@ class Photos:
         validation = Validation(source, target, folders.val_source, folders.val_target)
         guide = None
         if config.warm_start_iters or config.weights["guide"]:
-            guide = Guide.fit(source.readable, target.readable, config.noise_filter, cache.get)
+            guide = Guide.fit(source.samples, target.samples, config.noise_filter)
         return cls(source, target, validation, guide)
 
 

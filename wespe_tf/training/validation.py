@@ -9,7 +9,7 @@ from ..data.folders import find_pairs
 from ..data.patches import PatchStream
 from ..enhance.runtimes import choose_runtime
 from ..enhance.tiles import Enhancer, enhance
-from ..guide.tone_curve import ToneCurve, histogram
+from ..guide.tone_curve import ToneCurve
 from ..images.picture import to_uint8
 from ..metrics import collapse, distance, quality, texture
 from ..models.generator import Generator
@@ -62,7 +62,10 @@ class Validation:
         self.wanted_statistics = [statistics(self.wanted) for statistics in STATISTICS]
         self.idle = self._distances(self.source)
         self.curve = ToneCurve.match(
-            *(histogram(s.readable, s.cache.get) for s in (source_stream, target_stream))
+            *(
+                np.sum([photo.histogram for photo in stream.samples], axis=0)
+                for stream in (source_stream, target_stream)
+            )
         )
         self.enhancer: Enhancer | None = None
         self.baselines: dict[str, float] = {}
@@ -132,5 +135,5 @@ class Validation:
 
 def _crops_of(stream: PatchStream) -> np.ndarray:
     """64 fixed crops of a `PatchStream`'s photos."""
-    photos = [(path,) for path in stream.readable]
+    photos = [(photo.path,) for photo in stream.samples]
     return fixed_crops(photos, CROPS, CROP_SIZE, read=stream.cache.get)[0]
