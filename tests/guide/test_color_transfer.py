@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from wespe_tf.guide import samples as samples_module
 from wespe_tf.guide.color_transfer import (
     ColorTransfer,
     certainty,
@@ -77,7 +78,7 @@ class TestCertainty:
         def estimate(source, target):
             return monge_kantorovich(pooled(source)[1], pooled(target)[1])
 
-        return certainty(estimate, np.eye(3), moments(source), moments(target))
+        return certainty(estimate, np.eye(3), moments(source, [1] * 10), moments(target, [1] * 10))
 
     def test_of_photos_that_agree_is_nearly_one(self, rng):
         faded = [0.5 + 0.4 * (p - 0.5) for p in self.photos(rng, 10, 0.01)]
@@ -100,8 +101,8 @@ class TestCertainty:
 
     def test_moments_give_mean_and_covariance_of_all_pixels(self, rng):
         photos = [rng.random((n, 3)) for n in (50, 80)]
-        mean, covariance = pooled(moments(photos))
-        together = np.concatenate(photos)
+        mean, covariance = pooled(moments(photos, [1, 3]))
+        together = np.concatenate([photos[0], *[photos[1]] * 3])
         np.testing.assert_allclose(mean, together.mean(axis=0))
         np.testing.assert_allclose(covariance, np.cov(together.T, bias=True), atol=1e-12)
 
@@ -170,6 +171,13 @@ class TestFit:
         transfer = ColorTransfer.fit(samples(target), samples(target))
         assert transfer.own_share == 0
         assert np.abs(self.transferred(transfer, target[0]) - target[0] / 255).mean() < 0.01
+
+    def test_photos_count_by_their_area(self, monkeypatch):
+        monkeypatch.setattr(samples_module, "PIXELS", 1000)
+        large, small = (np.full((100, w, 3), v, np.uint8) for w, v in ((300, 200), (100, 50)))
+        sides = [samples([large, small]), samples([small, small])]
+        found = ColorTransfer.fit(*sides).source_histogram
+        np.testing.assert_allclose(found[[200, 50]], [0.75, 0.25], atol=1e-9)
 
     def test_of_gray_pictures_is_finite(self, domains):
         source, target = domains

@@ -46,6 +46,7 @@ class TestPhotoSample:
         monkeypatch.setattr(samples, "TILES", 40)
         sample = PhotoSample.of(numbered, count=4)
         assert 200 < len(sample.pixels) <= 250 and 5 < len(sample.tiles) <= 10
+        assert sample.weight * len(sample.pixels) == pytest.approx(64 * 80)
         # They come from all rows and all columns.
         numbers = number_of(sample.pixels)
         assert len(set(numbers // 80)) == 64 and len(set(numbers % 80)) == 80

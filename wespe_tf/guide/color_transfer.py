@@ -68,7 +68,7 @@ class ColorTransfer:
             target: samples of the target domain's photos.
         """
         source_histograms, target_histograms = (
-            np.stack([luminance_histogram(photo.pixels) for photo in side])
+            np.stack([photo.weight * luminance_histogram(photo.pixels) for photo in side])
             for side in (source, target)
         )
         domains = source_histograms.sum(axis=0), target_histograms.sum(axis=0)
@@ -81,9 +81,10 @@ class ColorTransfer:
         trust = certainty(_common_curve, LEVELS, source_histograms, target_histograms, domains[0])
         toned = cls(*domains, share / 2, trust, np.eye(3), np.zeros(3))
         moved = moments(
-            [toned(photo.pixels, toned.curve(h)) for photo, h in zip(source, source_histograms)]
+            [toned(photo.pixels, toned.curve(h)) for photo, h in zip(source, source_histograms)],
+            [photo.weight for photo in source],
         )
-        good = moments([photo.pixels / 255.0 for photo in target])
+        good = moments([p.pixels / 255.0 for p in target], [p.weight for p in target])
         trust_in_matrix = certainty(_common_matrix, np.eye(3), moved, good)
         matrix = np.eye(3) + trust_in_matrix * (_common_matrix(moved, good) - np.eye(3))
         (moved_mean, _), (good_mean, _) = pooled(moved), pooled(good)
@@ -132,17 +133,18 @@ def monge_kantorovich(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return inverse @ _square_root(root @ target @ root) @ inverse
 
 
-def moments(photos: list[np.ndarray]) -> np.ndarray:
+def moments(photos: list[np.ndarray], weights: list[float]) -> np.ndarray:
     """Mean and second moment of each photo's pixels, times the number of pixels.
 
     Args:
         photos: list of n arrays (N, 3).
+        weights: for each photo, how often each of its pixels counts.
 
     Returns:
         (n, 4, 4) array: sums over pixels of the outer product of (R, G, B, 1) with itself.
     """
     homogeneous = (np.concatenate([p, np.ones((len(p), 1))], axis=1) for p in photos)
-    return np.stack([h.T @ h for h in homogeneous])
+    return np.stack([weight * h.T @ h for h, weight in zip(homogeneous, weights)])
 
 
 def pooled(photo_moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,7 @@ class PhotoSample:
         histogram: (3, 256) counts of the values of red, green and blue.
         luminances: (256,) the photo's `luminance_histogram`.
         pixels: (N, 3) uint8 pixels, evenly spread.
+        weight: number of the photo's pixels for each of these.
         tiles: (T, 16, 16, 3) uint8 squares, evenly spread; none if the photo is smaller.
     """
 
@@ -35,6 +36,7 @@ class PhotoSample:
     histogram: np.ndarray
     luminances: np.ndarray
     pixels: np.ndarray
+    weight: float
     tiles: np.ndarray
 
     @classmethod
@@ -50,12 +52,14 @@ class PhotoSample:
         colors = photo.reshape(-1, 3)
         # Strides are odd, so that pixels and tiles do not all come from the same columns.
         stride = max(1, len(colors) * count // PIXELS) | 1
+        # A copy: a view would keep the whole photo in memory.
+        pixels = colors[::stride].copy()
         return cls(
             path,
             np.reshape(Image.fromarray(photo).histogram(), (3, 256)),
             luminance_histogram(photo),
-            # A copy: a view would keep the whole photo in memory.
-            colors[::stride].copy(),
+            pixels,
+            len(colors) / len(pixels),
             _tiles(photo, min(TILES_OF_A_PHOTO, max(1, TILES // count))),
         )
 
