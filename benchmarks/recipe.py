@@ -417,9 +417,10 @@ def _agreement(rows):
             for key in ("crops_psnr_best", "crops_psnr_picked", "crops_psnr")
         )
         yield (
-            f"Of {len(picked)} runs the evaluation with the least `distance` has a PSNR on crops "
-            f"{best - pick:.2f} dB below the run's best on average, the last one {best - last:.2f}."
+            f"On average over {len(picked)} runs, the evaluation with the least `distance` has "
+            f"{best - pick:.2f} dB less"
         )
+        yield f"on crops than the best one of its run, and the last one {best - last:.2f} dB less."
 
 
 def _markdown(rows):

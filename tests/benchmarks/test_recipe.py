@@ -82,10 +82,12 @@ def test_agreement_of_the_distance_is_a_rank_correlation():
     crops = [("25", "24", "24.5"), ("25", "25", "23.5"), ("", "", ""), ("", "", "")]
     for row, found in zip(rows, crops):
         row |= zip(("crops_psnr_best", "crops_psnr_picked", "crops_psnr"), found)
-    ranks, picks = recipe._agreement(rows)
+    ranks, pick, last = recipe._agreement(rows)
     assert "over these 3 runs: 1.00 with PSNR, 0.50 with SSIM" in ranks
-    assert picks.startswith("Of 2 runs the evaluation with the least `distance`")
-    assert "0.50 dB below the run's best on average, the last one 1.00." in picks
+    assert pick == (
+        "On average over 2 runs, the evaluation with the least `distance` has 0.50 dB less"
+    )
+    assert last.endswith("the best one of its run, and the last one 1.00 dB less.")
 
 
 def test_the_psnr_that_the_distance_picks(tmp_path):

@@ -372,8 +372,8 @@ class TestConfig:
 
     model: str = setting(
         "",
-        "run, run folder, .keras or .tflite file, or TF 1 checkpoint, by default "
-        "models/phone_bench.keras; for DPED's photos a phone (iphone, blackberry, sony) or the "
+        "run, run folder, .keras or .tflite file, or TF 1 checkpoint, by default the model that "
+        "comes with the project; for DPED's photos a phone (iphone, blackberry, sony) or the "
         "authors' trained model of it (iphone_orig, …)",
         first=True,
     )
@@ -399,7 +399,12 @@ class TestConfig:
         "png", "format of the results; same keeps the input's", choices=("png", "same"), first=True
     )
     quality: int = setting(
-        95, "quality of JPEG and WebP results", "1 to 100", at_least=1, at_most=100, first=True
+        95,
+        "quality of results that are neither PNG nor TIFF",
+        "1 to 100",
+        at_least=1,
+        at_most=100,
+        first=True,
     )
     overwrite: bool = setting(
         False, "whether results that exist already are made again", first=True

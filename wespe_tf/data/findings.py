@@ -16,7 +16,7 @@ from .inspection import Inspected
 from .pages import count
 
 # Photos are alike if at most this many of 256 bits differ. Copies in another size, format or
-# brightness differ in fewer bits, photos of different scenes in about 90.
+# brightness differ in fewer bits, photos of different scenes in about 110.
 ALIKE = 40
 # The smallest number of photos in a folder with which the recipe was measured.
 FEW = 10

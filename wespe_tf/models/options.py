@@ -106,5 +106,7 @@ LOSSES = {
     "color": Loss(5e-3, "the color discriminator cannot tell G(x) from target pictures"),
     "texture": Loss(5e-3, "the texture discriminator cannot tell G(x) from target pictures"),
     "tv": Loss(10.0, "G(x) is smooth (total variation)", always=True),
-    "guide": Loss(0.0, "G(x) stays near the guide, a color transfer between the two folders"),
+    "guide": Loss(
+        0.0, "G(x) stays near the guide: color transfer and detail filter between the folders"
+    ),
 }
