@@ -404,8 +404,8 @@ class TestBeyondThePaper:
         expected = np.log1p(np.exp(-logits)).mean()
         assert float(losses["texture"]) == pytest.approx(expected, rel=1e-4)
 
-    def test_all_colors_get_the_same_gradient_from_the_detail_view(self, batch):
-        """Luminance alone would change green most, and make fringes."""
+    def test_gradient_of_the_detail_view_lies_halfway_between_luma_and_equal_shares(self, batch):
+        """Luminance alone would change green five times as much as blue, and make fringes."""
         pictures = tf.constant(batch[0].astype(np.float32) / 255)
         view = Detail()
         with tf.GradientTape() as tape:
@@ -413,7 +413,9 @@ class TestBeyondThePaper:
             loss = tf.reduce_sum(tf.square(view(pictures)))
         gradient = array(tape.gradient(loss, pictures))
         assert np.abs(gradient).max() > 1
-        np.testing.assert_allclose(gradient, gradient[..., :1].repeat(3, axis=-1), rtol=1e-5)
+        shares = (np.array([0.2989, 0.5870, 0.1140]) + 1 / 3) / 2
+        expected = gradient[..., :1] / shares[0] * shares
+        np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5)
 
     def test_enough_detail_silences_the_texture_discriminator(self, float64, batch):
         """D_t counts less, the closer the detail comes to a multiple of the guide's."""
