@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from wespe_tf.enhance.origins import INDEX
+from wespe_tf.images.photo import read_photo, write_photo
 
 SAME = ("model=mine", "input=holiday.png", "output=out")
 
@@ -40,6 +41,15 @@ def test_other_settings_make_it_again(done, command):
 
 def test_quality_counts_only_where_it_changes_pixels(done, command):
     assert "already" in command(*SAME, "strength=0", "quality=50")[0]
+
+
+@pytest.mark.parametrize("name", ["holiday.JPG", "holiday.heic", "holiday.avif", "holiday.jxl"])
+def test_quality_counts_in_every_format_with_loss(photo, command, loaded, name):
+    write_photo(name, read_photo("holiday.png"))
+    arguments = "model=mine", f"input={name}", "output=out", "format=same", "strength=0"
+    command(*arguments, "quality=90")
+    assert "made again" in command(*arguments, "quality=50")[0]
+    assert "already" in command(*arguments, "quality=50")[0]
 
 
 def test_a_photo_that_changed_is_made_again(done, command):

@@ -16,6 +16,7 @@ from pathlib import Path
 from ..config.schema import TestConfig
 from ..errors import UserError
 from ..images.opening import UnreadablePicture
+from ..images.photo import FORMATS, LOSSLESS
 from .tasks import Task, result_path
 
 INDEX = ".made_from.jsonl"
@@ -25,7 +26,6 @@ OF_NO_PIXELS = frozenset(
     + ["max_megapixels", "dped_dir", "test_subset", "iteration", "resolution", "use_gpu"]
     + ["models_orig_dir", "verbose"]
 )
-LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp")
 NEW, SAME, UNKNOWN, CHANGED, ANOTHER_PHOTO = "new", "same", "unknown", "changed", "another photo"
 
 
@@ -140,6 +140,6 @@ class Origins:
 
     def _settings(self, path: Path) -> dict:
         """The settings that matter for a result."""
-        if path.suffix.lower() in LOSSY:
+        if FORMATS[path.suffix.lower()] not in LOSSLESS:
             return self.settings
         return {key: value for key, value in self.settings.items() if key != "quality"}

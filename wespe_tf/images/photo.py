@@ -38,6 +38,7 @@ FORMATS = {
     ".avif": "AVIF",
     ".jxl": "JXL",
 }
+LOSSLESS = ("PNG", "TIFF")  # To all others, `quality` applies.
 # An encoder's option for color differences, the value that keeps one for each pixel, and the value
 # that keeps one for four pixels.
 CHROMA: dict[str, tuple[str, Any, Any]] = {
@@ -119,7 +120,7 @@ def write_photo(path: str | os.PathLike, photo: Photo, quality: int = 95) -> Non
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise UserError(f"{path}: expected one of the formats {', '.join(FORMATS)}")
-    if kind not in ("PNG", "TIFF"):  # JPEG XL's encoder would take 16 bits for linear light.
+    if kind not in LOSSLESS:  # JPEG XL's encoder would take 16 bits for linear light.
         alpha = None if photo.alpha is None else to_8_bits(photo.alpha)
         photo = dataclasses.replace(photo, pixels=to_8_bits(photo.pixels), alpha=alpha)
     if photo.is_gray:
