@@ -10,7 +10,7 @@ import pytest
 from keras.ops import convert_to_numpy as array
 
 from tests.generators import save_as_run, toned_generator
-from wespe_tf import Discriminator
+from wespe_tf import Discriminator, Generator
 from wespe_tf.config.loading import load
 from wespe_tf.config.schema import TrainConfig
 from wespe_tf.errors import UserError
@@ -36,6 +36,14 @@ class TestModels:
         for model in ("mine", "models/mine", str(run / "models/mine/generator.keras")):
             loaded = load_generator(model)
             np.testing.assert_array_equal(array(loaded(pictures)), array(generator(pictures)))
+
+    def test_small_one_of_the_other_ending(self, run, rng):
+        """Its kernels take fewer bytes than those of the default ending."""
+        saved = Generator(width=4, blocks=0, ending="plain")
+        pictures = rng.random((1, 20, 21, 3)).astype(np.float32)
+        expected = array(saved(pictures))
+        saved.save("plain.keras")
+        np.testing.assert_array_equal(array(load_generator("plain.keras")(pictures)), expected)
 
     def test_missing(self, run):
         with pytest.raises(UserError, match="model=gone: no such run folder"):

@@ -225,9 +225,10 @@ class TestGeneratorFiles:
             load_generator(str(tmp_path / "a.keras"))
 
 
+@pytest.mark.parametrize("ending", ["dped", "plain"])
 @pytest.mark.parametrize("width, blocks", [(4, 0), (6, 2), (64, 4)])
-def test_bytes_of_the_kernels(width, blocks):
-    generator = Generator(width=width, blocks=blocks)
+def test_bytes_of_the_kernels(width, blocks, ending):
+    generator = Generator(width=width, blocks=blocks, ending=ending)
     generator.build((None, None, None, 3))
     kernels = [v for v in generator.weights if v.name == "kernel"]
-    assert kernel_bytes(width, blocks) == sum(4 * np.prod(v.shape) for v in kernels)
+    assert kernel_bytes(width, blocks, ending) == sum(4 * np.prod(v.shape) for v in kernels)

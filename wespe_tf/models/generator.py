@@ -20,7 +20,7 @@ from .layers import (
     make_norm,
     statistics_dtype,
 )
-from .options import GENERATOR_ENDINGS, GENERATOR_STARTS
+from .options import GENERATOR_ENDINGS, GENERATOR_STARTS, Ending
 
 
 class PassThrough(keras.initializers.Initializer):
@@ -63,15 +63,24 @@ class Knots(keras.initializers.Initializer):
         return ops.concatenate([ops.zeros((self.copied,), dtype), others])
 
 
-def kernel_bytes(width: int, blocks: int) -> int:
+def kernel_bytes(width: int, blocks: int, ending: str) -> int:
     """Bytes that the kernels of a `Generator` of this size take in float32.
 
     Raises:
-        ValueError: if a value is not an integer or is too small.
+        ValueError: if a number is not an integer or is too small, or the ending is not known.
     """
     check_number("width", width, numbers.Integral, 4)
     check_number("blocks", blocks, numbers.Integral, 0)
-    return 4 * (2 * 81 * 3 * width + (2 * blocks + 2) * 9 * width**2)
+    convolutions, last_size, _ = find_ending(ending)
+    return 4 * ((81 + last_size**2) * 3 * width + (2 * blocks + convolutions) * 9 * width**2)
+
+
+def find_ending(name: str) -> Ending:
+    """The ending of this name. Raises a `ValueError` if there is none."""
+    if name not in GENERATOR_ENDINGS:
+        expected = ", ".join(GENERATOR_ENDINGS)
+        raise ValueError(f"ending: expected one of {expected}, got {name!r}")
+    return GENERATOR_ENDINGS[name]
 
 
 def check_number(name: str, number: Any, kind: Any, least: float) -> None:
@@ -169,9 +178,7 @@ class Generator(keras.Model):
         super().__init__(**kwargs)
         if init not in GENERATOR_STARTS:
             raise ValueError(f"init: expected one of {', '.join(GENERATOR_STARTS)}, got {init!r}")
-        if ending not in GENERATOR_ENDINGS:
-            expected = ", ".join(GENERATOR_ENDINGS)
-            raise ValueError(f"ending: expected one of {expected}, got {ending!r}")
+        convolutions, last_size, self.has_tanh = find_ending(ending)
         check_number("width", width, numbers.Integral, 4)
         check_number("blocks", blocks, numbers.Integral, 0)
         check_number("norm_epsilon", norm_epsilon, numbers.Real, 0)
@@ -183,7 +190,6 @@ class Generator(keras.Model):
         self.tanh_scale = tanh_scale
         self.ending = ending
         self.init = init
-        convolutions, last_size, self.has_tanh = GENERATOR_ENDINGS[ending]
 
         self.head = self._conv(9, 3, "conv1", passes=True)
         self.residuals = [self._residual_block(k) for k in range(blocks)]

@@ -92,8 +92,8 @@ def _generator(options: Any, arrays: dict[str, np.ndarray]) -> Generator:
     unknown = set(options) - set(inspect.signature(Generator).parameters)
     if unknown:
         raise ValueError(f"unknown option {min(unknown)!r}")
-    size = {key: options[key] for key in ("width", "blocks")}
-    if kernel_bytes(**size) > sum(array.nbytes for array in arrays.values()):
+    needed = kernel_bytes(options["width"], options["blocks"], options.get("ending", "dped"))
+    if needed > sum(array.nbytes for array in arrays.values()):
         raise ValueError("it holds less than its options need")
     generator = Generator(**options, dtype="float32")
     generator.build((None, None, None, 3))
