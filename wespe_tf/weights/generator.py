@@ -67,15 +67,12 @@ def load_generator(model: str | Path) -> Generator:
         arrays = read_arrays(path, "keras")
         described = json.loads(str(arrays.pop("config.json")))
         name, options = described["registered_name"], described["config"]
-    except (ChildFailed, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(
-            f"model={path}: not a readable .keras file ({first_line(error)})"
-        ) from error
-    if name != keras.saving.get_registered_name(Generator):
-        raise UserError(f"model={path}: holds {str(name)[:60]!r}, expected a wespe_tf Generator")
-    try:
+        if name != keras.saving.get_registered_name(Generator):
+            raise UserError(
+                f"model={path}: holds {str(name)[:60]!r}, expected a wespe_tf Generator"
+            )
         return _generator(options, arrays)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (ChildFailed, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"model={path}: not a readable .keras file ({first_line(error)})"
         ) from error
