@@ -156,6 +156,7 @@ class TestSave:
             ("norm", "none"),
             ("norm_epsilon", 1e-5),
             ("tanh_scale", 0.5),
+            ("ending", "plain"),
         ],
     )
     def test_refuses_another_network(self, tmp_path, option, value):

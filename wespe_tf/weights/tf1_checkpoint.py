@@ -20,6 +20,7 @@ AUTHORS_GENERATOR = {
     "norm": "instance",
     "norm_epsilon": 1e-3,
     "tanh_scale": 0.58,
+    "ending": "dped",
 }
 _INDEX, _DATA = ".index", ".data-00000-of-00001"
 
