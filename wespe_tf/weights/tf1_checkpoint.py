@@ -150,12 +150,9 @@ def checkpoint_variables(generator: Generator) -> list[tuple]:
     Returns:
         List of (name, variable).
     """
-    convs, norms = [generator.head], []
-    for conv1, norm1, conv2, norm2 in generator.residuals:
-        convs += [conv1, conv2]
-        norms += [norm1, norm2]
-    convs += [*generator.tail, generator.to_rgb]
-    variables = [variable for conv in convs for variable in (conv.kernel, conv.bias)]
+    steps = generator.steps
+    norms = [step.norm for step in steps if step.norm is not None]
+    variables = [variable for step in steps for variable in (step.conv.kernel, step.conv.bias)]
     variables += [variable for norm in norms for variable in (norm.shift, norm.scale)]
     names = [name for name, _ in _named_shapes(generator.width, generator.blocks)]
     return list(zip(names, variables, strict=True))
