@@ -12,11 +12,12 @@ from wespe_tf.export.portable import (
     Beside,
     Portable,
     frozen_affines,
+    moments,
     passes_through,
     portable,
 )
 from wespe_tf.models.layers import LayerNormalization
-from wespe_tf.models.staged import Staged, Statistics, norms, reach
+from wespe_tf.models.staged import Staged, norms
 
 
 @pytest.fixture
@@ -90,11 +91,41 @@ def test_uint8_is_scaled_clipped_and_rounded_in_the_graph(make_photo):
     np.testing.assert_array_equal(enhanced, np.rint(255 * np.clip(floats, 0, 1)))
 
 
+def convolved(layer, x):
+    """A convolution with zero padding, in NumPy."""
+    kernel, bias = (values.astype(np.float64) for values in layer.get_weights())
+    reach = len(kernel) // 2
+    x = np.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    around = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[:2], (1, 2))
+    return np.einsum("nhwcij,ijcd->nhwd", around, kernel, optimize=True) + bias
+
+
+def inputs_of_norms(model, pictures, margin=0):
+    """Mean and variance of what each norm gets, (norms, 2, width), in NumPy and float64.
+
+    Every norm uses the statistics of all pictures together, without their edges.
+    """
+    found, inner = [], slice(margin, -margin or None)
+    x = np.maximum(convolved(model.head, pictures), 0)
+    for conv1, norm1, conv2, norm2 in model.residuals:
+        y = x
+        for conv, norm in ((conv1, norm1), (conv2, norm2)):
+            y = convolved(conv, y)
+            counted = y[:, inner, inner]
+            found.append([counted.mean(axis=(0, 1, 2)), counted.var(axis=(0, 1, 2))])
+            axes = None if isinstance(norm, LayerNormalization) else (0, 1, 2)
+            deviation = np.sqrt(counted.var(axis=axes) + norm.epsilon)
+            scale, shift = norm.get_weights()
+            y = np.maximum((y - counted.mean(axis=axes)) / deviation * scale + shift, 0)
+        x = x + y
+    return np.array(found)
+
+
 class TestAdaptive:
     @pytest.mark.parametrize("norm", ["instance", "layer"])
     def test_told_its_own_moments_a_photo_is_enhanced_as_ever(self, photos, norm):
         model = make_generator(norm, blocks=2)
-        mean, variance = np.moveaxis(array(Statistics(model)(photos[0])), 1, 0)[:, None, :, None]
+        mean, variance = moments(model, photos[0])
         found = Adaptive(portable(model)).enhance(photos[0], mean, variance)["enhanced"]
         np.testing.assert_allclose(array(found), array(model(photos[0])), atol=1e-5)
 
@@ -103,10 +134,19 @@ class TestAdaptive:
         model = make_generator(norm, blocks=3)
         patches = np.stack([make_photo(PATCH, PATCH, k) for k in range(BATCH)]) / np.float32(255)
         found = Adaptive(portable(model)).measure(patches)
-        expected = array(Statistics(model, reach(model, norms_only=True))(patches))
+        # A pixel after the last norm's convolution sees 4 pixels of the 9×9, and 1 of each 3×3.
+        expected = inputs_of_norms(model, patches, margin=4 + 6)
         for k, name in enumerate(("mean", "variance")):
             assert found[name].shape == (1, 6, 1, 6)
             np.testing.assert_allclose(array(found[name])[0, :, 0], expected[:, k], atol=1e-5)
+
+    @pytest.mark.parametrize("norm", ["instance", "layer"])
+    def test_moments_of_a_photo_are_of_all_its_pixels(self, photos, norm):
+        model = make_generator(norm, blocks=2)
+        expected = inputs_of_norms(model, photos[0])
+        for k, found in enumerate(moments(model, photos[0])):
+            assert found.shape == (1, 4, 1, 6)
+            np.testing.assert_allclose(found[0, :, 0], expected[:, k], atol=1e-5)
 
 
 def test_layer_norm_is_keras_group_norm_of_one_group(photos):

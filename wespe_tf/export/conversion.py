@@ -18,8 +18,7 @@ from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
 from ..enhance.windows import BATCH, PATCH, spread
 from ..models.generator import Generator
-from ..models.staged import Statistics
-from .portable import ENHANCE, MEASURE, MOMENTS, Adaptive, Portable
+from .portable import ENHANCE, MEASURE, MOMENTS, Adaptive, Portable, moments
 
 FORMATS = ("float32", "float16", "dynamic", "int8")
 
@@ -76,11 +75,8 @@ class Converter:
         """Inputs for the calibration: signature → list of its inputs by name."""
         shown = {ENHANCE: [{"photo": photo} for photo in self.photos]}
         if self.graph is Adaptive:
-            statistics = Statistics(self.generator)
             for inputs in shown[ENHANCE]:
-                moments = keras.ops.convert_to_numpy(statistics(inputs["photo"]))
-                mean, variance = np.moveaxis(moments, 1, 0)[:, None, :, None]
-                inputs |= dict(zip(MOMENTS, (mean, variance)))
+                inputs |= dict(zip(MOMENTS, moments(self.generator, inputs["photo"])))
             shown[MEASURE] = [{"patches": _patches(photo[0])} for photo in self.photos]
         return shown
 

@@ -17,12 +17,12 @@ from ..enhance.windows import BATCH, BATCHES, PATCH, spread
 from ..errors import UserError
 from ..files import make_folder, write_atomically, write_json
 from ..models.generator import Generator
-from ..models.staged import Staged, Statistics, norms, reach
+from ..models.staged import Staged, norms, reach
 from ..progress import progress, say
 from ..weights.generator import find_model, load_generator
 from .conversion import FORMATS, Converter
 from .photos import find_photos, fitted, whole_photo
-from .portable import ENHANCE, MEASURE, MOMENTS, frozen_affines, portable
+from .portable import ENHANCE, MEASURE, MOMENTS, frozen_affines, moments, portable
 from .verification import Case, markdown, reference_psnr, verify
 
 # Files for photos of any size are verified at these sizes: one even, one odd.
@@ -67,7 +67,7 @@ def export(config: ExportConfig) -> None:
     whole = []
     if adaptive:
         for case in cases:
-            case.moments = _moments(generator, case.photo)
+            case.moments = moments(generator, case.photo[None])
         shrunk = [whole_photo(photo) for photo, _ in pairs[:MOST_WHOLE_PHOTOS]]
         whole = [Case(photo, network(photo[None])[0]) for photo in shrunk]
     report: dict[str, Any] = {"model": name, "norm": norm, "io": config.io, "shape": shape}
@@ -139,13 +139,6 @@ def _tile(shape: tuple[int, int], generator: Generator) -> tuple[int, int]:
             "because their margins do not count"
         )
     return shape
-
-
-def _moments(generator: Generator, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of the norms' inputs for an (H, W, 3) photo, (1, norms, 1, width) each."""
-    moments = keras.ops.convert_to_numpy(Statistics(generator)(photo[None]))
-    mean, variance = np.moveaxis(moments, 1, 0)[:, None, :, None]
-    return mean, variance
 
 
 def _check_size(shape: tuple[int, int] | None, generator: Generator) -> None:

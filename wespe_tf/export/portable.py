@@ -10,7 +10,7 @@ from keras import ops
 from ..enhance.windows import BATCH, PATCH
 from ..models.generator import Generator, Step, walk
 from ..models.layers import Shape, Tensor
-from ..models.staged import Statistics, affine, gain_and_offset, norms, reach
+from ..models.staged import affine, gain_and_offset, measured, norms, reach
 
 # The names of the signatures, and of the tensors that go from one to the other.
 ENHANCE, MEASURE, MOMENTS = "enhance", "measure", ("mean", "variance")
@@ -159,45 +159,37 @@ class Adaptive(Portable):
     def measure(self, patches: Tensor) -> dict[str, Tensor]:
         """(32, 48, 48, 3) patches → dictionary of `mean` and `variance`, (1, norms, 1, width).
 
-        The patches are normalized by their own statistics. Their edges do not count, because zero
-        padding changes them.
+        The patches' edges do not count, because zero padding changes them.
         """
         margin = reach(self.generator, norms_only=True)
-        means, variances = [], []
-
-        def activate(step: Step, x: Tensor) -> Tensor:
-            if step.part != "trunk":
-                inner = x[:, margin:-margin, margin:-margin]
-                mean = _mean(inner)
-                variance = _mean(ops.square(inner - mean))
-                means.append(mean)
-                variances.append(variance)
-                gain, offset = gain_and_offset(step.norm, mean, variance)
-                x = x * gain + offset
-            return ops.relu(x)
-
-        steps = self.generator.steps
-        last = max(k for k, step in enumerate(steps) if step.part != "trunk")
-        walk(steps[: last + 1], self._taken(patches), activate)
-        return {"mean": _joined(means), "variance": _joined(variances)}
+        found = measured(self.generator, self._taken(patches), margin)
+        return {name: _joined(values) for name, values in zip(MOMENTS, zip(*found))}
 
     def _moments(self) -> list[keras.InputSpec]:
         shape = (1, len(norms(self.generator)), 1, self.generator.width)
         return [keras.InputSpec(shape=shape, dtype="float32", name=n) for n in MOMENTS]
 
 
-def _mean(x: Tensor) -> Tensor:
-    """(1, 1, 1, C) means, axis by axis: phones add up values one by one, which loses digits."""
-    for axis in (2, 1, 0):
-        x = ops.mean(x, axis=axis, keepdims=True)
-    return x
+def moments(generator: Generator, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of the norms' inputs for a photo.
+
+    Args:
+        generator: a built `Generator` with at least one residual block.
+        photo: (1, H, W, 3) float32 array in [0, 1].
+
+    Returns:
+        Two (1, norms, 1, width) float32 arrays.
+    """
+    found = zip(*measured(generator, photo))
+    mean, variance = (ops.convert_to_numpy(_joined(values)) for values in found)
+    return mean, variance
 
 
-def _joined(moments: list[Tensor]) -> Tensor:
+def _joined(values: Sequence[Tensor]) -> Tensor:
     """(1, norms, 1, width), joined two by two: XNNPACK joins only a few tensors at once."""
-    while len(moments) > 1:
-        moments = [ops.concatenate(moments[k : k + 2], axis=1) for k in range(0, len(moments), 2)]
-    return moments[0]
+    while len(values) > 1:
+        values = [ops.concatenate(values[k : k + 2], axis=1) for k in range(0, len(values), 2)]
+    return values[0]
 
 
 def portable(generator: Generator, affines: np.ndarray | None = None) -> Generator:
@@ -252,10 +244,11 @@ def frozen_affines(generator: Generator, pictures: Sequence[np.ndarray]) -> np.n
     found = norms(generator)
     if not found:
         return np.zeros((0, 2, generator.width), np.float32)
-    measure = Statistics(generator)
-    moments = np.stack([ops.convert_to_numpy(measure(picture)) for picture in pictures])
     sizes = np.array([picture.shape[1] * picture.shape[2] for picture in pictures], np.float64)
-    means, variances = moments[:, :, 0].astype(np.float64), moments[:, :, 1]
+    means, variances = (
+        np.concatenate(each)[:, :, 0].astype(np.float64)
+        for each in zip(*(moments(generator, picture) for picture in pictures))
+    )
     mean = np.average(means, axis=0, weights=sizes)
     variance = np.average(variances + (means - mean) ** 2, axis=0, weights=sizes)
     return np.stack([affine(norm, *pair) for norm, pair in zip(found, zip(mean, variance))])

@@ -1,8 +1,8 @@
 """Splits a generator at its norms, or step by step.
 
 An instance norm depends on the whole picture: it shifts and scales each channel by its mean and
-variance over all pixels. `Staged` takes these shifts and scales as an input. `Statistics` measures
-mean and variance, from which they follow. `stages` cuts a generator into pieces, so that mean and
+variance over all pixels. `Staged` takes these shifts and scales as an input. `measured` gives mean
+and variance, from which they follow. `stages` cuts a generator into pieces, so that mean and
 variance can be measured between two pieces.
 """
 
@@ -119,42 +119,44 @@ class Staged(keras.Model):
         return self.generator.finish(steps[-1].conv(features))
 
 
-class Statistics(keras.Model):
-    """Mean and variance of every norm's input, estimated from parts of a picture.
+def measured(generator: Generator, patches: Any, margin: int = 0) -> list[tuple[Any, Any]]:
+    """Mean and variance of every norm's input, over all patches together.
+
+    The patches are normalized by their own statistics.
 
     Args:
-        generator: a built `Generator`; its layers are shared.
+        generator: a built `Generator`.
+        patches: (N, H, W, 3) tensor in [0, 1]: a picture, or parts of one.
         margin: width in pixels of the patches' edges that do not count; see `reach`.
 
-    Call arguments:
-        patches: (N, H, W, 3) tensor in [0, 1], parts of one picture.
-
     Returns:
-        (norms, 2, width) tensor of mean and variance over all parts together.
+        For each norm, mean and variance, (1, 1, 1, width) each.
     """
+    kept, found = slice(margin, -margin or None), []
 
-    def __init__(self, generator: Generator, margin: int = 0, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.generator = generator
-        self.inner = slice(margin, -margin or None)
+    def activate(step: Step, x: Any) -> Any:
+        if step.part != "trunk":
+            inner = x[:, kept, kept]
+            mean = _mean(inner)
+            variance = _mean(ops.square(inner - mean))
+            found.append((mean, variance))
+            gain, offset = gain_and_offset(step.norm, mean, variance)
+            x = x * gain + offset
+        return ops.relu(x)
 
-    def call(self, patches: Any) -> Any:
-        found = []
+    walk(_up_to_last_norm(generator), patches, activate)
+    return found
 
-        def activate(step: Step, x: Any) -> Any:
-            if step.part != "trunk":
-                inner = x[:, self.inner, self.inner]
-                mean = ops.mean(inner, axis=(0, 1, 2))
-                variance = ops.mean(ops.square(inner - mean), axis=(0, 1, 2))
-                found.append(ops.stack([mean, variance]))
-                gain_offset = affine(step.norm, mean, variance)
-                x = x * gain_offset[0] + gain_offset[1]
-            return ops.relu(x)
 
-        steps = self.generator.steps
-        last = max(number for number, step in enumerate(steps) if step.part != "trunk")
-        walk(steps[: last + 1], patches, activate)
-        return ops.stack(found)
+def _mean(x: Any) -> Any:
+    """(1, 1, 1, C) means, axis by axis: phones add up values one by one, which loses digits."""
+    for axis in (2, 1, 0):
+        x = ops.mean(x, axis=axis, keepdims=True)
+    return x
+
+
+def _up_to_last_norm(generator: Generator) -> list[Step]:
+    return generator.steps[: 1 + 2 * generator.blocks]
 
 
 def norms(generator: Generator) -> list[keras.layers.Layer | None]:
@@ -169,10 +171,7 @@ def reach(generator: Generator, norms_only: bool = False) -> int:
         generator: a `Generator`.
         norms_only: whether the result is the last norm's input, instead of the enhanced picture.
     """
-    steps = generator.steps
-    if norms_only:
-        last = max((k for k, step in enumerate(steps) if step.part != "trunk"), default=0)
-        steps = steps[: last + 1]
+    steps = _up_to_last_norm(generator) if norms_only else generator.steps
     return sum((max(step.conv.kernel_size) - 1) // 2 for step in steps)
 
 
