@@ -213,21 +213,15 @@ def portable(generator: Generator, affines: np.ndarray | None = None) -> Generat
         for mine, conv in zip(copy.tail, generator.tail)
     ]
     copy.build((None, None, None, 3))
-    for mine, conv in zip(
-        [copy.head, *copy.tail, copy.to_rgb], [generator.head, *generator.tail, generator.to_rgb]
-    ):
-        mine.set_weights(conv.get_weights())
-    own, others = (
-        [layer for block in model.residuals for layer in block] for model in (copy, generator)
-    )
-    if affines is None:
-        for mine, other in zip(own, others):
-            if other is not None:
-                mine.set_weights(other.get_weights())
-        return copy
-    for mine, conv, (gain, offset) in zip(own[::2], others[::2], affines):
-        kernel, bias = conv.get_weights()
-        mine.set_weights([kernel * gain, bias * gain + offset])
+    folded = iter(() if affines is None else affines)
+    for mine, other in zip(copy.steps, generator.steps):
+        kernel, bias = other.conv.get_weights()
+        if affines is not None and other.part != "trunk":
+            gain, offset = next(folded)
+            kernel, bias = kernel * gain, bias * gain + offset
+        mine.conv.set_weights([kernel, bias])
+        if mine.norm is not None and other.norm is not None:
+            mine.norm.set_weights(other.norm.get_weights())
     return copy
 
 
