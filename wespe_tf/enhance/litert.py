@@ -83,22 +83,18 @@ class LiteRTModel:
         self.margin, self.patches = _described(self.path, self.adaptive)
         self.allocated: tuple | None = None
 
-    def __call__(self, pictures: np.ndarray, training: bool = False) -> np.ndarray:
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """Enhances pictures that have the same size.
 
         Args:
             pictures: (N, H, W, 3) float32 array in [0, 1].
-            training: must be False; Keras models have this argument.
 
         Returns:
             float32 array of the same shape. The bytes of a uint8 graph are divided by 255.
 
         Raises:
             UserError: if the graph does not take this size.
-            ValueError: if `training` is True.
         """
-        if training:
-            raise ValueError(f"{self.path}: can only be run, not trained")
         return np.stack([self._enhance(picture) for picture in pictures])
 
     def _enhance(self, picture: np.ndarray) -> np.ndarray:
