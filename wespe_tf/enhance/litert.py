@@ -12,7 +12,7 @@ from ..errors import UserError, optional
 from . import memory
 from .picture import Framed
 from .tiles import WHOLE, Inner, PhotoEnhancer, Plan, in_windows
-from .windows import windows
+from .windows import at_least, patches_at, windows
 
 SUFFIX = ".tflite"
 # If tiles are exact, photos larger than this are enhanced in windows with this side, in pixels.
@@ -114,7 +114,7 @@ class LiteRTModel:
         """A photo. If it is smaller than an adaptive file's tiles, it is mirrored at its edges."""
         if not self.adaptive:
             return photo
-        return _at_least(photo, self.shape or (1, 1))
+        return at_least(photo, self.shape or (1, 1))
 
     def measure(self, photo: np.ndarray) -> Moments | None:
         """The moments of a photo for an adaptive file; None for other files.
@@ -127,14 +127,12 @@ class LiteRTModel:
         if self.patches is None:
             return None
         count, side, places = self.patches
-        photo = _at_least(photo, (side, side))
-        corners = (places * (np.array(photo.shape[:2]) - side + 1)).astype(int)
         # The tensors of one signature are freed before those of the other are made.
         self.interpreter, self.allocated = self.open(), None
         run, found = self.open().get_signature_runner("measure"), []
-        for batch in np.split(corners, len(corners) // count):
-            patches = np.stack([photo[y : y + side, x : x + side] for y, x in batch])
-            moments = run(patches=self._taken(as_float(patches)))
+        for batch in np.split(places, len(places) // count):
+            patches = as_float(patches_at(photo, batch, side))
+            moments = run(patches=self._taken(patches))
             found.append([moments[name].astype(np.float64) for name in ("mean", "variance")])
         means, variances = np.moveaxis(np.array(found), 1, 0)
         pooled = means.mean(axis=0), variances.mean(axis=0) + means.var(axis=0)
@@ -270,13 +268,6 @@ def as_float(photo: np.ndarray) -> np.ndarray:
     if photo.dtype.kind == "f":
         return photo
     return photo.astype(np.float32) / np.iinfo(photo.dtype).max
-
-
-def _at_least(photo: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    missing = [max(0, wanted - there) for wanted, there in zip(shape, photo.shape[:2])]
-    if not any(missing):
-        return photo
-    return np.pad(photo, [*((0, length) for length in missing), (0, 0)], mode="symmetric")
 
 
 def _described(path: Path, adaptive: bool) -> tuple[int | None, tuple[int, int, np.ndarray] | None]:

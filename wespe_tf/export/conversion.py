@@ -16,7 +16,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from ai_edge_quantizer import calibrator, qtyping, quantizer
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
-from ..enhance.windows import BATCH, PATCH, spread
+from ..enhance.windows import BATCH, PATCH, patches_at, spread
 from ..models.generator import Generator
 from .portable import ENHANCE, MEASURE, MOMENTS, Adaptive, Portable, moments
 
@@ -77,7 +77,10 @@ class Converter:
         if self.graph is Adaptive:
             for inputs in shown[ENHANCE]:
                 inputs |= dict(zip(MOMENTS, moments(self.generator, inputs["photo"])))
-            shown[MEASURE] = [{"patches": _patches(photo[0])} for photo in self.photos]
+            places = spread(BATCH)
+            shown[MEASURE] = [
+                {"patches": patches_at(photo[0], places, PATCH)} for photo in self.photos
+            ]
         return shown
 
     def _converted(self, shape: tuple[int, int] | None, io: str) -> bytes:
@@ -85,15 +88,6 @@ class Converter:
         if (shape, io) not in self.converted:
             self.converted[shape, io] = _convert(self.graph(self.generator, io), shape)
         return self.converted[shape, io]
-
-
-def _patches(photo: np.ndarray) -> np.ndarray:
-    """(32, 48, 48, 3) patches of a photo. A small photo is mirrored at its edges."""
-    missing = [max(0, PATCH - length) for length in photo.shape[:2]]
-    photo = np.pad(photo, [(0, rows) for rows in (*missing, 0)], mode="symmetric")
-    room = np.array(photo.shape[:2]) - PATCH + 1
-    corners = (spread(BATCH) * room).astype(int)
-    return np.stack([photo[y : y + PATCH, x : x + PATCH] for y, x in corners])
 
 
 def _convert(graph: Portable, shape: tuple[int, int] | None) -> bytes:
