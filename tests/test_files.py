@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all. Digests are of their content."""
 
 import json
 import math
@@ -7,7 +7,7 @@ import os
 import pytest
 
 from wespe_tf.errors import UserError
-from wespe_tf.files import write_atomically, write_json
+from wespe_tf.files import digest, write_atomically, write_json
 
 
 class TestWriteAtomically:
@@ -67,3 +67,11 @@ def test_json_has_null_for_what_is_no_number(tmp_path):
     text = (tmp_path / "file.json").read_text(encoding="utf-8")
     expected = {"a": None, "b": [1.5, None], "c": {"d": "ä"}}
     assert json.loads(text, parse_constant=refuse) == expected
+
+
+def test_digest_of_several_files_is_of_their_content_in_a_row(tmp_path):
+    (tmp_path / "1").write_bytes(b"a")
+    (tmp_path / "2").write_bytes(b"bc")
+    # FIPS 180-2's example for SHA-256, of "abc".
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert digest(tmp_path / "1", tmp_path / "2") == expected

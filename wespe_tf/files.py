@@ -1,5 +1,6 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and digests of files."""
 
+import hashlib
 import json
 import math
 import os
@@ -21,6 +22,15 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"output={path}: cannot be made ({error.strerror})") from error
+
+
+def digest(*paths: str | os.PathLike) -> str:
+    """SHA-256 of the content of files, one after another, in hexadecimal digits."""
+    found = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            hashlib.file_digest(file, lambda: found)  # It adds the file to `found`.
+    return found.hexdigest()
 
 
 def write_atomically(path: str | os.PathLike, *content: bytes | memoryview) -> None:

@@ -1,7 +1,6 @@
 """Inspects one photo: reads its file and all its pixels."""
 
 import dataclasses
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image
 from skimage.color import rgb2gray, rgb2hsv
 
+from ..files import digest
 from ..images.opening import UnreadablePicture
 from ..images.picture import read_picture
 from .shots import Shot, read_shot
@@ -89,14 +89,12 @@ def inspect(path: str) -> Inspected:
     small = Image.fromarray(photo)
     small.thumbnail((SMALL, SMALL), Image.Resampling.BOX, reducing_gap=None)
     bits = imagehash.phash(small, hash_size=HASH_SIDE).hash
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Inspected(
         path,
         photo.shape[:2],
         shot,
         look_of(np.asarray(small)),
-        digest,
+        digest(path),
         np.packbits(bits),
         screenshot=_screenshot(path, shot, photo),
         edited=_edited(path, shot),

@@ -15,6 +15,7 @@ import numpy as np
 import skimage
 from PIL import Image
 
+from ..files import digest
 from .camera import PhoneCamera
 from .folders import DataFolders
 
@@ -228,9 +229,8 @@ def _is_complete(folder: Path, settings: dict) -> bool:
     manifest = _read_manifest(folder)
     # The settings go through JSON, as in the manifest, because JSON turns tuples into lists.
     return manifest["settings"] == json.loads(json.dumps(settings)) and all(
-        (folder / name).is_file()
-        and hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
-        for name, digest in manifest["sha256"].items()
+        (folder / name).is_file() and digest(folder / name) == expected
+        for name, expected in manifest["sha256"].items()
     )
 
 

@@ -7,7 +7,6 @@ cut off are ignored.
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from ..config.schema import TestConfig
 from ..errors import UserError
+from ..files import digest
 from ..images.opening import UnreadablePicture
 from ..images.photo import FORMATS, LOSSLESS
 from .tasks import Task, result_path
@@ -27,16 +27,6 @@ OF_NO_PIXELS = frozenset(
     + ["models_orig_dir", "verbose"]
 )
 NEW, SAME, UNKNOWN, CHANGED, ANOTHER_PHOTO = "new", "same", "unknown", "changed", "another photo"
-
-
-def digest(*paths: str | Path) -> str:
-    """SHA-256 of the content of files, one after another."""
-    found = hashlib.sha256()
-    for path in paths:
-        with open(path, "rb") as file:
-            while block := file.read(2**20):
-                found.update(block)
-    return found.hexdigest()
 
 
 @contextlib.contextmanager

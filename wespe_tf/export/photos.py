@@ -1,9 +1,7 @@
 """The photos that calibrate and verify an exported file."""
 
-import hashlib
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from ..config.schema import ExportConfig
 from ..data.folders import find_pairs, find_pictures
 from ..data.sources import SAMPLE_DIR, sample_folders
 from ..errors import UserError
+from ..files import digest
 from ..images.picture import read_picture
 from .portable import BYTE
 
@@ -65,16 +64,11 @@ def _evenly(values: list, most: int) -> list:
 
 
 def _check_apart(calibration: Sequence[str], validation: Sequence[str]) -> None:
-    known = {_digest(path): path for path in calibration}
+    known = {digest(path): path for path in calibration}
     for path in validation:
-        if _digest(path) in known:
-            raise UserError(
-                f"val_dir: {path} equals {known[_digest(path)]}, which is used for calibration"
-            )
-
-
-def _digest(path: str) -> bytes:
-    return hashlib.sha256(Path(path).read_bytes()).digest()
+        same = known.get(digest(path))
+        if same is not None:
+            raise UserError(f"val_dir: {path} equals {same}, which is used for calibration")
 
 
 def _shrunk(path: str) -> np.ndarray:
