@@ -125,6 +125,14 @@ def test_every_fault_is_named(phone, make_photo, capsys, fault, named):
     assert "to mend" in page and "bad" in page.split("</table>")[1]
 
 
+@pytest.mark.parametrize("name", ["a.hif", "a.jxl", "a.cr3", "a.RWL", "a.x3f", "a.gif"])
+def test_formats_of_photos_are_known_where_they_are_not_read(phone, capsys, name):
+    (phone / name).write_bytes(b"a format that is not read")
+    text, good = checked(capsys, phone)
+    (line,) = [line for line in text.splitlines() if line.startswith("mend: ")]
+    assert not good and "1 in a format that is not read" in line and name in line
+
+
 def test_near_duplicates_are_worth_knowing(phone, capsys):
     photo = Image.open(phone / "5.jpg").resize((140, 112)).point(lambda value: 0.8 * value)
     photo.save(phone / "again.jpg", quality=80)

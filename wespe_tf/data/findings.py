@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..images.opening import is_picture
+from ..images import raw
+from ..images.opening import SUFFIXES, is_picture
 from .dped import PHONES, dped_folders
 from .folders import find_pictures
 from .inspection import Inspected
@@ -20,11 +21,8 @@ from .pages import count
 ALIKE = 40
 # The smallest number of photos in a folder with which the recipe was measured.
 FEW = 10
-# Formats of photos. If one of them cannot be read here, its files must be converted first.
-OTHER_PHOTOS = (
-    *(".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".raf"),
-    *(".orf", ".rw2", ".pef", ".srw", ".gif"),
-)
+# Formats of photos. If a file of one of them cannot be read here, it must be converted first.
+OF_PHOTOS = (*SUFFIXES, *raw.SUFFIXES, ".gif")
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def find_in_folder(
     others = sorted(
         str(path)
         for path in Path(folder).rglob("*")
-        if path.suffix.lower() in OTHER_PHOTOS
+        if path.suffix.lower() in OF_PHOTOS
         and not path.name.startswith(".")
         and path.is_file()
         and not is_picture(str(path))
