@@ -359,6 +359,22 @@ class TestApp:
         assert entry["rounded"] >= 0.999
 
 
+@pytest.mark.parametrize(
+    "norm, blocks, exact",
+    [
+        ("instance", 1, False),
+        ("layer", 1, False),
+        ("batch", 1, True),
+        ("none", 1, True),
+        ("instance", 0, True),
+    ],
+)
+def test_tiles_are_exact_where_no_norm_measures_the_photo(norm, blocks, exact):
+    model = Generator(width=8, blocks=blocks, norm=norm)
+    described = module.describe("mine", "float32", "live", "float32", None, b"", model)
+    assert described["tiles_exact"] is exact
+
+
 @pytest.mark.slow
 class TestNorm:
     def test_frozen_norms_and_what_they_cost(self, run, make_photo):

@@ -17,7 +17,7 @@ from ..enhance.windows import BATCH, BATCHES, PATCH, spread
 from ..errors import UserError
 from ..files import make_folder, write_atomically, write_json
 from ..models.generator import Generator
-from ..models.staged import Staged, norms, reach
+from ..models.staged import Staged, measures_pictures, norms, reach
 from ..progress import progress, say
 from ..weights.generator import find_model, load_generator
 from .conversion import FORMATS, Converter
@@ -32,9 +32,6 @@ SIZES = ((384, 512), (251, 334))
 TILE = 256
 # How many whole photos an adaptive file is verified with.
 MOST_WHOLE_PHOTOS = 3
-
-# Norms that do not measure the photo. So tiles have the same result as the whole photo.
-LOCAL_NORMS = ("batch", "none")
 
 
 def export(config: ExportConfig) -> None:
@@ -120,15 +117,19 @@ def _shape(config: ExportConfig) -> tuple[int, int] | None:
 
 def _norm(asked: str, generator: Generator, shape: tuple[int, int] | None) -> str:
     """How norms are exported: by `export_norm`, or for `auto` in the way that suits the shape."""
-    looks = generator.norm not in LOCAL_NORMS and generator.blocks > 0
     if asked == "auto":
-        return "adaptive" if shape is not None and looks else "live"
-    if asked == "adaptive" and not looks:
+        return "adaptive" if shape is not None and _looks(generator) else "live"
+    if asked == "adaptive" and not _looks(generator):
         raise UserError(
             "export_norm=adaptive: this model's norms do not look at the photo; expected "
             "export_norm=live, which works in tiles"
         )
     return asked
+
+
+def _looks(generator: Generator) -> bool:
+    """Whether a norm measures the photo. If none does, tiles have the whole photo's result."""
+    return any(measures_pictures(norm) for norm in norms(generator))
 
 
 def _tile(shape: tuple[int, int], generator: Generator) -> tuple[int, int]:
@@ -232,7 +233,7 @@ def describe(
         "input": {"name": "photo", **photo},
         "output": {"name": "enhanced", **photo, **clip},
         "norm": norm,
-        "tiles_exact": norm in ("frozen", "adaptive") or generator.norm in LOCAL_NORMS,
+        "tiles_exact": norm in ("frozen", "adaptive") or not _looks(generator),
         "margin": reach(generator),
         "versions": {
             package: importlib.metadata.version(package)
