@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..config.schema import setting
+from ..config.setting import setting
 
 
 @dataclass

@@ -186,7 +186,7 @@ def _cost(
     before = [live(photo[None])[0] for photo, _ in photos]
     cost = {"psnr_to_live": reference_psnr(after, before)}
     targets = [target for _, target in photos]
-    if None not in [None if target is None else True for target in targets]:
+    if all(target is not None for target in targets):
         cost["psnr_live"] = reference_psnr(before, targets)
         cost["psnr_frozen"] = reference_psnr(after, targets)
         cost["cost"] = cost["psnr_live"] - cost["psnr_frozen"]

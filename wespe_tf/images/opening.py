@@ -49,7 +49,7 @@ def unreadable(path: str | os.PathLike, error: BaseException) -> UnreadablePictu
     if isinstance(error, FileNotFoundError):
         return UnreadablePicture(f"{path}: no such file")
     if isinstance(error, Image.DecompressionBombError):
-        return UnreadablePicture(f"{path}: larger than max_megapixels={megapixels_allowed():g}")
+        return UnreadablePicture(f"{path}: larger than max_megapixels={pixels_allowed() / 1e6:g}")
     known = not isinstance(error, UnidentifiedImageError)
     reason = first_line(error) if known else "its format is not known"
     return UnreadablePicture(f"{path}: not a readable picture ({reason})")
@@ -69,11 +69,6 @@ def limit_megapixels(limit: float) -> None:
 def pixels_allowed() -> int:
     """The present limit in pixels, twice the limit of Pillow."""
     return 2 * (Image.MAX_IMAGE_PIXELS or 0)
-
-
-def megapixels_allowed() -> float:
-    """The present limit in million pixels."""
-    return pixels_allowed() / 1e6
 
 
 limit_megapixels(400)

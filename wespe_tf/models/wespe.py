@@ -13,7 +13,7 @@ from .options import LOSSES, Loss
 from .views import Detail, GaussianBlur, Grayscale, Luma, detail_energy, fine_part, gray
 
 # Who trains in an iteration.
-BOTH, GENERATORS, DISCRIMINATORS = TURNS = ("both", "generators", "discriminators")
+BOTH, GENERATORS, DISCRIMINATORS = "both", "generators", "discriminators"
 # D_t counts fully as long as the limit of detail is at least this far away.
 LIMIT_SLOPE = 0.1
 TEXTURE_LAYER = {"grayscale": Grayscale, "luma": Luma, "detail": Detail}

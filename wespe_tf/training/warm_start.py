@@ -8,6 +8,7 @@ from keras import ops
 from .. import losses
 from ..data.batches import GuidedStream
 from ..models.layers import statistics_dtype
+from ..models.wespe import devices
 from .build import rising_cosine
 from .loop import fit
 
@@ -53,8 +54,7 @@ class WarmStart(keras.Model):
             reconstructed = self.inverse_generator(guide, training=True)
             loss = losses.mean_absolute_difference(enhanced[inner], guide[inner])
             loss += losses.mean_absolute_difference(reconstructed[inner], source[inner])
-            devices = tf.distribute.get_strategy().num_replicas_in_sync
-            scaled = self.optimizer.scale_loss(loss / devices)
+            scaled = self.optimizer.scale_loss(loss / devices())
         variables = self.trainable_variables
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
         return {"loss": loss}
