@@ -10,7 +10,7 @@ import collections
 import dataclasses
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ..models.staged import Stage, affine
 from ..progress import progress
+from .picture import Framed
 from .stage_networks import Rows, StageNetwork, Work
 from .strips import Store, Strip
 
@@ -25,20 +26,11 @@ from .strips import Store, Strip
 DELAY = 2
 
 
-class Picture(Protocol):
-    """A photo of which parts can be cut."""
-
-    shape: tuple[int, int]
-
-    def cut(self, corner: tuple[int, int], shape: tuple[int, int]) -> np.ndarray: ...
-
-
 def streamed(
-    picture: Picture,
+    picture: Framed,
     stages: Sequence[Stage],
     networks: Sequence[Any],
     store: Store,
-    rows: int,
     starts: list[int],
 ) -> Generator[tuple[int, np.ndarray], None, None]:
     """Enhances a photo.
@@ -47,20 +39,19 @@ def streamed(
         picture: the photo.
         stages: stages of the generator.
         networks: a `StageNetwork` for each stage.
-        store: a store for strips of `rows` rows.
-        rows: number of rows of a strip.
+        store: a store for strips as wide as the photo.
         starts: first row of each strip, see `strips.strip_starts`.
 
     Yields:
-        First row of a strip, and the enhanced strip, (1, rows, width, 3) float32, from top to
-        bottom.
+        First row of a strip, and the enhanced strip, (1, height of the store's strips, width, 3)
+        float32, from top to bottom.
     """
     total = len(stages) * len(starts)
     with (
         ThreadPoolExecutor(networks[0].at_once) as pool,
         progress(total=total, desc="strips", delay=DELAY, leave=False) as bar,
     ):
-        run = _Run(picture, pool, store, rows, starts, bar)
+        run = _Run(picture, pool, store, starts, bar)
         for stage, network in zip(stages, networks):
             if stage.last:
                 yield from run.pictures(stage, network)
@@ -102,15 +93,14 @@ class _Run:
 
     def __init__(
         self,
-        picture: Picture,
+        picture: Framed,
         pool: ThreadPoolExecutor,
         store: Store,
-        rows: int,
         starts: list[int],
         bar: tqdm,
     ) -> None:
         self.picture, self.pool, self.store, self.bar = picture, pool, store, bar
-        self.rows, self.starts = rows, starts
+        self.rows, self.starts = store.shape[1], starts
         self.current: list[Strip] = []
         self.waiting: list[Strip] = []
         self.affine = np.zeros((2, store.shape[3]), np.float32)
@@ -160,28 +150,17 @@ class _Run:
 
         for k in range(len(self.starts)):
             own = self._own_rows(k)
-            inputs: list[Any] = [lane.open(k, own, self.rows) for lane in lanes]
+            inputs: list[Any] = [lane.open(k, own) for lane in lanes]
             inputs = inputs or [self._photo(stage.margin, k)]
-            running.append(self._begin(stage, network, k, inputs, pilot, lanes))
+            result = None if stage.last else self.store.take()
+            keep = self.store.take() if stage.keeps else None
+            work = self._work(stage, k, inputs, pilot, result, keep)
+            taken = [lane.strips[k] for lane in lanes]
+            running.append(_Job(k, taken, work, result, keep, self.pool.submit(network, work)))
             if len(running) == network.at_once:
                 yield done()
         while running:
             yield done()
-
-    def _begin(
-        self,
-        stage: Stage,
-        network: StageNetwork,
-        k: int,
-        inputs: list[Any],
-        pilot: np.ndarray,
-        lanes: "list[_Lane]",
-    ) -> _Job:
-        result = None if stage.last else self.store.take()
-        keep = self.store.take() if stage.keeps else None
-        work = self._work(stage, k, inputs, pilot, result, keep)
-        taken = [lane.strips[k] for lane in lanes]
-        return _Job(k, taken, work, result, keep, self.pool.submit(network, work))
 
     def _work(
         self,
@@ -248,13 +227,12 @@ class _Lane:
         self.store, self.strips, self.margin = store, strips, margin
         self.above = _no_rows(store, margin)
 
-    def open(self, k: int, own: int, rows: int) -> Rows:
+    def open(self, k: int, own: int) -> Rows:
         """Opens a strip. Afterwards, close or free it.
 
         Args:
             k: its number.
             own: number of its rows that are not in the next strip, too.
-            rows: number of rows of each strip.
         """
         for soon in self.strips[k + 1 : k + 3]:
             self.store.fetch(soon)
@@ -262,7 +240,7 @@ class _Lane:
         self.above = array[:, own - self.margin : own].copy()
         if k + 1 == len(self.strips):
             return Rows(above, array, _no_rows(self.store, self.margin))
-        first = rows - own
+        first = array.shape[1] - own
         below = self.store.get(self.strips[k + 1])[:, first : first + self.margin].copy()
         return Rows(above, array, below)
 

@@ -225,7 +225,7 @@ class Enhancer(PhotoEnhancer):
         dtype = np.dtype(np.uint16 if self.runtime.value_bytes == 2 else np.float32)
         with Store(shape, dtype, plan.in_memory, plan.in_file) as store:
             networks = self.stage_networks
-            parts = streamed(picture, self.stages, networks, store, rows, starts)
+            parts = streamed(picture, self.stages, networks, store, starts)
             with contextlib.closing(parts):  # Closed before the store, which its threads use.
                 for top, part in parts:
                     yield (top, top + rows, 0, width), part[0]
