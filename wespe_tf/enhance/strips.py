@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from io import FileIO
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -92,12 +91,7 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.thread.shutdown(cancel_futures=True)
         if self.file is not None:
             self.file.close()
