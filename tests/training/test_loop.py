@@ -132,8 +132,10 @@ class TestFit:
 
     @pytest.mark.slow
     @pytest.mark.usefixtures("eagerly")
-    def test_the_balance_is_told_the_losses(self, data):
-        schedule = DynamicBalance(begin=3, generator_threshold=1e9, discriminator_threshold=1e9)
+    def test_the_balance_is_told_the_losses(self, data, monkeypatch):
+        monkeypatch.setattr(DynamicBalance, "GENERATOR_THRESHOLD", 1e9)
+        monkeypatch.setattr(DynamicBalance, "DISCRIMINATOR_THRESHOLD", 1e9)
+        schedule = DynamicBalance(begin=3)
         notes = Notes()
         fit(make_wespe(), data, 7, 7, [notes], schedule)
         assert schedule.current == "discriminators ahead"

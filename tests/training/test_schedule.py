@@ -53,11 +53,6 @@ class TestAlternating:
         second.restore(first.state())
         assert turns(second, 10) == turns(first, 10)
 
-    @pytest.mark.parametrize("ratio", [(0, 0), (-1, 2), (1, -1)])
-    def test_ratios_that_make_no_sense(self, ratio):
-        with pytest.raises(ValueError, match="steps"):
-            Alternating(*ratio)
-
 
 class TestDynamicBalance:
     def test_begins_one_to_two_for_twenty_iterations(self):
@@ -81,8 +76,8 @@ class TestDynamicBalance:
 
     def test_at_the_thresholds_themselves(self):
         """Above is behind, below is ahead: 0.015 is not above, 0.55 is not below."""
-        schedule = DynamicBalance(window=1, begin=0, generator_threshold=0.5)
-        schedule.observe(0.5, 0.55)
+        schedule = DynamicBalance(begin=0)
+        schedule.observe(0.015, 0.55)
         schedule.turn()
         assert schedule.current == "discriminators behind"
 
@@ -116,17 +111,6 @@ class TestDynamicBalance:
         assert [side for side, _ in found[25:31]] == [G, D, D] * 2
         assert {state for _, state in found[25:45]} == {"start"}
         assert found[24][1] == found[45][1] == "generators behind"
-
-    def test_settings(self):
-        schedule = DynamicBalance(
-            {"start": (2, 1), "discriminators ahead": (1, 1)},
-            window=2,
-            begin=3,
-            generator_threshold=1.0,
-            discriminator_threshold=2.0,
-        )
-        found = play(schedule, [(0.5, 1.9)] * 7)
-        assert [side for side, _ in found] == [G, G, D, G, D, G, D]
 
     def test_resumes_in_the_middle(self):
         losses = [(0.02 if k % 11 < 5 else 0.001, 0.4 + 0.03 * (k % 10)) for k in range(120)]

@@ -35,19 +35,12 @@ class Alternating:
 
     Args:
         generator_steps: g, at least 0.
-        discriminator_steps: d, at least 0.
-
-    Raises:
-        ValueError: if g or d is negative, or both are 0.
+        discriminator_steps: d, at least 0; g + d is at least 1.
     """
 
     current = ""
 
     def __init__(self, generator_steps: int, discriminator_steps: int) -> None:
-        if min(generator_steps, discriminator_steps) < 0 or generator_steps == 0 == (
-            discriminator_steps
-        ):
-            raise ValueError("steps: expected two numbers from 0, one of them at least 1")
         self.generator_steps = generator_steps
         self.period = generator_steps + discriminator_steps
         self.position = 0
@@ -71,7 +64,7 @@ class DynamicBalance:
     """The report's dynamic balance (REPRODUCTION.md): the side that is behind trains more.
 
     An epoch begins in the state "start". From its iteration `begin` on, the state follows from each
-    side's mean over its last `window` losses:
+    side's mean over its last `WINDOW` losses:
 
         "generators behind"   if the generators' mean is above its threshold
         "discriminators ahead"   otherwise, if the discriminators' mean is below its threshold
@@ -81,16 +74,14 @@ class DynamicBalance:
     iterations. By default the ratio starts from its beginning when the state changes.
 
     Args:
-        ratios: dictionary from state to (g, d): steps of generators and of discriminators.
-        window: number of losses in a mean.
         begin: iterations of an epoch before the first decision.
-        generator_threshold: for the generators' mean loss.
-        discriminator_threshold: for the mean loss of both discriminators.
         epoch: iterations of an epoch, or None for a single epoch without end.
         by_iteration: as in the report's code, the generators train in iteration i of the epoch if
             i mod (g + d) < g.
     """
 
+    WINDOW = 5
+    GENERATOR_THRESHOLD, DISCRIMINATOR_THRESHOLD = 0.015, 0.55
     RATIOS = {
         "start": (1, 2),
         "generators behind": (1, 0),
@@ -99,23 +90,13 @@ class DynamicBalance:
     }
 
     def __init__(
-        self,
-        ratios: dict[str, tuple[int, int]] | None = None,
-        window: int = 5,
-        begin: int = 20,
-        generator_threshold: float = 0.015,
-        discriminator_threshold: float = 0.55,
-        epoch: int | None = None,
-        by_iteration: bool = False,
+        self, begin: int = 20, epoch: int | None = None, by_iteration: bool = False
     ) -> None:
-        self.ratios = {**self.RATIOS, **(ratios or {})}
         self.begin = begin
-        self.generator_threshold = generator_threshold
-        self.discriminator_threshold = discriminator_threshold
         self.epoch = epoch
         self.by_iteration = by_iteration
         self.losses: dict[str, collections.deque[float]] = {
-            side: collections.deque(maxlen=window) for side in (GENERATORS, DISCRIMINATORS)
+            side: collections.deque(maxlen=self.WINDOW) for side in (GENERATORS, DISCRIMINATORS)
         }
         self._begin_epoch()
 
@@ -170,15 +151,15 @@ class DynamicBalance:
 
     def _decide(self) -> str:
         generators, discriminators = (sum(values) / len(values) for values in self.losses.values())
-        if generators > self.generator_threshold:
+        if generators > self.GENERATOR_THRESHOLD:
             return "generators behind"
-        if discriminators < self.discriminator_threshold:
+        if discriminators < self.DISCRIMINATOR_THRESHOLD:
             return "discriminators ahead"
         return "discriminators behind"
 
     def _enter(self, state: str) -> None:
         self.current = state
-        self.ratio = Alternating(*self.ratios[state])
+        self.ratio = Alternating(*self.RATIOS[state])
 
 
 Schedule = Simultaneous | Alternating | DynamicBalance
