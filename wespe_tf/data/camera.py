@@ -84,26 +84,6 @@ class PhoneCamera:
         """
         return encode_jpeg(display, self.jpeg_quality)
 
-    def photograph(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Take a picture of `picture` and read the phone's file.
-
-        Args:
-            picture: the scene, float32 (H, W, 3), display values in [0, 1].
-            rng: source of the noise; it fully determines the result.
-
-        Returns:
-            uint8 (H, W, 3).
-
-        Raises:
-            ValueError: if `picture` is not (H, W, 3).
-
-        Example:
-            >>> picture = np.full((100, 100, 3), 0.5, "float32")
-            >>> PhoneCamera().photograph(picture, np.random.default_rng(0)).shape
-            (100, 100, 3)
-        """
-        return decode_jpeg(self.encode(self.develop(picture, rng)))
-
 
 def srgb_to_linear(display: np.ndarray) -> np.ndarray:
     """Undo the sRGB encoding (IEC 61966-2-1): display values in [0, 1] to linear ones."""
@@ -167,8 +147,3 @@ def encode_jpeg(display: np.ndarray, quality: int) -> bytes:
     pixels = np.round(display * 255).astype(np.uint8)
     Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling="4:2:0")
     return file.getvalue()
-
-
-def decode_jpeg(data: bytes) -> np.ndarray:
-    """Read the bytes of a JPEG file as uint8 (H, W, 3)."""
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
