@@ -6,11 +6,10 @@ in files. Pictures are float32 (H, W, 3), RGB. 0 is black, and 1 is the largest 
 or file.
 """
 
-import io
 from dataclasses import dataclass
 
+import imageio.v3 as iio
 import numpy as np
-from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage.color import rgb2gray
 
@@ -143,7 +142,7 @@ def stretch_contrast(display: np.ndarray, factor: float) -> np.ndarray:
 
 def encode_jpeg(display: np.ndarray, quality: int) -> bytes:
     """Write display values in [0, 1] as the bytes of a JPEG file of that quality, 4:2:0."""
-    file = io.BytesIO()
     pixels = np.round(display * 255).astype(np.uint8)
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling="4:2:0")
-    return file.getvalue()
+    return iio.imwrite(
+        "<bytes>", pixels, extension=".jpg", plugin="pillow", quality=quality, subsampling="4:2:0"
+    )

@@ -5,12 +5,12 @@ phone (`camera.py`). The validation pairs are further regions, in both forms. No
 """
 
 import hashlib
-import io
 import json
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
 import skimage
 from PIL import Image
@@ -210,9 +210,7 @@ def _make_readme() -> str:
 
 def _encode_png(picture: np.ndarray) -> bytes:
     """Write uint8 (H, W, 3) as the bytes of a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return file.getvalue()
+    return iio.imwrite("<bytes>", picture, extension=".png", plugin="pillow")
 
 
 def _read_manifest(folder: Path) -> dict:
