@@ -128,46 +128,33 @@ def training_data(
         Endless dataset of (source, target) or (source, target, guide), uint8 tensors (N, P, P, 3).
         N is batch_size divided by the number of devices.
     """
-
-    def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return _share_of_data(source, Choice(target, candidates), batch_size, guide, start, context)
-
-    if strategy is None:
-        return share(tf.distribute.InputContext())
-    return strategy.distribute_datasets_from_function(share)
-
-
-def _share_of_data(
-    source: PatchStream,
-    target: Choice,
-    batch_size: int,
-    guide: Guide | ColorTransfer | None,
-    start: int,
-    context: tf.distribute.InputContext,
-) -> tf.data.Dataset:
-    """`training_data` for the devices of one worker."""
     shape = (source.patch_size, source.patch_size, 3)
-    share = batch_size // context.num_input_pipelines
-    first = share * context.input_pipeline_id
-
+    choice = Choice(target, candidates)
     guided = None if guide is None else GuidedStream(source, guide)
 
     def load(number: int) -> tuple[np.ndarray, ...]:
         if guided is None:
             patch = source[number]
-            return patch, target.nearest(number, patch)
+            return patch, choice.nearest(number, patch)
         patch, guess = guided[number]
-        return patch, target.nearest(number, guess), guess
+        return patch, choice.nearest(number, guess), guess
 
     def tensors(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
         patches = tf.numpy_function(load, [number], [tf.uint8] * (2 if guide is None else 3))
         return tuple(tf.ensure_shape(patch, shape) for patch in patches)
 
-    numbers = tf.data.Dataset.range(start * share, np.iinfo(np.int64).max)
-    numbers = numbers.map(lambda k: k // share * batch_size + first + k % share)
-    patches = numbers.map(tensors, num_parallel_calls=tf.data.AUTOTUNE)
-    size = context.get_per_replica_batch_size(batch_size)
-    return patches.batch(size, drop_remainder=True).prefetch(4)
+    def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        share = batch_size // context.num_input_pipelines
+        first = share * context.input_pipeline_id
+        numbers = tf.data.Dataset.range(start * share, np.iinfo(np.int64).max)
+        numbers = numbers.map(lambda k: k // share * batch_size + first + k % share)
+        patches = numbers.map(tensors, num_parallel_calls=tf.data.AUTOTUNE)
+        size = context.get_per_replica_batch_size(batch_size)
+        return patches.batch(size, drop_remainder=True).prefetch(4)
+
+    if strategy is None:
+        return of_worker(tf.distribute.InputContext())
+    return strategy.distribute_datasets_from_function(of_worker)
 
 
 @contextlib.contextmanager
