@@ -118,7 +118,8 @@ class Cutter:
         patch = self.phone[top : top + self.size, left : left + self.size]
         gray = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
         if gray.std() < FLATTEST:
-            return self._refused(left, top, 0, 0, 0.0, "nothing to see")
+            x, y = self._center(left, top)
+            return Window(left, top, x, y, 0.0, reason="nothing to see")
         reach = self.search
         around = self._cut(self.gray, left - reach, top - reach, self.size + 2 * reach)
         move_x, move_y = best_move(cv2.matchTemplate(around, gray, cv2.TM_CCOEFF_NORMED))
@@ -126,24 +127,12 @@ class Cutter:
         seen = cv2.cvtColor(found, cv2.COLOR_RGB2GRAY)
         # For two patches of the same size, matchTemplate gives a single correlation.
         correlation = float(cv2.matchTemplate(seen, gray, cv2.TM_CCOEFF_NORMED)[0, 0])
+        x, y = self._center(left + move_x, top + move_y)
         if max(abs(move_x), abs(move_y)) > reach - 1:
-            return self._refused(left, top, move_x, move_y, correlation, "out of reach")
+            return Window(left, top, x, y, correlation, reason="out of reach")
         if not correlation >= self.threshold:
-            return self._refused(left, top, move_x, move_y, correlation, "too unlike")
-        x, y = self._center(left + move_x, top + move_y)
+            return Window(left, top, x, y, correlation, reason="too unlike")
         return Window(left, top, x, y, correlation, patch, found)
-
-    def _refused(
-        self,
-        left: int,
-        top: int,
-        move_x: float,
-        move_y: float,
-        correlation: float,
-        reason: str,
-    ) -> Window:
-        x, y = self._center(left + move_x, top + move_y)
-        return Window(left, top, x, y, correlation, reason=reason)
 
     def _center(self, left: float, top: float) -> list[float]:
         middle = np.full((1, 2), (self.size - 1) / 2)
