@@ -1,4 +1,4 @@
-"""Shared by the pages of this package: templates, their style, and pictures inside them."""
+"""What pages share: templates, their style, and pictures inside them."""
 
 import base64
 import html
@@ -28,7 +28,7 @@ def page(template: str, title: str, **parts: str) -> bytes:
 def jpeg(pixels: np.ndarray, side: int) -> bytes:
     """A JPEG file of a (H, W, 3) uint8 picture, shrunk to at most `side` pixels."""
     picture = Image.fromarray(pixels)
-    picture.thumbnail((side, side), Image.Resampling.BOX, reducing_gap=None)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=85)
     return file.getvalue()

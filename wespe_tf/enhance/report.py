@@ -3,7 +3,6 @@
 It is one HTML file with everything in it, so that it works from disk and without a network.
 """
 
-import base64
 import html
 import importlib.resources
 import io
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..config.schema import TestConfig
+from ..data.pages import as_source, count, jpeg
 from ..files import write_parts
 from ..images.decoding import to_8_bits
 from ..images.opening import limit_megapixels
@@ -46,9 +46,8 @@ def _entries(
         yield task.path, numbers.get(task.name, earlier), *pictures_of(both)
 
 
-# Longer side of the pictures in the page, in pixels, and their JPEG quality.
+# Longer side of the pictures in the page, in pixels.
 LONGEST_SIDE = 1600
-QUALITY = 85
 
 CARD = """\
 <figure class="card">
@@ -77,30 +76,30 @@ def pictures_of(both: np.ndarray) -> tuple[bytes, bytes]:
     # Only every n-th pixel of a very large photo: a whole copy might not fit into memory.
     step = max(1, max(height, width) // (2 * LONGEST_SIDE))
     halves = both[::step, :width:step], both[::step, width::step]
-    before, after = (_jpeg(to_8_bits(half)) for half in halves)
+    before, after = (jpeg(to_8_bits(half), LONGEST_SIDE) for half in halves)
     return before, after
 
 
 def write_report(
-    path: str | Path, entries: Iterable[tuple[str, str, bytes, bytes]], count: int
+    path: str | Path, entries: Iterable[tuple[str, str, bytes, bytes]], number: int
 ) -> None:
     """Writes the page, one photo after another.
 
     Args:
         path: path of the HTML file.
         entries: iterable of (name, numbers, before, after): two texts and the two JPEG files.
-        count: number of entries.
+        number: number of entries.
 
     Raises:
         UserError: if the file cannot be written.
     """
-    write_parts(path, _parts(entries, f"{count} photo{'' if count == 1 else 's'}"))
+    write_parts(path, _parts(entries, count(number, "photo")))
 
 
-def _parts(entries: Iterable[tuple[str, str, bytes, bytes]], count: str) -> Iterator[bytes]:
+def _parts(entries: Iterable[tuple[str, str, bytes, bytes]], photos: str) -> Iterator[bytes]:
     page = importlib.resources.files(__package__).joinpath("report.html").read_text("utf-8")
     head, tail = (string.Template(part) for part in page.split("$cards"))
-    yield head.substitute(count=count).encode()
+    yield head.substitute(count=photos).encode()
     for entry in entries:
         # A file name may have bytes that are not text.
         yield _card(*entry).encode(errors="backslashreplace")
@@ -115,18 +114,6 @@ def _card(name: str, numbers: str, before: bytes, after: bytes) -> str:
         numbers=html.escape(numbers),
         width=width,
         height=height,
-        before=_data(before),
-        after=_data(after),
+        before=as_source(before),
+        after=as_source(after),
     )
-
-
-def _jpeg(pixels: np.ndarray) -> bytes:
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()
-
-
-def _data(content: bytes) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
