@@ -12,6 +12,10 @@ from keras import ops
 # A tensor of any backend, or a NumPy array. Keras has no common type for them.
 Tensor = Any
 
+# `invented_detail`: the standard deviation of noise; and the weight of a place without any known
+# detail, where a place with strong detail has 1.
+NOISE, FLAT_WEIGHT = 3 / 255, 5.0
+
 
 def adversarial_loss(
     logits: Tensor,
@@ -109,26 +113,18 @@ def mean_absolute_difference(pictures: Tensor, reference: Tensor) -> Tensor:
     return ops.mean(ops.abs(pictures - reference))
 
 
-def invented_detail(
-    detail: Tensor,
-    known: Tensor,
-    average: Callable[[Tensor], Tensor],
-    noise: float = 3 / 255,
-    flat_weight: float = 5.0,
-) -> Tensor:
+def invented_detail(detail: Tensor, known: Tensor, average: Callable[[Tensor], Tensor]) -> Tensor:
     """Weighted mean absolute value of the fine detail that is not a multiple of known detail.
 
     At each place, the factor is the best one in the least-squares sense around it, the same for all
     colors. So detail may become stronger or weaker without a loss, but not another detail. Where
-    the known detail is weaker than `noise`, the factor goes to 0. So all detail counts there, and
+    the known detail is weaker than `NOISE`, the factor goes to 0. So all detail counts there, and
     with a larger weight, because the same detail is seen more clearly in a flat area.
 
     Args:
         detail: (N, H, W, C) tensor, the fine part of pictures, as of `views.fine_part`.
         known: the same shape, the fine part of pictures that show what is there.
         average: function from a tensor to its local averages, of a shape that fits.
-        noise: standard deviation of noise.
-        flat_weight: weight of a place without any known detail; a place with strong detail has 1.
 
     Returns:
         Scalar. The factors count as constants for gradients.
@@ -137,8 +133,8 @@ def invented_detail(
         ops.mean(average(product), axis=-1, keepdims=True)
         for product in (detail * known, ops.square(known))
     )
-    factor = ops.stop_gradient(common / (power + noise**2))
-    weight = 1 + (flat_weight - 1) * noise**2 / (power + noise**2)
+    factor = ops.stop_gradient(common / (power + NOISE**2))
+    weight = 1 + (FLAT_WEIGHT - 1) * NOISE**2 / (power + NOISE**2)
     return ops.mean(weight * ops.abs(detail - factor * known))
 
 
