@@ -37,7 +37,7 @@ def curves(axes):
 
 class TestRow:
     def test_pictures_stand_side_by_side_on_white(self, patches):
-        row = row_of(patches, gap=2)
+        row = row_of(patches)
         assert row.shape == (10, 3 * 14 + 2 * 2, 3) and row.dtype == np.uint8
         for k in range(3):
             np.testing.assert_array_equal(row[:, 16 * k : 16 * k + 14], patches[k])

@@ -30,9 +30,9 @@ class PassThrough(keras.initializers.Initializer):
     normal noise with standard deviation `noise`.
     """
 
-    def __init__(self, gain: float = 1.0, noise: float = 0.0, seed: int | None = None) -> None:
+    def __init__(self, gain: float = 1.0, noise: float = 0.0) -> None:
         self.gain, self.noise = gain, noise
-        self.seed = keras.random.SeedGenerator(seed)
+        self.seed = keras.random.SeedGenerator()
 
     def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         height, width, inputs, outputs = shape
@@ -54,9 +54,9 @@ class Knots(keras.initializers.Initializer):
     a basis in which tone curves and color maps are nearly linear.
     """
 
-    def __init__(self, copied: int, seed: int | None = None) -> None:
+    def __init__(self, copied: int) -> None:
         self.copied = copied
-        self.seed = keras.random.SeedGenerator(seed)
+        self.seed = keras.random.SeedGenerator()
 
     def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         others = keras.random.uniform((shape[0] - self.copied,), -1.0, 1.0, dtype, self.seed)

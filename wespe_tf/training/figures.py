@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 # Most points of a curve. The figure has fewer pixels, so more points would only take memory.
 MOST_POINTS = 2000
+GAP = 2  # Pixels between two pictures of a row.
 
 
 def curve_label(loss: str) -> str:
@@ -18,18 +19,17 @@ def curve_label(loss: str) -> str:
     return "generator, weighted sum" if loss == "generator" else loss
 
 
-def row_of(pictures: np.ndarray, gap: int = 2) -> np.ndarray:
+def row_of(pictures: np.ndarray) -> np.ndarray:
     """Puts pictures side by side, with white gaps.
 
     Args:
         pictures: (N, H, W, 3) uint8 array.
-        gap: pixels between two pictures.
 
     Returns:
-        (H, N·(W + gap) − gap, 3) uint8 array.
+        (H, N·(W + GAP) − GAP, 3) uint8 array.
     """
-    padded = np.pad(pictures, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
-    return np.concatenate(list(padded), axis=1)[:, :-gap]
+    padded = np.pad(pictures, ((0, 0), (0, 0), (0, GAP), (0, 0)), constant_values=255)
+    return np.concatenate(list(padded), axis=1)[:, :-GAP]
 
 
 def to_png(figure: Figure) -> bytes:

@@ -60,7 +60,11 @@ class WarmStart(keras.Model):
         return {"loss": loss}
 
 
-def fit_last_layer(generator, pictures, wanted, pixels=100_000, ridge=1e-4):
+# About how many pixels the fit uses at most; they are evenly spread.
+FITTED_PIXELS = 100_000
+
+
+def fit_last_layer(generator, pictures, wanted, ridge=1e-4):
     """Changes the last layer so that the generator turns `pictures` into nearly `wanted`.
 
     Only the biases and the weights at the center of the kernel change. They follow from weighted
@@ -73,12 +77,11 @@ def fit_last_layer(generator, pictures, wanted, pixels=100_000, ridge=1e-4):
         generator: a built `Generator`.
         pictures: (N, H, W, 3) float array in [0, 1].
         wanted: array of the same shape and range.
-        pixels: about how many pixels to use at most; they are evenly spread.
         ridge: penalty per pixel on the squared change of a weight.
     """
     features = keras.ops.convert_to_numpy(keras.ops.cast(generator.features(pictures), "float32"))
     output = keras.ops.convert_to_numpy(generator(pictures))
-    stride = max(1, wanted[..., 0].size // pixels) | 1
+    stride = max(1, wanted[..., 0].size // FITTED_PIXELS) | 1
     features, output, wanted = (
         a.reshape(-1, a.shape[-1])[::stride].astype(np.float64) for a in (features, output, wanted)
     )
