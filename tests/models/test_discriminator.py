@@ -366,5 +366,5 @@ class TestOptions:
             Discriminator(head="three")
         with pytest.raises(ValueError, match="norm: expected one of instance.*got 'group'"):
             Discriminator(norm="group")
-        with pytest.raises(ValueError, match="kernel_init: .*got 'identity'"):
+        with pytest.raises(ValueError, match="^init: .*got 'identity'"):
             Discriminator(init="identity")

@@ -252,5 +252,6 @@ class TestOptions:
     def test_refuses_unknown_options(self):
         with pytest.raises(ValueError, match="init: expected one of identity, .*got 'zeros'"):
             Generator(init="zeros")
-        with pytest.raises(ValueError, match="norm: expected one of instance, .*got 'spectral'"):
-            Generator(norm="spectral")
+        for norm in ("spectral", "affine"):  # These are the discriminators'.
+            with pytest.raises(ValueError, match=f"norm: expected one of inst.*got '{norm}'"):
+                Generator(norm=norm)

@@ -20,7 +20,7 @@ from .layers import (
     make_norm,
     statistics_dtype,
 )
-from .options import GENERATOR_ENDINGS, GENERATOR_STARTS, Ending
+from .options import GENERATOR_ENDINGS, GENERATOR_NORMS, GENERATOR_STARTS, Ending
 
 
 class PassThrough(keras.initializers.Initializer):
@@ -178,6 +178,8 @@ class Generator(keras.Model):
         super().__init__(**kwargs)
         if init not in GENERATOR_STARTS:
             raise ValueError(f"init: expected one of {', '.join(GENERATOR_STARTS)}, got {init!r}")
+        if norm not in GENERATOR_NORMS:
+            raise ValueError(f"norm: expected one of {', '.join(GENERATOR_NORMS)}, got {norm!r}")
         convolutions, last_size, self.has_tanh = find_ending(ending)
         check_number("width", width, numbers.Integral, 4)
         check_number("blocks", blocks, numbers.Integral, 0)

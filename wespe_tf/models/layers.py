@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from ..losses import Tensor
-from .options import GENERATOR_NORMS, KERNEL_STARTS
+from .options import KERNEL_STARTS
 
 PACKAGE = "wespe_tf"
 
@@ -257,7 +257,7 @@ def make_norm(
         return LayerNormalization(epsilon, gamma_initializer=gamma, name=name, dtype=dtype)
     if norm == "none":
         return None
-    raise ValueError(f"norm: expected one of {', '.join(GENERATOR_NORMS)}, got {norm!r}")
+    raise ValueError(f"norm: expected one of instance, batch, layer, affine, none, got {norm!r}")
 
 
 def make_initializers(name: str) -> Callable[[int], tuple[Any, Any]]:
@@ -276,7 +276,7 @@ def make_initializers(name: str) -> Callable[[int], tuple[Any, Any]]:
     """
     if name not in KERNEL_STARTS:
         expected = ", ".join(KERNEL_STARTS)
-        raise ValueError(f"kernel_init: expected one of {expected}, got {name!r}")
+        raise ValueError(f"init: expected one of {expected}, got {name!r}")
 
     def initializers(fan_in: int) -> tuple[Any, Any]:
         if name == "truncated_normal":
