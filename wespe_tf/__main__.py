@@ -9,7 +9,7 @@ COMMANDS = {
         "checks photos; aligns photos of two cameras",
     ),
     "python -m wespe_tf.web": ("wespe_tf.web.__main__", "builds a page that enhances photos"),
-    "python -m wespe_tf.plots": ("wespe_tf.plots", "draws a data set as rows of patches"),
+    "python -m wespe_tf.plots": ("wespe_tf.plots", "draws a data set, or photos before and after"),
     "python -m wespe_tf.reproduce": ("wespe_tf.reproduce", "runs the report's experiments"),
 }
 

@@ -63,8 +63,8 @@ class PatchStream:
 
     An epoch cuts about as many patches from each photo as fit onto it side by side, so every pixel
     is equally likely. If all photos fit into the cache, their patches are mixed freely. In a larger
-    set, only as many photos as fit are mixed at a time. Each of them gives at most 32 patches, then
-    other photos follow.
+    set, only as many photos as fit are mixed at a time. Each of them gives at most
+    `crops_per_visit` patches, then other photos follow.
 
     Args:
         folder: path of a folder of photos of any size; sub-folders count.

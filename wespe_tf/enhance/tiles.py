@@ -237,7 +237,7 @@ class Enhancer(PhotoEnhancer):
 
 
 def enhance(model: Generator | Enhancer, photo: np.ndarray) -> np.ndarray:
-    """Enhances a photo: in one pass, or in parts if one pass would take more than 1.5 GB.
+    """Enhances a photo: in one pass, or in parts if the process would take more than 1.5 GB.
 
     Args:
         model: a built `Generator`, which Keras runs in float32; or an `Enhancer`, which is faster
