@@ -253,10 +253,10 @@ class TestView:
 
     def test_cancel(self, tab, photo):
         path, _ = photo(2000, 1500)
-        tab.set_input_files("#file", path)
+        with tab.expect_worker() as begun:
+            tab.set_input_files("#file", path)
         tab.wait_for_selector("#view:visible")
-        (worker,) = tab.workers
-        with worker.expect_event("close"):
+        with begun.value.expect_event("close"):
             tab.click("#cancel")
         assert tab.locator("#sources").is_visible() and not tab.locator("#message").is_visible()
         assert enhance(tab, photo(40, 50)[0]) is None
