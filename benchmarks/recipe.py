@@ -37,7 +37,7 @@ from wespe_tf.enhance.runtimes import choose_runtime
 from wespe_tf.enhance.tiles import Enhancer
 from wespe_tf.errors import UserError
 from wespe_tf.guide.guide import Guide
-from wespe_tf.guide.samples import luminance_histogram, sample_photos
+from wespe_tf.guide.samples import histogram, luminance_histogram, sample_photos
 from wespe_tf.guide.tone_curve import ToneCurve
 from wespe_tf.images.picture import read_picture, to_uint8, write_picture
 from wespe_tf.metrics import quality, texture
@@ -257,7 +257,7 @@ class Bench:
         sides = [
             sample_photos(find_pictures(self.data / side, "data")) for side in ("source", "target")
         ]
-        curve = ToneCurve.match(*(np.sum([p.histogram for p in side], axis=0) for side in sides))
+        curve = ToneCurve.match(*map(histogram, sides))
         guide = Guide.fit(*sides)
 
         def guessed(how):

@@ -50,10 +50,8 @@ class PhotoSample:
                 most 10 240 tiles.
         """
         colors = photo.reshape(-1, 3)
-        # Strides are odd, so that pixels and tiles do not all come from the same columns.
-        stride = max(1, len(colors) * count // PIXELS) | 1
         # A copy: a view would keep the whole photo in memory.
-        pixels = colors[::stride].copy()
+        pixels = colors[:: stride(len(colors) * count, PIXELS)].copy()
         return cls(
             path,
             np.reshape(Image.fromarray(photo).histogram(), (3, 256)),
@@ -94,6 +92,11 @@ def some_of(paths: Sequence[str | os.PathLike], seed: int = 0) -> list[str | os.
     return [paths[i] for i in sorted(chosen)]
 
 
+def histogram(photos: Sequence[PhotoSample]) -> np.ndarray:
+    """Counts of the values of red, green and blue in all photos, (3, 256)."""
+    return np.sum([photo.histogram for photo in photos], axis=0)
+
+
 def luminance(pictures: np.ndarray) -> np.ndarray:
     """Luminance of 8-bit pictures, (..., 3) uint8 → (...) uint8."""
     return np.rint(pictures @ LUMA).astype(np.uint8)
@@ -105,13 +108,20 @@ def luminance_histogram(photo: np.ndarray) -> np.ndarray:
     About 100 000 pixels of a large photo are counted. This is enough, and takes less memory.
     """
     colors = photo.reshape(-1, 3)
-    stride = max(1, len(colors) // PIXELS) | 1
-    return np.bincount(luminance(colors[::stride]), minlength=256)
+    return np.bincount(luminance(colors[:: stride(len(colors), PIXELS)]), minlength=256)
+
+
+def stride(count: int, most: int) -> int:
+    """Step that takes about `most` of `count` values, or fewer, evenly spread.
+
+    It is odd, so that the pixels of a photo do not all come from the same columns.
+    """
+    return max(1, count // most) | 1
 
 
 def _tiles(photo: np.ndarray, most: int) -> np.ndarray:
     """At most about `most` of the tiles that fit onto a photo side by side."""
     rows, columns = (length // TILE for length in photo.shape[:2])
-    places = np.arange(rows * columns)[:: max(1, rows * columns // most) | 1]
+    places = np.arange(rows * columns)[:: stride(rows * columns, most)]
     whole = photo[: rows * TILE, : columns * TILE].reshape(rows, TILE, columns, TILE, 3)
     return whole[places // columns, :, places % columns]

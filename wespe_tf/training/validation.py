@@ -9,6 +9,7 @@ from ..data.folders import find_pairs
 from ..data.patches import PatchStream
 from ..enhance.runtimes import choose_runtime
 from ..enhance.tiles import Enhancer, enhance
+from ..guide.samples import histogram
 from ..guide.tone_curve import ToneCurve
 from ..images.picture import to_uint8
 from ..metrics import collapse, distance, quality, texture
@@ -62,10 +63,7 @@ class Validation:
         self.wanted_statistics = [statistics(self.wanted) for statistics in STATISTICS]
         self.idle = self._distances(self.source)
         self.curve = ToneCurve.match(
-            *(
-                np.sum([photo.histogram for photo in stream.samples], axis=0)
-                for stream in (source_stream, target_stream)
-            )
+            *(histogram(stream.samples) for stream in (source_stream, target_stream))
         )
         self.enhancer: Enhancer | None = None
         self.baselines: dict[str, float] = {}

@@ -7,6 +7,7 @@ from keras import ops
 
 from .. import losses
 from ..data.batches import GuidedStream
+from ..guide.samples import stride
 from ..models.layers import statistics_dtype
 from ..models.wespe import devices
 from .build import rising_cosine
@@ -81,9 +82,9 @@ def fit_last_layer(generator, pictures, wanted, ridge=1e-4):
     """
     features = keras.ops.convert_to_numpy(keras.ops.cast(generator.features(pictures), "float32"))
     output = keras.ops.convert_to_numpy(generator(pictures))
-    stride = max(1, wanted[..., 0].size // FITTED_PIXELS) | 1
+    step = stride(wanted[..., 0].size, FITTED_PIXELS)
     features, output, wanted = (
-        a.reshape(-1, a.shape[-1])[::stride].astype(np.float64) for a in (features, output, wanted)
+        a.reshape(-1, a.shape[-1])[::step].astype(np.float64) for a in (features, output, wanted)
     )
     features = np.concatenate([features, np.ones((len(features), 1))], axis=1)
 
