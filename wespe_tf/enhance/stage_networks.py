@@ -42,7 +42,8 @@ class Work:
         waiting: `Rows` of the waiting tensor, if the stage joins; else None.
         affine: (2, width) float32, gain and offset of the norm of `Stage.before`, if there is one.
         inside: (H,) float32 for the rows with margin: 1 within the photo, 0 beyond it.
-        pilot: (width,) float32, subtracted from the output of a stage that measures.
+        pilot: (width,) float32, subtracted from the output of a stage that measures. Sums of values
+            near zero lose fewer digits.
         result: array for the stage's output.
         keep: array for the convolution's input, if it will wait for a join; else None.
     """
@@ -64,11 +65,9 @@ class StageNetwork(Protocol):
 
     Attributes:
         at_once: the best number of strips to work on at the same time.
-        needs_pilot: whether sums of values far from zero would lose digits.
     """
 
     at_once: int
-    needs_pilot: bool
 
     def __call__(self, work: Work) -> np.ndarray | None: ...
 
@@ -97,8 +96,6 @@ class OpenVINOStage:
         self.stage, self.generator = stage, generator
         self.core, self.half = core, half
         self.options = {**options, "NUM_STREAMS": str(self.at_once)}
-        # Far from zero, bfloat16 values have already lost more digits than float32 sums would lose.
-        self.needs_pilot = not half
         self.shape: tuple[int, ...] | None = None
         self.compiled: Any = None
         self.idle: list[Any] = []
@@ -152,7 +149,7 @@ class OpenVINOStage:
             found += [edge.reshape(1, -1, 1, 1) for edge in edges]
         if self.stage.before is not None:
             found += list(work.affine)
-        if self.stage.measures and self.needs_pilot:
+        if self.stage.measures:
             found.append(work.pilot.reshape(1, -1, 1, 1))
         return found
 
@@ -213,7 +210,7 @@ class OpenVINOStage:
             [1, 1],
         )
         x = op.add(x, op.constant(bias.reshape(1, -1, 1, 1)))
-        if stage.measures and self.needs_pilot:
+        if stage.measures:
             x = op.subtract(x, given([1, width, 1, 1]))
         result = op.transpose(x, op.constant(CHANNELS_LAST))
         if stage.last:
@@ -224,7 +221,13 @@ class OpenVINOStage:
         if stage.keeps:
             outputs.append(op.convert(entered[1], strip_type))
         if stage.measures:
-            outputs += [op.reduce_sum(x, [3], False), op.reduce_l2(x, [3], False)]
+            sums = [op.reduce_sum(x, [3], False), op.reduce_l2(x, [3], False)]
+            if self.half:
+                # OpenVINO computes all that follows the last product in float32, and would first
+                # copy the convolution's output to float32. So a product comes last.
+                identity = op.constant(np.eye(rows, dtype=np.float32))
+                sums = [op.matmul(of_rows, identity, False, False) for of_rows in sums]
+            outputs += sums
         return openvino.Model(outputs, inputs)
 
 
@@ -236,7 +239,7 @@ class KerasStage:
         generator: a built `Generator`.
     """
 
-    at_once, needs_pilot = 1, True
+    at_once = 1
 
     def __init__(self, stage: Stage, generator: Generator):
         self.stage, self.generator = stage, generator

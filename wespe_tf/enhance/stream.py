@@ -107,9 +107,8 @@ class _Run:
 
     def work(self, stage: Stage, network: StageNetwork) -> None:
         """Runs a stage over the whole photo."""
-        pilot = np.zeros_like(self.affine[0])
-        if stage.measures and network.needs_pilot:
-            pilot = self._pilot(stage, network)
+        nothing = np.zeros_like(self.affine[0])
+        pilot = self._pilot(stage, network) if stage.measures else nothing
         moments = Moments()
         given: list[Any] = []
         kept: list[Any] = []
