@@ -9,6 +9,7 @@ import pytest
 import skimage.metrics
 
 from tests.generators import make_generator
+from wespe_tf.enhance import stream
 from wespe_tf.enhance.fused import prepare
 from wespe_tf.enhance.runtimes import choose_runtime
 from wespe_tf.enhance.stage_networks import OpenVINOStage
@@ -133,9 +134,13 @@ def test_a_generator_of_mixed_precision(make_photo):
     assert psnr(expected, half(photo, strips(13))) > psnr(expected, half(photo)) - 1 > 40
 
 
-def test_a_second_photo_has_its_own_statistics(make_photo):
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_second_photo_has_its_own_statistics(make_photo, monkeypatch, keeps):
+    """Whether the graphs are kept, or compiled again as after large photos."""
+    monkeypatch.setattr(stream, "LARGE", np.inf if keeps else 0)
     enhancer = Enhancer(make_generator("instance"), choose_runtime("openvino", "float32"))
     enhancer(make_photo(40, 30, 1), strips(9))
+    assert all((network.compiled is not None) == keeps for network in enhancer.stage_networks)
     photo = make_photo(33, 30, 2)
     assert off(enhancer(photo, strips(9)), enhancer(photo)) <= 1
 

@@ -97,7 +97,7 @@ def choose_runtime(name: str = "auto", precision: str = "auto") -> Runtime:
             half=precision == "bfloat16",
         ),
         value_bytes=2 if precision == "bfloat16" else 4,
-        stage_footprint=40.0 if precision == "bfloat16" else 60.0,
+        stage_footprint=32.0 if precision == "bfloat16" else 60.0,
         stages_bytes=170e6,
         strip_pixels=1 << 15,
     )

@@ -62,6 +62,7 @@ class StageNetwork(Protocol):
 
     If the stage measures, it returns the sums of the output and of its squares along each row,
     (2, rows, width) float64; else None. The last stage's result is (1, rows, columns, 3) float32.
+    `release` frees the memory that is kept between calls; with `graph`, also the compiled graph.
 
     Attributes:
         at_once: the best number of strips to work on at the same time.
@@ -71,7 +72,7 @@ class StageNetwork(Protocol):
 
     def __call__(self, work: Work) -> np.ndarray | None: ...
 
-    def release(self) -> None: ...
+    def release(self, graph: bool) -> None: ...
 
 
 class OpenVINOStage:
@@ -121,10 +122,11 @@ class OpenVINOStage:
         self.idle.append(request)
         return found
 
-    def release(self) -> None:
-        """Frees all memory that is kept between calls, except the compiled graph."""
+    def release(self, graph: bool) -> None:
         self.idle.clear()
-        if self.compiled is not None:
+        if graph:  # Only this frees the working memory of its threads.
+            self.compiled, self.shape = None, None
+        elif self.compiled is not None:
             self.compiled.release_memory()
 
     def _request(self, work: Work) -> Any:
@@ -255,7 +257,7 @@ class KerasStage:
             work.keep[:] = found[1]
         return found[-1].astype(np.float64) if self.stage.measures else None
 
-    def release(self) -> None:
+    def release(self, graph: bool) -> None:
         """Does nothing: no memory is kept between calls."""
 
     def _run(self, x: Any, waiting: Any, affine: Any, inside: Any, pilot: Any) -> list[Any]:

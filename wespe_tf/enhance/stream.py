@@ -24,6 +24,9 @@ from .strips import Store, Strip
 
 # The progress bar appears only if a photo takes longer than this, in seconds.
 DELAY = 2
+# After photos with more pixels, no graph is kept for the next photo. In OpenVINO, the graphs of all
+# stages keep up to 0.5 GB. Compiling them takes less than a hundredth of the time of such a photo.
+LARGE = 16e6
 
 
 def streamed(
@@ -57,7 +60,7 @@ def streamed(
                 yield from run.pictures(stage, network)
             else:
                 run.work(stage, network)
-            network.release()
+            network.release(graph=picture.shape[0] * picture.shape[1] > LARGE)
 
 
 @dataclasses.dataclass
