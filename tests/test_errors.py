@@ -64,3 +64,13 @@ def test_keras_environment_of_other_projects(tmp_path):
         text=True,
     )
     assert done.stdout == "tensorflow (1, 9, 8, 3) float32\n"
+
+
+def test_a_reader_that_ends_early():
+    """`python -m wespe_tf.data --help | head -1`: no traceback."""
+    command = [sys.executable, "-m", "wespe_tf.data", "--help"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+        process.stdout.close()
+        assert process.wait() == 1
+        assert process.stderr.read() == b""

@@ -45,6 +45,8 @@ def optional(extra: str, purpose: str) -> Iterator[None]:
 def run_command(main: Callable[[list[str]], None]) -> None:
     """Runs a command. It ends with one line and status 2 on a `UserError`, 130 on Ctrl-C.
 
+    It ends without a line and with status 1 if the reader of its output has ended.
+
     Args:
         main: function of the list of command-line arguments.
     """
@@ -57,7 +59,13 @@ def run_command(main: Callable[[list[str]], None]) -> None:
         sys.exit(2)
     try:
         main(sys.argv[1:])
+        sys.stdout.flush()
         return
+    except BrokenPipeError:
+        # The program that reads our output has ended, such as `head`. The rest goes nowhere.
+        # Otherwise Python would complain at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except UserError as error:
         message, status = f"error: {error}", 2
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """Runs the report's experiments: presets × seeds → a CSV file, figures, REPRODUCTION.md."""
 
 import io
+import itertools
 import json
 import math
 import os
@@ -25,7 +26,7 @@ from .tables import append_row, read_rows, replace_tables
 from .training.figures import curve_label, to_png
 
 USAGE = """\
-usage: python -m wespe_tf.reproduce [experiments=report,repairs,exposure,heads,report_sweep]
+usage: python -m wespe_tf.reproduce [experiments=report,repairs,exposure,heads,report_sweep,paper]
        [seeds=0]
        [output=FOLDER] [csv=FILE] [document=FILE] [setting=value …]
 
@@ -49,7 +50,8 @@ REPORT = {
     "report_fig8": ["preset=report_fig8"],
 }
 FINAL = REPORT["report_fig8"]
-# The preset on which the experiments are based. This column is empty in rows of earlier presets.
+# The preset on which the report's experiments are based. This column is empty in rows of earlier
+# presets.
 BASE = "report_code"
 # Without norms, a discriminator sees how bright a picture is. A blur with the sum 56 would make
 # brightness too large.
@@ -110,12 +112,21 @@ SWEEP = {
     **{f"report_fig5 batch {size}": [f"batch_size={size}"] for size in (2, 8, 44)},
 }
 SWEEP = {name: REPORT["report_fig5"] + change for name, change in SWEEP.items()}
+# The paper's recipe, and parts of presets/recommended that are added one after another.
+ADDED = {
+    "the paper's recipe": ["preset=wespe"],
+    "and identity start": ["generator_init=identity"],
+    "and detail view": ["texture_view=detail"],
+    "and guide": ["w_guide=20"],
+}
+PAPER = dict(zip(ADDED, itertools.accumulate(ADDED.values())))
 LISTS = {
     "report": REPORT,
     "repairs": REPAIRS,
     "exposure": EXPOSURE,
     "heads": HEADS,
     "report_sweep": SWEEP,
+    "paper": PAPER,
 }
 # Titles of the lists' tables.
 TITLES = (
@@ -124,6 +135,7 @@ TITLES = (
     "Whether anything looks at exposure",
     "Heads of the discriminators",
     "What did not help",
+    "The paper's recipe, and what this project adds to it",
 )
 # The generators' weighted sum, and the discriminators' losses.
 SUMS = tuple(n for n in WESPE.loss_names() if n == "generator" or n.endswith("_disc"))
