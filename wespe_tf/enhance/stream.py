@@ -25,8 +25,8 @@ from .strips import Store, Strip
 # The progress bar appears only if a photo takes longer than this, in seconds.
 DELAY = 2
 # After photos with more pixels, no graph is kept for the next photo. In OpenVINO, the graphs of all
-# stages keep up to 0.5 GB. Compiling them takes less than a hundredth of the time of such a photo.
-LARGE = 16e6
+# stages keep up to 0.5 GB. Compiling them takes a fiftieth of the time of such a photo, or less.
+LARGE = 6e6
 
 
 def streamed(
