@@ -7,7 +7,14 @@ from scipy.ndimage import gaussian_filter
 from scipy.signal import convolve2d
 
 from wespe_tf.guide.color_transfer import ColorTransfer
-from wespe_tf.guide.detail_filter import RGB, YCBCR, DetailFilter, cross_spectrum, short_kernel
+from wespe_tf.guide.detail_filter import (
+    RGB,
+    YCBCR,
+    DetailFilter,
+    cross_spectrum,
+    detail_shares,
+    short_kernel,
+)
 from wespe_tf.guide.guide import Guide
 from wespe_tf.guide.samples import PhotoSample, luminance_histogram, sample_photos
 from wespe_tf.images.picture import to_uint8
@@ -74,6 +81,22 @@ class TestCrossSpectrum:
         photo = np.rint(np.broadcast_to(wave[None, :, None], (32, 64, 3))).astype(np.uint8)
         power = cross_spectrum(PhotoSample.of(photo).tiles / 255.0)[..., 1, 1]
         assert np.unravel_index(power[:9, :9].argmax(), (9, 9)) == (0, 4)
+
+
+class TestDetailShares:
+    def test_of_one_pattern_in_three_colors(self, rng):
+        """Blurred noise of every color, which belongs to the scene, does not count."""
+        photos = []
+        for _ in range(3):
+            fine = rng.normal(size=(200, 16, 16, 1)) * [0.3, 0.5, 0.1]
+            coarse = gaussian_filter(rng.normal(size=(200, 16, 16, 3)), (0, 5, 5, 0), mode="wrap")
+            photos.append(cross_spectrum(0.5 + 0.05 * fine + 0.2 * coarse))
+        shares = detail_shares(np.stack(photos))
+        np.testing.assert_allclose(shares, np.array([0.3, 0.5, 0.1]) / 0.9, atol=0.01)
+
+    def test_of_no_detail_are_equal(self):
+        shares = detail_shares(np.zeros((2, 16, 16, 3, 3)))
+        np.testing.assert_allclose(shares, [1 / 3] * 3)
 
 
 class TestShortKernel:

@@ -13,8 +13,15 @@ from tests.models.tiny_wespe import (
     make_wespe,
 )
 from wespe_tf.guide.detail_filter import DetailFilter, short_kernel
+from wespe_tf.guide.guide import Guide
 from wespe_tf.models.generator import Generator
-from wespe_tf.training.warm_start import WarmStart, filter_last_layer, fit_last_layer
+from wespe_tf.models.views import EQUAL_SHARES
+from wespe_tf.training.warm_start import (
+    WarmStart,
+    divide_detail,
+    filter_last_layer,
+    fit_last_layer,
+)
 
 
 class TestFitLastLayer:
@@ -85,6 +92,20 @@ class TestFilterLastLayer:
         found, expected = array(generator(pictures))[0][inner], detail_filter(before)[inner]
         assert np.abs(found - expected).max() < 0.1 * np.abs(before[inner] - expected).max()
         np.testing.assert_array_equal(array(generator.to_rgb.bias), bias)
+
+
+class TestDivideDetail:
+    def test_the_detail_view_gets_the_shares_of_good_photos(self):
+        guide = Guide(None, DetailFilter(np.zeros((9, 9, 3, 3)), [0.2, 0.7, 0.1]))
+        model = make_wespe(texture_view="detail")
+        divide_detail(model, guide)
+        assert model.texture_view.shares == pytest.approx((0.2, 0.7, 0.1))
+
+    def test_other_views_and_guides_without_a_filter_stay(self):
+        divide_detail(make_wespe(), Guide(None, DetailFilter(np.zeros((9, 9, 3, 3)))))
+        model = make_wespe(texture_view="detail")
+        divide_detail(model, Guide(None))
+        assert model.texture_view.shares == EQUAL_SHARES
 
 
 class TestWarmStart:

@@ -18,8 +18,11 @@ SIZE = 9
 # JPEG's luma and color differences, in which noise is nearly independent.
 YCBCR = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])
 RGB = np.linalg.inv(YCBCR)
+# Equal shares of red, green and blue.
+EQUAL = np.full(3, 1 / 3)
 FREQUENCY = np.hypot(*np.meshgrid(np.fft.fftfreq(TILE), np.fft.fftfreq(TILE)))
 LOWEST = (FREQUENCY > 0) & (FREQUENCY <= 2 / TILE)
+FINE = FREQUENCY >= 1 / 8
 
 
 class DetailFilter:
@@ -42,10 +45,12 @@ class DetailFilter:
     Args:
         kernel: (9, 9, 3, 3) array, a convolution from RGB to RGB as Keras orders it; its sum over
             the places is the identity.
+        shares: see `detail_shares`.
     """
 
-    def __init__(self, kernel: ArrayLike) -> None:
+    def __init__(self, kernel: ArrayLike, shares: ArrayLike = EQUAL) -> None:
         self.kernel = np.asarray(kernel, np.float64)
+        self.shares = np.asarray(shares, np.float64)
 
     @classmethod
     def fit(
@@ -83,7 +88,8 @@ class DetailFilter:
             short_kernel(
                 np.einsum("oc,xyc,ci->xyio", RGB, gains, YCBCR)
                 + np.einsum("xyo,xy,i->xyio", shares, gain, YCBCR[0])
-            )
+            ),
+            detail_shares(wanted),
         )
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
@@ -129,6 +135,19 @@ def short_kernel(gains: np.ndarray) -> np.ndarray:
     kernel = kernel * (0.5 + 0.5 * np.cos(np.pi * distance))[..., None, None]
     kernel[reach, reach] += np.eye(3) - kernel.sum(axis=(0, 1))
     return kernel
+
+
+def detail_shares(spectra: np.ndarray) -> np.ndarray:
+    """How photos divide their fine detail, of at most 8 pixels, among red, green and blue.
+
+    Args:
+        spectra: (n, 16, 16, 3, 3) array, the `cross_spectrum` of each photo.
+
+    Returns:
+        (3,) array with the sum 1: slopes of the colors' waves on those of luma.
+    """
+    with_luma = np.maximum((spectra @ YCBCR[0])[:, FINE].sum(axis=(0, 1)), 0.0) + 1e-9
+    return with_luma / with_luma.sum()
 
 
 def _log_powers(spectra: np.ndarray) -> np.ndarray:

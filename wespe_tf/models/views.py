@@ -1,6 +1,7 @@
 """Views of pictures, for the discriminators and the guide loss: blurred, gray or only detail."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,6 +11,8 @@ from scipy.special import ndtr
 
 from .layers import PACKAGE, Shape, Tensor
 from .options import BLURS
+
+EQUAL_SHARES = (1 / 3, 1 / 3, 1 / 3)
 
 
 def gray(pictures: Tensor, weight_of_red: float = 0.2989) -> Tensor:
@@ -92,12 +95,13 @@ class Detail(keras.layers.Layer):
     of texture; the guide takes care of tone.
 
     The gradient of luminance is five times as large for green as for blue. So edges would get green
-    and purple fringes. With equal gradients for all colors, green could not become sharper than the
-    other ones, as it is in good photos. So the gradient lies halfway between both.
+    and purple fringes. Instead, the gradient is divided among the colors by `shares`.
 
     Args:
         deviation: standard deviation of the blur, see `fine_part`.
         gain: factor. With spectral norm, a discriminator cannot enlarge its input itself.
+        shares: how the gradient is divided among red, green and blue, with the sum 1. Good photos
+            do not draw all colors equally sharp, see `guide.detail_filter.detail_shares`.
 
     Call arguments:
         inputs: (N, H, W, 3) tensor in [0, 1]. The blur mirrors it at its edges, so height and width
@@ -107,22 +111,35 @@ class Detail(keras.layers.Layer):
         (N, H, W, 1) tensor.
     """
 
-    def __init__(self, deviation: float = 3.0, gain: float = 8.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        deviation: float = 3.0,
+        gain: float = 8.0,
+        shares: Sequence[float] = EQUAL_SHARES,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.deviation = deviation
         self.gain = gain
+        self.shares = tuple(map(float, shares))
 
     def call(self, inputs: Tensor) -> Tensor:
         luminance = gray(inputs)
-        halfway = (luminance + ops.mean(inputs, axis=-1, keepdims=True)) / 2
-        shown = halfway + ops.stop_gradient(luminance - halfway)
+        shares = ops.convert_to_tensor(self.shares, dtype=inputs.dtype)
+        divided = ops.sum(inputs * shares, axis=-1, keepdims=True)
+        shown = divided + ops.stop_gradient(luminance - divided)
         return self.gain * fine_part(shown, self.deviation)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], 1)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "deviation": self.deviation, "gain": self.gain}
+        return {
+            **super().get_config(),
+            "deviation": self.deviation,
+            "gain": self.gain,
+            "shares": self.shares,
+        }
 
 
 def blur_profile(kernel: str) -> np.ndarray:

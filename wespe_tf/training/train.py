@@ -28,7 +28,7 @@ from .run_folder import RunFolder
 from .schedule import make_schedule
 from .summary import has_bfloat16_units, print_summary, summarize
 from .validation import Validation
-from .warm_start import fit_guide, warm_start
+from .warm_start import divide_detail, fit_guide, warm_start
 
 
 def train(config: TrainConfig) -> Path:
@@ -164,8 +164,10 @@ def train_in(
         )
 
     stopped = False
-    if done is None and photos.guide is not None:
-        fit_guide(model, photos.guide, source)
+    if photos.guide is not None:
+        divide_detail(model, photos.guide)
+        if done is None:
+            fit_guide(model, photos.guide, source)
     iterations, warm_iterations = config.num_train_iters, config.warm_start_iters
     first = 0 if done is None else warm_iterations + done
     with progress(

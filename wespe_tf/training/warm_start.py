@@ -9,6 +9,7 @@ from .. import losses
 from ..data.batches import GuidedStream
 from ..guide.samples import stride
 from ..models.layers import statistics_dtype
+from ..models.views import Detail
 from ..models.wespe import devices
 from .build import rising_cosine
 from .loop import fit
@@ -125,6 +126,12 @@ def filter_last_layer(generator, detail_filter):
 
 
 FITTED_PATCHES = 64
+
+
+def divide_detail(model, guide):
+    """Lets a `WESPE`'s D_t change the colors as good photos divide their detail among them."""
+    if guide.detail_filter is not None and isinstance(model.texture_view, Detail):
+        model.texture_view.shares = tuple(map(float, guide.detail_filter.shares))
 
 
 def fit_guide(model, guide, source):
