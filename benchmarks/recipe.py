@@ -179,8 +179,7 @@ def main(config):
         if config.pairs_model:
             bench.supervised(config.pairs_model, seed)
     bench.draw_page()
-    if config.document:
-        write_tables(Path(config.csv), Path(config.document))
+    write_tables(Path(config.csv), Path(config.document))
 
 
 class Bench:

@@ -175,6 +175,9 @@ class TestTables:
         with pytest.raises(UserError, match="expected a file with two lines <!-- tables -->"):
             reproduce.replace_tables(document, [])
         assert document.read_text() == "no marks"
+        with pytest.raises(UserError, match="expected a file with two lines"):
+            reproduce.replace_tables(tmp_path, [])
+        reproduce.replace_tables(Path(""), [])  # `document=` asks for none.
 
 
 class TestFigures:
