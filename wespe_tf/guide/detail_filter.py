@@ -22,7 +22,7 @@ RGB = np.linalg.inv(YCBCR)
 EQUAL = np.full(3, 1 / 3)
 FREQUENCY = np.hypot(*np.meshgrid(np.fft.fftfreq(TILE), np.fft.fftfreq(TILE)))
 LOWEST = (FREQUENCY > 0) & (FREQUENCY <= 2 / TILE)
-FINE = FREQUENCY >= 1 / 8
+FINE = FREQUENCY > 1 / 8
 
 
 class DetailFilter:
@@ -138,7 +138,7 @@ def short_kernel(gains: np.ndarray) -> np.ndarray:
 
 
 def detail_shares(spectra: np.ndarray) -> np.ndarray:
-    """How photos divide their fine detail, of at most 8 pixels, among red, green and blue.
+    """How photos divide their fine detail, of less than 8 pixels, among red, green and blue.
 
     Args:
         spectra: (n, 16, 16, 3, 3) array, the `cross_spectrum` of each photo.
