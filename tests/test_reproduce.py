@@ -44,6 +44,7 @@ def test_every_experiment_is_a_set_of_settings(name, scale):
 
 def test_names_of_experiments_are_names_of_different_folders():
     assert len({reproduce._file_name(name) for name in ALL}) == len(ALL)
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", reproduce._file_name(name)) for name in ALL)
     assert not any("," in name for name in ALL)  # it parts them on the command line
 
 

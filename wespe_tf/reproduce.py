@@ -114,7 +114,7 @@ SWEEP = {
 SWEEP = {name: REPORT["report_fig5"] + change for name, change in SWEEP.items()}
 # The paper's recipe, and parts of presets/recommended that are added one after another.
 ADDED = {
-    "the paper's recipe": ["preset=wespe"],
+    "as in the paper": ["preset=wespe"],
     "and identity start": ["generator_init=identity"],
     "and detail view": ["texture_view=detail"],
     "and guide": ["w_guide=20"],
