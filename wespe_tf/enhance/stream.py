@@ -110,8 +110,9 @@ class _Run:
 
     def work(self, stage: Stage, network: StageNetwork) -> None:
         """Runs a stage over the whole photo."""
-        nothing = np.zeros_like(self.affine[0])
-        pilot = self._pilot(stage, network) if stage.measures else nothing
+        pilot = np.zeros_like(self.affine[0])
+        if stage.measures:
+            pilot = self._pilot(stage, network)
         moments = Moments()
         given: list[Any] = []
         kept: list[Any] = []
