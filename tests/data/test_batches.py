@@ -35,6 +35,15 @@ class TestTrainingData:
             assert found.dtype == np.uint8 and batches[0][side].shape == (3, 16, 16, 3)
             np.testing.assert_array_equal(found, take(stream, 12))
 
+    def test_context_belongs_to_its_patch(self, streams):
+        guide = Guide.fit(streams[0].samples, streams[1].samples)
+        data = training_data(*streams, 3, guide, context=2)
+        assert data.element_spec[3] == tf.TensorSpec((3, 2, 16, 16, 3), tf.uint8)
+        for batch, (source, _, _, context) in enumerate(data.take(3).as_numpy_iterator()):
+            for k in range(3):
+                squares, _ = streams[0].cut(3 * batch + k, context=2)
+                np.testing.assert_array_equal(np.stack([source[k], *context[k]]), squares)
+
     def test_start_continues_exactly(self, streams):
         whole = list(training_data(*streams, 3).take(6).as_numpy_iterator())
         rest = list(training_data(*streams, 3, start=4).take(2).as_numpy_iterator())

@@ -26,6 +26,27 @@ class TestPatches:
             assert patch.dtype == np.uint8 and patch.shape == (16, 16, 3)
             np.testing.assert_array_equal(patch, photo[row : row + 16, column : column + 16])
 
+    @pytest.mark.parametrize("view_share", [0, 1])
+    def test_context_is_of_the_same_photo_and_kind(self, tmp_path, make_photo, view_share):
+        for k, value in enumerate((40, 200)):
+            photo = np.full((40, 44, 3), value, np.uint8)
+            photo[::2] += 1  # a view is reduced in size, so it loses these rows
+            Image.fromarray(photo).save(tmp_path / f"{k}.png")
+        stream = PatchStream(tmp_path, 16, 0, "source_dir", view_share)
+        for number in range(20):
+            squares, path = stream.cut(number, context=3)
+            assert squares.shape == (4, 16, 16, 3) and squares.dtype == np.uint8
+            np.testing.assert_array_equal(squares[0], stream[number])
+            value = (40, 200)[int(os.path.basename(path)[0])]
+            assert np.all(np.isin(squares, (value, value + 1)))
+            has_rows = squares.std(axis=(1, 2, 3)) == 0.5
+            assert np.all(has_rows) or view_share
+
+    def test_context_is_of_other_places(self, ramps):
+        stream = PatchStream(ramps((60, 60)), 16, 0, "source_dir")
+        places = [{origin(square) for square in stream.cut(n, context=7)[0]} for n in range(10)]
+        assert np.mean([len(each) for each in places]) > 7.5
+
     def test_reach_every_position(self, ramps):
         stream = PatchStream(ramps((20, 22)), 16, 0, "source_dir")
         corners = {origin(patch)[1:] for patch in take(stream, 500)}

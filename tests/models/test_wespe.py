@@ -442,6 +442,39 @@ class TestBeyondThePaper:
         found = model.compute_losses(source, target, np.ones_like(guide), training=True)
         assert float(found["texture"]) == 0
 
+    def test_patches_are_enhanced_like_their_photos(self, rng):
+        """With the photo as context, a patch comes out as if the whole photo were enhanced."""
+        model = make_wespe()
+        photos = rng.random((3, 70, 70, 3), np.float32)
+        photos[:, :, :35] *= 0.3  # so a patch has other statistics than its photo
+        photos *= np.float32([[[[0.2]]], [[[0.5]]], [[[1.0]]]])
+        patches, context = tf.constant(photos[:, 5:65, 5:65]), tf.constant(photos[:, None])
+        # 18 pixels from the edge, no zero padding can be seen.
+        whole = array(model.generator(photos))[:, 23:47, 23:47]
+        alone = array(model.generator(patches))[:, 18:42, 18:42]
+        for training in (False, True):
+            found = array(model.enhance(patches, context, training))[:, 18:42, 18:42]
+            np.testing.assert_allclose(found, whole, atol=1e-5)
+        assert np.abs(alone - whole).max() > 1e-3
+
+    def test_statistics_of_the_context_pass_no_gradient(self, rng):
+        model = make_wespe()
+        patches = tf.constant(rng.random((3, 24, 24, 3), np.float32))
+        context = tf.constant(rng.random((3, 2, 24, 24, 3), np.float32))
+        norm = model.generator.residuals[0][1]
+        with tf.GradientTape() as tape:
+            tape.watch([patches, context])
+            enhanced = model.enhance(patches, context, training=True)
+        found = tape.gradient(enhanced, [patches, context, norm.scale.value])
+        assert found[1] is None and np.abs(found[0]).max() > 0 and np.abs(found[2]).max() > 0
+
+    @pytest.mark.parametrize("norm", ["batch", "none"])
+    def test_norms_that_measure_no_picture_ignore_the_context(self, rng, norm):
+        model = make_wespe(generator_norm=norm)
+        patches = rng.random((3, 24, 24, 3), np.float32)
+        found = model.enhance(patches, 0 * patches[:, None], training=False)
+        np.testing.assert_array_equal(array(found), array(model.generator(patches)))
+
     @pytest.mark.parametrize(
         "idle", [{"color"}, {"texture"}, pytest.param({"color", "texture"}, marks=pytest.mark.slow)]
     )

@@ -93,6 +93,12 @@ class Patches:
         "coarse contrast, so that discriminators compare like with like; 1: the next one",
         at_least=1,
     )
+    context_patches: int = setting(
+        0,
+        "further patches of each source patch's photo; the generator's norms then use their "
+        "statistics, as they use the whole photo's later; 0, or without a guide: the patch's own",
+        at_least=0,
+    )
     train_size: int = setting(
         30000,
         "method=dped: number of patches that are drawn first, and then make the batches; -1: all",

@@ -39,8 +39,13 @@ class GuidedStream:
         Returns:
             Two (patch_size, patch_size, 3) uint8 arrays.
         """
-        patch, path = self.stream.cut(number)
-        return patch, to_uint8(self.guide(patch, self._curve(path)))
+        patch, guide, _ = self.cut(number)
+        return patch, guide
+
+    def cut(self, number: int, context: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Patch `number`, its guide, and `context` more patches of its photo."""
+        patches, path = self.stream.cut(number, context)
+        return patches[0], to_uint8(self.guide(patches[0], self._curve(path))), patches[1:]
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019 (a stream lives as long as the run)
     def _curve(self, path: str) -> np.ndarray:
@@ -108,6 +113,7 @@ def training_data(
     start: int = 0,
     strategy: tf.distribute.Strategy | None = None,
     candidates: int = 1,
+    context: int = 0,
 ) -> tf.data.Dataset:
     """Batches of source and target patches, decoded in parallel before they are needed.
 
@@ -123,12 +129,18 @@ def training_data(
         strategy: a `tf.distribute` strategy, or None.
         candidates: of so many target patches, each source patch gets the one that resembles its
             guide most, or the source patch itself if there is no guide. 1: the next one.
+        context: how many more patches of each source patch's photo a batch has. Without a guide it
+            has none.
 
     Returns:
-        Endless dataset of (source, target) or (source, target, guide), uint8 tensors (N, P, P, 3).
-        N is batch_size divided by the number of devices.
+        Endless dataset of (source, target), (source, target, guide) or (source, target, guide,
+        context), uint8 tensors (N, P, P, 3), and (N, context, P, P, 3) for the last one. N is
+        batch_size divided by the number of devices.
     """
-    shape = (source.patch_size, source.patch_size, 3)
+    square = (source.patch_size, source.patch_size, 3)
+    shapes: list[tuple[int, ...]] = [square, square]
+    if guide is not None:
+        shapes += [square, (context, *square)] if context else [square]
     choice = Choice(target, candidates)
     guided = None if guide is None else GuidedStream(source, guide)
 
@@ -136,20 +148,21 @@ def training_data(
         if guided is None:
             patch = source[number]
             return patch, choice.nearest(number, patch)
-        patch, guess = guided[number]
-        return patch, choice.nearest(number, guess), guess
+        patch, guess, around = guided.cut(number, context)
+        batch = patch, choice.nearest(number, guess), guess
+        return (*batch, around) if context else batch
 
     def tensors(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        patches = tf.numpy_function(load, [number], [tf.uint8] * (2 if guide is None else 3))
-        return tuple(tf.ensure_shape(patch, shape) for patch in patches)
+        patches = tf.numpy_function(load, [number], [tf.uint8] * len(shapes))
+        return tuple(tf.ensure_shape(*each) for each in zip(patches, shapes))
 
-    def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        share = batch_size // context.num_input_pipelines
-        first = share * context.input_pipeline_id
+    def of_worker(worker: tf.distribute.InputContext) -> tf.data.Dataset:
+        share = batch_size // worker.num_input_pipelines
+        first = share * worker.input_pipeline_id
         numbers = tf.data.Dataset.range(start * share, np.iinfo(np.int64).max)
         numbers = numbers.map(lambda k: k // share * batch_size + first + k % share)
         patches = numbers.map(tensors, num_parallel_calls=tf.data.AUTOTUNE)
-        size = context.get_per_replica_batch_size(batch_size)
+        size = worker.get_per_replica_batch_size(batch_size)
         return patches.batch(size, drop_remainder=True).prefetch(4)
 
     if strategy is None:

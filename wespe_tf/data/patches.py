@@ -200,14 +200,26 @@ class PatchStream:
         Raises:
             UserError: if no photo of the folder can be read any more.
         """
-        return self.cut(number)[0]
+        return self.cut(number)[0][0]
 
-    def cut(self, number: int) -> tuple[np.ndarray, str]:
-        """Patch `number`, and the path of its photo."""
+    def cut(self, number: int, context: int = 0) -> tuple[np.ndarray, str]:
+        """Patch `number`, and `context` more patches of its photo.
+
+        Returns:
+            (1 + context, patch_size, patch_size, 3) uint8 array; path of the photo.
+
+        Raises:
+            UserError: if no photo of the folder can be read any more.
+        """
         epoch, place = divmod(int(number), self.epoch_size)
         path, photo = self._photo(self._order(epoch)[place])
         rng = np.random.default_rng((self.seed, int(number)))
         is_view = rng.random() < self.view_share
+        patches = [self._square(photo, is_view, rng) for _ in range(1 + context)]
+        return np.stack(patches), path
+
+    def _square(self, photo: np.ndarray, is_view: bool, rng: np.random.Generator) -> np.ndarray:
+        """A random square of a photo, reduced to the patch size if it is a view."""
         side = int(min(photo.shape[:2]) * rng.uniform(0.5, 1.0)) if is_view else 0
         side = max(side, self.patch_size)
         top, left = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
@@ -215,7 +227,7 @@ class PatchStream:
         if side > self.patch_size:
             size = (self.patch_size, self.patch_size)
             square = np.asarray(Image.fromarray(square).resize(size, Image.Resampling.BOX))
-        return square, path
+        return square
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (a stream lives as long as the run)
     def _order(self, epoch: int) -> np.ndarray:

@@ -271,13 +271,16 @@ class Generator(keras.Model):
     def _fast_to_rgb(self, features: Tensor) -> Tensor:
         """`to_rgb` with a gradient that takes less time."""
         # Not Keras's function: it may return the variable, which a custom gradient does not take.
-        kernel = tf.convert_to_tensor(self.to_rgb.kernel)
-        return few_outputs_conv(features, kernel) + self.to_rgb.bias
+        kernel = tf.cast(tf.convert_to_tensor(self.to_rgb.kernel), self.compute_dtype)
+        z = few_outputs_conv(tf.cast(features, self.compute_dtype), kernel)
+        return z + ops.cast(self.to_rgb.bias, self.compute_dtype)
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        features = self.features(inputs, training)
-        z = self._fast_to_rgb(features) if training else self.to_rgb(features)
-        return self.finish(z)
+        return self.picture(self.features(inputs, training), training)
+
+    def picture(self, features: Tensor, training: bool = False) -> Tensor:
+        """The enhanced picture, from the input of the last convolution."""
+        return self.finish(self._fast_to_rgb(features) if training else self.to_rgb(features))
 
     def finish(self, z: Tensor) -> Tensor:
         """The picture, from the output of the last convolution."""

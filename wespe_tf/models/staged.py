@@ -89,6 +89,8 @@ def measures_pictures(norm: keras.layers.Layer | None) -> bool:
 class Staged(keras.Model):
     """A generator that takes the gains and offsets of its norms as a second input.
 
+    It computes the norms in float32.
+
     Args:
         generator: a built `Generator`; its layers are shared.
 
@@ -101,10 +103,11 @@ class Staged(keras.Model):
     """
 
     def __init__(self, generator: Generator, **kwargs: Any):
-        super().__init__(**kwargs)
+        # Keras would round the gains and offsets to the compute dtype.
+        super().__init__(autocast=False, **kwargs)
         self.generator = generator
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: bool = False) -> Any:
         pictures, affines = inputs
         steps, numbers = self.generator.steps, iter(range(affines.shape[1]))
 
@@ -112,47 +115,58 @@ class Staged(keras.Model):
             if step.part != "trunk":
                 number = next(numbers)
                 gain, offset = affines[:, number, 0], affines[:, number, 1]
-                x = x * gain[:, None, None] + offset[:, None, None]
+                normalized = x * gain[:, None, None] + offset[:, None, None]
+                x = ops.cast(normalized, x.dtype)
             return ops.relu(x)
 
         features = walk(steps[:-1], pictures, activate)
-        return self.generator.finish(steps[-1].conv(features))
+        return self.generator.picture(features, training)
 
 
-def measured(generator: Generator, patches: Any, margin: int = 0) -> list[tuple[Any, Any]]:
-    """Mean and variance of every norm's input, over all patches together.
+def measured(
+    generator: Generator, patches: Any, margin: int = 0, photos: int = 1
+) -> list[tuple[Any, Any]]:
+    """Mean and variance of every norm's input, over all patches of a photo together.
 
-    The patches are normalized by their own statistics.
+    The patches are normalized by the statistics of their photo.
 
     Args:
         generator: a built `Generator`.
-        patches: (N, H, W, 3) tensor in [0, 1]: a picture, or parts of one.
+        patches: (N, H, W, 3) tensor in [0, 1]: a picture, or parts of one; or equally many parts of
+            each of several photos, one photo after the other.
         margin: width in pixels of the patches' edges that do not count; see `reach`.
+        photos: number of photos.
 
     Returns:
-        For each norm, mean and variance, (1, 1, 1, width) each.
+        For each norm, mean and variance, (photos, 1, 1, width) each.
     """
     kept, found = slice(margin, -margin or None), []
 
+    def of_patches(values: Any) -> Any:
+        return values if photos == 1 else ops.repeat(values, patches.shape[0] // photos, axis=0)
+
     def activate(step: Step, x: Any) -> Any:
         if step.part != "trunk":
-            inner = x[:, kept, kept]
-            mean = _mean(inner)
-            variance = _mean(ops.square(inner - mean))
+            inner = ops.cast(x[:, kept, kept], "float32")
+            mean = _mean(inner, photos)
+            variance = _mean(ops.square(inner - of_patches(mean)), photos)
             found.append((mean, variance))
-            gain, offset = gain_and_offset(step.norm, mean, variance)
-            x = x * gain + offset
+            gain, offset = map(of_patches, gain_and_offset(step.norm, mean, variance))
+            x = ops.cast(x * gain + offset, x.dtype)
         return ops.relu(x)
 
     walk(_up_to_last_norm(generator), patches, activate)
     return found
 
 
-def _mean(x: Any) -> Any:
-    """(1, 1, 1, C) means, axis by axis: phones add up values one by one, which loses digits."""
-    for axis in (2, 1, 0):
+def _mean(x: Any, photos: int) -> Any:
+    """(photos, 1, 1, C) means, axis by axis: phones add up one by one, which loses digits."""
+    for axis in (2, 1):
         x = ops.mean(x, axis=axis, keepdims=True)
-    return x
+    if photos > 1:
+        x = ops.reshape(x, (photos, -1, 1, x.shape[-1]))
+        return ops.mean(x, axis=1, keepdims=True)
+    return ops.mean(x, axis=0, keepdims=True)
 
 
 def _up_to_last_norm(generator: Generator) -> list[Step]:

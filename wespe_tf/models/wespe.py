@@ -10,6 +10,7 @@ from keras import ops
 from .. import losses
 from .layers import Tensor, statistics_dtype
 from .options import LOSSES, Loss
+from .staged import Staged, affine, measured, measures_pictures, norms
 from .views import Detail, GaussianBlur, Grayscale, Luma, detail_energy, fine_part, gray
 
 # Who trains in an iteration.
@@ -67,7 +68,13 @@ class WESPE(keras.Model):
     and the settings follow.
 
     After `compile`, train it with Keras's `fit` or, under a schedule, with
-    `wespe_tf.training.loop.fit`. The data are batches (x, y) or (x, y, guide) of uint8 pictures.
+    `wespe_tf.training.loop.fit`. The data are batches (x, y), (x, y, guide) or (x, y, guide,
+    context) of uint8 pictures.
+
+    When a photo is enhanced, G's norms use the statistics of the whole photo. A patch alone has
+    other statistics: with those of a patch of sky, a norm amplifies noise. The context is a few
+    other patches of x's photo. With it, the norms use the statistics of the context, so G is
+    trained as it is used. No gradient flows through these statistics.
 
     Args:
         generator: G, a `Generator`.
@@ -167,6 +174,7 @@ class WESPE(keras.Model):
         self.guide_blur = GaussianBlur(guide_blur, dtype=self.loss_dtype)
         self.texture_view = TEXTURE_LAYER[texture_view](dtype=self.loss_dtype)
         self.smoothing_seed = keras.random.SeedGenerator()
+        self.staged = Staged(generator, dtype=self.dtype_policy)
 
     def compile(
         self,
@@ -223,6 +231,7 @@ class WESPE(keras.Model):
         source: tf.Tensor,
         target: tf.Tensor,
         guide: tf.Tensor | None = None,
+        context: tf.Tensor | None = None,
         *,
         training: bool,
         turn: str = BOTH,
@@ -233,6 +242,8 @@ class WESPE(keras.Model):
             source: (N, H, W, 3) tensor of phone pictures x in [0, 1].
             target: (N, H, W, 3) tensor of target pictures y in [0, 1].
             guide: (N, H, W, 3) tensor in [0, 1]; needed if the guide loss has a weight.
+            context: (N, K, H, W, 3) tensor in [0, 1], K patches of each source picture's photo; or
+                None: G's norms use the statistics of the source picture alone.
             training: whether running statistics are updated.
             turn: the side whose losses are computed: `BOTH`, `GENERATORS` or `DISCRIMINATORS`.
 
@@ -241,7 +252,7 @@ class WESPE(keras.Model):
             `generator`, the weighted sum. Those of the discriminators end in `_disc`. A loss with
             weight 0 is 0, except for terms that are computed `always`.
         """
-        enhanced = self.generator(source, training=training)
+        enhanced = self.enhance(source, context, training)
         fake, real = self.views(self.inner(enhanced)), self.views(self.inner(target))
         judged = {
             name: discriminator(fake[name], training=training)
@@ -263,6 +274,21 @@ class WESPE(keras.Model):
                     ones, zeros, discriminator.head, *step.labels
                 )
         return values
+
+    def enhance(self, source: Tensor, context: Tensor | None, training: bool) -> Tensor:
+        """G(x). With a context, norms that measure pictures use the statistics of the context."""
+        if context is None or not any(map(measures_pictures, norms(self.generator))):
+            return self.generator(source, training=training)
+        photos = context.shape[0]
+        patches = ops.reshape(context, (-1, *context.shape[2:]))
+        moments = measured(self.generator, patches, self.border, photos)
+        affines = [
+            affine(norm, *(ops.stop_gradient(moment[:, 0, 0]) for moment in pair))
+            for norm, pair in zip(norms(self.generator), moments)
+        ]
+        # affine: (2, N, width) of each norm → (N, norms, 2, width).
+        affines = ops.transpose(ops.stack(affines), (2, 0, 1, 3))
+        return self.staged([source, affines], training=training)
 
     def term(self, name: str, step: Step) -> tf.Tensor:
         """A loss of the generators. It is 0 if it has weight 0 and is not computed `always`."""

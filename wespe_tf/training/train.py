@@ -161,6 +161,7 @@ def train_in(
             *(source, target, config.batch_size, photos.guide, first),
             strategy=strategy,
             candidates=config.target_candidates,
+            context=config.context_patches,
         )
 
     stopped = False

@@ -47,7 +47,7 @@ class WarmStart(keras.Model):
 
     def train_step(self, data):
         """Trains both generators for one step. The target patches are not used."""
-        source, _, guide = data
+        source, _, guide, *_ = data
         source, guide = (ops.cast(p, self.loss_dtype) / 255.0 for p in (source, guide))
         end = -self.border or None
         inner = (slice(None), slice(self.border, end), slice(self.border, end))
