@@ -442,9 +442,10 @@ class TestBeyondThePaper:
         found = model.compute_losses(source, target, np.ones_like(guide), training=True)
         assert float(found["texture"]) == 0
 
-    def test_patches_are_enhanced_like_their_photos(self, rng):
+    @pytest.mark.parametrize("norm", ["instance", "layer"])
+    def test_patches_are_enhanced_like_their_photos(self, rng, norm):
         """With the photo as context, a patch comes out as if the whole photo were enhanced."""
-        model = make_wespe()
+        model = make_wespe(generator_norm=norm)
         photos = rng.random((3, 70, 70, 3), np.float32)
         photos[:, :, :35] *= 0.3  # so a patch has other statistics than its photo
         photos *= np.float32([[[[0.2]]], [[[0.5]]], [[[1.0]]]])
@@ -467,6 +468,19 @@ class TestBeyondThePaper:
             enhanced = model.enhance(patches, context, training=True)
         found = tape.gradient(enhanced, [patches, context, norm.scale.value])
         assert found[1] is None and np.abs(found[0]).max() > 0 and np.abs(found[2]).max() > 0
+
+    @pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16", "float64"])
+    def test_every_policy_enhances_with_a_context(self, policy, rng, name):
+        full = make_wespe()
+        policy(name)
+        other = make_wespe()
+        other.generator.set_weights(full.generator.get_weights())
+        patches = tf.constant(rng.random((3, 24, 24, 3), np.float32))
+        context = tf.constant(rng.random((3, 2, 24, 24, 3), np.float32))
+        expected = array(full.enhance(patches, context, training=True))
+        found = other.enhance(*(tf.cast(p, other.loss_dtype) for p in (patches, context)), True)
+        assert found.dtype == other.loss_dtype
+        np.testing.assert_allclose(array(found), expected, atol=1e-5 if name == "float64" else 0.05)
 
     @pytest.mark.parametrize("norm", ["batch", "none"])
     def test_norms_that_measure_no_picture_ignore_the_context(self, rng, norm):

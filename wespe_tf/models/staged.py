@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from .generator import Generator, Step, walk
-from .layers import InstanceNormalization
+from .layers import InstanceNormalization, statistics_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,8 +115,7 @@ class Staged(keras.Model):
             if step.part != "trunk":
                 number = next(numbers)
                 gain, offset = affines[:, number, 0], affines[:, number, 1]
-                normalized = x * gain[:, None, None] + offset[:, None, None]
-                x = ops.cast(normalized, x.dtype)
+                x = _normalized(x, gain[:, None, None], offset[:, None, None])
             return ops.relu(x)
 
         features = walk(steps[:-1], pictures, activate)
@@ -147,16 +146,21 @@ def measured(
 
     def activate(step: Step, x: Any) -> Any:
         if step.part != "trunk":
-            inner = ops.cast(x[:, kept, kept], "float32")
+            inner = ops.cast(x[:, kept, kept], _dtype(x))
             mean = _mean(inner, photos)
             variance = _mean(ops.square(inner - of_patches(mean)), photos)
             found.append((mean, variance))
             gain, offset = map(of_patches, gain_and_offset(step.norm, mean, variance))
-            x = ops.cast(x * gain + offset, x.dtype)
+            x = _normalized(x, gain, offset)
         return ops.relu(x)
 
     walk(_up_to_last_norm(generator), patches, activate)
     return found
+
+
+def _normalized(x: Any, gain: Any, offset: Any) -> Any:
+    """x after a norm, in x's dtype, computed in the dtype of the gain."""
+    return ops.cast(ops.cast(x, gain.dtype) * gain + offset, x.dtype)
 
 
 def _mean(x: Any, photos: int) -> Any:
@@ -205,7 +209,8 @@ def affine(norm: keras.layers.Layer | None, mean: Any, variance: Any) -> Any:
 
 def gain_and_offset(norm: keras.layers.Layer | None, mean: Any, variance: Any) -> tuple[Any, Any]:
     """Like `affine`, as two tensors. The moments have any shape that ends with the channels."""
-    mean, variance = (ops.cast(moment, "float32") for moment in (mean, variance))
+    dtype = _dtype(mean)
+    mean, variance = (ops.cast(moment, dtype) for moment in (mean, variance))
     if norm is None:
         return ops.ones_like(mean), ops.zeros_like(mean)
     if isinstance(norm, InstanceNormalization):
@@ -215,8 +220,14 @@ def gain_and_offset(norm: keras.layers.Layer | None, mean: Any, variance: Any) -
     if isinstance(norm, keras.layers.BatchNormalization):
         mean, variance = norm.moving_mean, norm.moving_variance
     elif isinstance(norm, keras.layers.GroupNormalization):  # over all channels: layer norm
-        center = ops.mean(mean)
-        variance = ops.mean(variance + ops.square(mean - center)) * ops.ones_like(mean)
+        center = ops.mean(mean, axis=-1, keepdims=True)
+        spread = variance + ops.square(mean - center)
+        variance = ops.mean(spread, axis=-1, keepdims=True) * ops.ones_like(mean)
         mean = center * ops.ones_like(mean)
-    gain = scale * ops.rsqrt(variance + norm.epsilon)
-    return gain, shift - mean * gain
+    gain = ops.cast(scale, dtype) * ops.rsqrt(variance + norm.epsilon)
+    return gain, ops.cast(shift, dtype) - mean * gain
+
+
+def _dtype(x: Any) -> str:
+    """Dtype of the statistics of x."""
+    return statistics_dtype(keras.backend.standardize_dtype(x.dtype))
