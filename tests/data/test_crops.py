@@ -33,6 +33,17 @@ class TestFixedCrops:
                 expected = np.asarray(photo)[row : row + 20, column : column + 20]
             np.testing.assert_array_equal(crop, expected)
 
+    def test_context_is_of_the_first_pictures_photo(self, pairs):
+        one, other, context = fixed_crops(pairs, 30, 20, context=3)
+        assert context.shape == (30, 3, 20, 20, 3) and context.dtype == np.uint8
+        for plain, side in zip(fixed_crops(pairs, 30, 20), (one, other), strict=True):
+            np.testing.assert_array_equal(side, plain)
+        for crop, around in zip(one, context):
+            number, row, column = origin(crop)
+            places = [origin(square) for square in around]
+            assert {place[0] for place in places} == {number}
+            assert any(place != (number, row, column) for place in places)
+
     def test_seed_fixes_them(self, pairs):
         first, again = fixed_crops(pairs, 8, 20)[0], fixed_crops(pairs, 8, 20)[0]
         np.testing.assert_array_equal(first, again)

@@ -8,8 +8,11 @@ import skimage.metrics
 from PIL import Image
 
 from wespe_tf import Generator
+from wespe_tf.data.crops import fixed_crops
+from wespe_tf.data.folders import find_pairs
 from wespe_tf.data.patches import PatchStream
-from wespe_tf.enhance.tiles import enhance
+from wespe_tf.enhance.runtimes import choose_runtime
+from wespe_tf.enhance.tiles import Enhancer, enhance
 from wespe_tf.errors import UserError
 from wespe_tf.training.validation import Validation
 
@@ -78,6 +81,33 @@ class TestPaired:
         other = [PatchStream(data / side, 16, 5, side) for side in ("source", "target")]
         again = Validation(*other, data / "val_source", data / "val_target")
         np.testing.assert_array_equal(again.source, paired.source)
+
+    @pytest.mark.parametrize("norm", ["instance", "none"])
+    def test_crops_are_enhanced_like_their_photos(self, data, norm):
+        """With other crops of the photo as context, a crop comes nearer to the whole photo's."""
+        for path in (data / "val_source").iterdir():
+            photo = np.asarray(Image.open(path)).copy()
+            photo = np.tile(photo, (8, 10, 1))
+            photo[:, 250:] //= 3
+            Image.fromarray(photo).save(path)
+            Image.fromarray(photo).save(data / "val_target" / path.name)
+        folders = data / "val_source", data / "val_target"
+        generator = Generator(width=6, norm=norm, init="glorot")
+        generator.build((None, None, None, 3))
+        alone, like_photos = (
+            Validation(*read_streams(data), *folders, context) for context in (0, 16)
+        )
+        np.testing.assert_array_equal(like_photos.source, alone.source)
+        found = [v.enhance(generator).astype(float) for v in (alone, like_photos)]
+        if norm == "none":
+            np.testing.assert_array_equal(*found)
+            return
+        paths = [path for path, _ in find_pairs(*folders)]
+        enhancer = Enhancer(generator, choose_runtime("keras"))
+        wholes = {path: enhance(enhancer, np.asarray(Image.open(path))) for path in paths}
+        (expected,) = fixed_crops([(p,) for p in paths], 64, 100, read=wholes.__getitem__)
+        errors = [np.abs(enhanced - expected).mean() for enhanced in found]
+        assert errors[1] < 0.5 * errors[0]
 
     def test_baselines(self, paired):
         assert set(paired.baselines) == {

@@ -16,6 +16,7 @@ def fixed_crops(
     size: int,
     seed: int = 0,
     read: Callable[[str], np.ndarray] | None = None,
+    context: int = 0,
 ) -> tuple[np.ndarray, ...]:
     """Random crops of picture pairs, the same with every call.
 
@@ -25,9 +26,11 @@ def fixed_crops(
         size: side of the crops in pixels; smaller if a picture is smaller.
         seed: seed of the choice.
         read: function that reads a path; by default `read_picture`.
+        context: how many more crops of its photo belong to each crop of the pairs' first pictures.
 
     Returns:
-        Tuple of (count, s, s, 3) uint8 arrays, one for each member of a pair; s ≤ size.
+        Tuple of (count, s, s, 3) uint8 arrays, one for each member of a pair; s ≤ size. With a
+        context, also its (count, context, s, s, 3) uint8 array.
 
     Raises:
         UserError: if the pictures of a pair differ in size, or are smaller than SSIM's window.
@@ -35,16 +38,24 @@ def fixed_crops(
     rng = np.random.default_rng(seed)
     chosen = rng.integers(0, len(pairs), count)
     positions = rng.random((count, 2))
+    others = rng.random((count, context, 2))
     sizes = {index: _size_of_pair(pairs[index]) for index in sorted(set(chosen.tolist()))}
     size = min(size, *(side for sides in sizes.values() for side in sides))
     crops: list[list[np.ndarray]] = [[] for _ in range(count)]
-    for index, (height, width) in sizes.items():
+    for index in sizes:
         # One pair at a time, and only copies of the crops: 64 pairs of large photos are gigabytes.
         photos = [(read or read_picture)(path) for path in pairs[index]]
         for k in np.flatnonzero(chosen == index).tolist():
-            top, left = (int(p * (s - size + 1)) for p, s in zip(positions[k], (height, width)))
-            crops[k] = [p[top : top + size, left : left + size].copy() for p in photos]
+            crops[k] = [_crop(photo, positions[k], size) for photo in photos]
+            if context:
+                crops[k].append(np.stack([_crop(photos[0], other, size) for other in others[k]]))
     return tuple(np.stack(side) for side in zip(*crops))
+
+
+def _crop(photo: np.ndarray, position: np.ndarray, size: int) -> np.ndarray:
+    """A copy of a square, from its position in [0, 1) downwards and to the right."""
+    top, left = (int(p * (length - size + 1)) for p, length in zip(position, photo.shape))
+    return photo[top : top + size, left : left + size].copy()
 
 
 def _size_of_pair(paths: Sequence[str]) -> tuple[int, int]:

@@ -121,6 +121,23 @@ class Staged(keras.Model):
         features = walk(steps[:-1], pictures, activate)
         return self.generator.picture(features, training)
 
+    def affines(self, patches: Any, margin: int = 0, photos: int = 1) -> Any:
+        """Gains and offsets for the statistics of a photo's patches. They pass no gradient.
+
+        Args:
+            patches: as `measured` takes them, with `margin` and `photos`.
+
+        Returns:
+            (photos, norms, 2, width) tensor.
+        """
+        found = [
+            affine(norm, *(ops.stop_gradient(moment[:, 0, 0]) for moment in moments))
+            for norm, moments in zip(
+                norms(self.generator), measured(self.generator, patches, margin, photos)
+            )
+        ]
+        return ops.transpose(ops.stack(found), (2, 0, 1, 3))  # from (norms, 2, photos, width)
+
 
 def measured(
     generator: Generator, patches: Any, margin: int = 0, photos: int = 1
@@ -198,11 +215,11 @@ def affine(norm: keras.layers.Layer | None, mean: Any, variance: Any) -> Any:
 
     Args:
         norm: one of `norms(generator)`.
-        mean: (width,) tensor.
-        variance: (width,) tensor.
+        mean: (width,) or (N, width) tensor.
+        variance: the same shape.
 
     Returns:
-        (2, width) float32 tensor.
+        Tensor of shape (2, width) or (2, N, width). It is float32, or float64 if the mean is.
     """
     return ops.stack(gain_and_offset(norm, mean, variance))
 

@@ -10,7 +10,7 @@ from keras import ops
 from .. import losses
 from .layers import Tensor, statistics_dtype
 from .options import LOSSES, Loss
-from .staged import Staged, affine, measured, measures_pictures, norms
+from .staged import Staged, measures_pictures, norms
 from .views import Detail, GaussianBlur, Grayscale, Luma, detail_energy, fine_part, gray
 
 # Who trains in an iteration.
@@ -279,15 +279,8 @@ class WESPE(keras.Model):
         """G(x). With a context, norms that measure pictures use the statistics of the context."""
         if context is None or not any(map(measures_pictures, norms(self.generator))):
             return self.generator(source, training=training)
-        photos = context.shape[0]
         patches = ops.reshape(context, (-1, *context.shape[2:]))
-        moments = measured(self.generator, patches, self.border, photos)
-        affines = [
-            affine(norm, *(ops.stop_gradient(moment[:, 0, 0]) for moment in pair))
-            for norm, pair in zip(norms(self.generator), moments)
-        ]
-        # affine: (2, N, width) of each norm → (N, norms, 2, width).
-        affines = ops.transpose(ops.stack(affines), (2, 0, 1, 3))
+        affines = self.staged.affines(patches, self.border, photos=context.shape[0])
         return self.staged([source, affines], training=training)
 
     def term(self, name: str, step: Step) -> tf.Tensor:

@@ -112,7 +112,9 @@ class Photos:
                 (folders.target, config.seed + 1, "target_dir", config.target_candidates),
             )
         )
-        validation = Validation(source, target, folders.val_source, folders.val_target)
+        validation = Validation(
+            *(source, target, folders.val_source, folders.val_target), config.context_patches
+        )
         guide = None
         if config.warm_start_iters or config.weights["guide"]:
             guide = Guide.fit(source.samples, target.samples, config.noise_filter)

@@ -1,8 +1,10 @@
 """Judges a run: fixed validation crops, their metrics, and the histogram match."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from ..data.crops import fixed_crops
 from ..data.folders import find_pairs
@@ -14,6 +16,7 @@ from ..guide.tone_curve import ToneCurve
 from ..images.picture import to_uint8
 from ..metrics import collapse, distance, quality, texture
 from ..models.generator import Generator
+from ..models.staged import Staged, reach
 
 CROPS = 64
 CROP_SIZE = 100
@@ -30,6 +33,8 @@ class Validation:
         target_stream: `PatchStream` of the training's target photos.
         val_source: folder of the validation pairs' phone photos, or None.
         val_target: folder of the validation pairs' good photos, or None.
+        context: if not 0, each crop is enhanced with the norms' statistics of so many other crops
+            of its photo, as G was trained; see `context_patches`.
 
     Attributes:
         source: (64, s, s, 3) uint8 input crops, s ≤ 100.
@@ -50,15 +55,17 @@ class Validation:
         target_stream: PatchStream,
         val_source: str | Path | None = None,
         val_target: str | Path | None = None,
+        context: int = 0,
     ) -> None:
         self.paired = val_source is not None and val_target is not None
-        self.wanted = _crops_of(target_stream)
+        (self.wanted,) = _crops_of(target_stream)
         if val_source is not None and val_target is not None:
             pairs = find_pairs(val_source, val_target)
-            self.source, self.target = fixed_crops(pairs, CROPS, CROP_SIZE)
+            self.source, self.target, *found = fixed_crops(pairs, CROPS, CROP_SIZE, context=context)
         else:
-            self.source = _crops_of(source_stream)
+            self.source, *found = _crops_of(source_stream, context)
             self.target = self.wanted
+        self.context = found[0] if context else None
         self.wanted_texture = texture.detail_energy(self.wanted), texture.flat_noise(self.wanted)
         self.wanted_statistics = [statistics(self.wanted) for statistics in STATISTICS]
         self.idle = self._distances(self.source)
@@ -66,6 +73,7 @@ class Validation:
             *(histogram(stream.samples) for stream in (source_stream, target_stream))
         )
         self.enhancer: Enhancer | None = None
+        self.enhance_part: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
         self.baselines: dict[str, float] = {}
         if self.paired:
             for name, pictures in (
@@ -76,11 +84,16 @@ class Validation:
                 self.baselines |= {f"psnr_{name}": psnr, f"ssim_{name}": ssim}
 
     def enhance(self, generator: Generator) -> np.ndarray:
-        """Enhances all source crops; (64, s, s, 3) uint8."""
+        """Enhances all source crops, with their context; (64, s, s, 3) uint8."""
         # Kept for the next evaluation: TensorFlow would have to trace a new `Enhancer`.
         if self.enhancer is None or self.enhancer.generator is not generator:
             self.enhancer = Enhancer(generator, choose_runtime("keras"))
-        return np.stack([enhance(self.enhancer, crop) for crop in self.source])
+            self.enhance_part = None
+        if self.context is None or self.enhancer.local:
+            return np.stack([enhance(self.enhancer, crop) for crop in self.source])
+        if self.enhance_part is None:
+            self.enhance_part = _part_enhancer(self.enhancer.generator)
+        return np.stack([self.enhance_part(*part) for part in zip(self.source, self.context)])
 
     def evaluate(self, enhanced: np.ndarray) -> dict[str, float]:
         """Metrics of enhanced crops.
@@ -131,7 +144,29 @@ class Validation:
         ]
 
 
-def _crops_of(stream: PatchStream) -> np.ndarray:
-    """64 fixed crops of a `PatchStream`'s photos."""
+def _crops_of(stream: PatchStream, context: int = 0) -> tuple[np.ndarray, ...]:
+    """64 fixed crops of a `PatchStream`'s photos, and their context, if there is one."""
     photos = [(photo.path,) for photo in stream.samples]
-    return fixed_crops(photos, CROPS, CROP_SIZE, read=stream.cache.get)[0]
+    return fixed_crops(photos, CROPS, CROP_SIZE, read=stream.cache.get, context=context)
+
+
+def _part_enhancer(generator: Generator) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A function that enhances a part of a photo with the statistics of other parts.
+
+    It takes a (H, W, 3) uint8 array and a (K, h, w, 3) one, and returns a (H, W, 3) uint8 array.
+    """
+    staged = Staged(generator)
+    frame, edge = reach(generator), reach(generator, norms_only=True)
+
+    @tf.function(reduce_retracing=True)
+    def run(picture: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+        picture, context = (tf.cast(p, tf.float32) / 255 for p in (picture, context))
+        # Zero padding changes the edges of the other parts, but small parts are little else.
+        affines = staged.affines(context, min(edge, context.shape[1] // 4))
+        return staged([picture[None], affines])[0]
+
+    def enhance_part(picture: np.ndarray, context: np.ndarray) -> np.ndarray:
+        framed = np.pad(picture, ((frame, frame), (frame, frame), (0, 0)), "reflect")
+        return to_uint8(run(framed, context).numpy()[frame:-frame, frame:-frame])
+
+    return enhance_part
