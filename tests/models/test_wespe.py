@@ -454,7 +454,7 @@ class TestBeyondThePaper:
         whole = array(model.generator(photos))[:, 23:47, 23:47]
         alone = array(model.generator(patches))[:, 18:42, 18:42]
         for training in (False, True):
-            found = array(model.enhance(patches, context, training))[:, 18:42, 18:42]
+            found = array(model.staged.like_photos(patches, context, 0, training))[:, 18:42, 18:42]
             np.testing.assert_allclose(found, whole, atol=1e-5)
         assert np.abs(alone - whole).max() > 1e-3
 
@@ -465,7 +465,7 @@ class TestBeyondThePaper:
         norm = model.generator.residuals[0][1]
         with tf.GradientTape() as tape:
             tape.watch([patches, context])
-            enhanced = model.enhance(patches, context, training=True)
+            enhanced = model.staged.like_photos(patches, context, training=True)
         found = tape.gradient(enhanced, [patches, context, norm.scale.value])
         assert found[1] is None and np.abs(found[0]).max() > 0 and np.abs(found[2]).max() > 0
 
@@ -477,8 +477,9 @@ class TestBeyondThePaper:
         other.generator.set_weights(full.generator.get_weights())
         patches = tf.constant(rng.random((3, 24, 24, 3), np.float32))
         context = tf.constant(rng.random((3, 2, 24, 24, 3), np.float32))
-        expected = array(full.enhance(patches, context, training=True))
-        found = other.enhance(*(tf.cast(p, other.loss_dtype) for p in (patches, context)), True)
+        expected = array(full.staged.like_photos(patches, context, training=True))
+        inputs = (tf.cast(pictures, other.loss_dtype) for pictures in (patches, context))
+        found = other.staged.like_photos(*inputs, training=True)
         assert found.dtype == other.loss_dtype
         np.testing.assert_allclose(array(found), expected, atol=1e-5 if name == "float64" else 0.05)
 
@@ -486,7 +487,7 @@ class TestBeyondThePaper:
     def test_norms_that_measure_no_picture_ignore_the_context(self, rng, norm):
         model = make_wespe(generator_norm=norm)
         patches = rng.random((3, 24, 24, 3), np.float32)
-        found = model.enhance(patches, 0 * patches[:, None], training=False)
+        found = model.staged.like_photos(patches, 0 * patches[:, None])
         np.testing.assert_array_equal(array(found), array(model.generator(patches)))
 
     @pytest.mark.parametrize(

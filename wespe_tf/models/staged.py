@@ -121,20 +121,36 @@ class Staged(keras.Model):
         features = walk(steps[:-1], pictures, activate)
         return self.generator.picture(features, training)
 
-    def affines(self, patches: Any, margin: int = 0, photos: int = 1) -> Any:
-        """Gains and offsets for the statistics of a photo's patches. They pass no gradient.
+    def like_photos(
+        self, pictures: Any, context: Any, margin: int = 0, training: bool = False
+    ) -> Any:
+        """Enhances parts of photos as they are enhanced within their photos.
+
+        When a photo is enhanced, its norms use the statistics of the whole photo. A part alone has
+        others: with those of a patch of sky, a norm amplifies noise. So the norms use the
+        statistics of a few other parts of the photo, its context.
 
         Args:
-            patches: as `measured` takes them, with `margin` and `photos`.
+            pictures: (N, H, W, 3) tensor in [0, 1].
+            context: (N, K, h, w, 3) tensor in [0, 1], K parts of each picture's photo.
+            margin: width in pixels of the parts' edges that do not count.
+            training: whether the fast gradient is needed.
 
         Returns:
-            (photos, norms, 2, width) tensor.
+            (N, H, W, 3) tensor, the enhanced pictures, not clipped.
         """
+        if not any(map(measures_pictures, norms(self.generator))):
+            return self.generator(pictures, training=training)
+        parts = ops.reshape(context, (-1, *context.shape[2:]))
+        affines = self._affines(parts, margin, photos=pictures.shape[0])
+        return self([pictures, affines], training=training)
+
+    def _affines(self, patches: Any, margin: int, photos: int) -> Any:
+        """(photos, norms, 2, width) gains and offsets. No gradient flows through the statistics."""
+        moments = measured(self.generator, patches, margin, photos)
         found = [
-            affine(norm, *(ops.stop_gradient(moment[:, 0, 0]) for moment in moments))
-            for norm, moments in zip(
-                norms(self.generator), measured(self.generator, patches, margin, photos)
-            )
+            affine(norm, *(ops.stop_gradient(moment[:, 0, 0]) for moment in pair))
+            for norm, pair in zip(norms(self.generator), moments)
         ]
         return ops.transpose(ops.stack(found), (2, 0, 1, 3))  # from (norms, 2, photos, width)
 
@@ -227,6 +243,8 @@ def affine(norm: keras.layers.Layer | None, mean: Any, variance: Any) -> Any:
 def gain_and_offset(norm: keras.layers.Layer | None, mean: Any, variance: Any) -> tuple[Any, Any]:
     """Like `affine`, as two tensors. The moments have any shape that ends with the channels."""
     dtype = _dtype(mean)
+    if isinstance(norm, keras.layers.BatchNormalization):
+        mean, variance = norm.moving_mean, norm.moving_variance
     mean, variance = (ops.cast(moment, dtype) for moment in (mean, variance))
     if norm is None:
         return ops.ones_like(mean), ops.zeros_like(mean)
@@ -234,9 +252,7 @@ def gain_and_offset(norm: keras.layers.Layer | None, mean: Any, variance: Any) -
         scale, shift = norm.scale, norm.shift
     else:
         scale, shift = norm.gamma, norm.beta
-    if isinstance(norm, keras.layers.BatchNormalization):
-        mean, variance = norm.moving_mean, norm.moving_variance
-    elif isinstance(norm, keras.layers.GroupNormalization):  # over all channels: layer norm
+    if isinstance(norm, keras.layers.GroupNormalization):  # over all channels: layer norm
         center = ops.mean(mean, axis=-1, keepdims=True)
         spread = variance + ops.square(mean - center)
         variance = ops.mean(spread, axis=-1, keepdims=True) * ops.ones_like(mean)

@@ -8,9 +8,10 @@ import tensorflow as tf
 from keras import ops
 
 from .. import losses
+from .devices import devices, mean_of_all
 from .layers import Tensor, statistics_dtype
 from .options import LOSSES, Loss
-from .staged import Staged, measures_pictures, norms
+from .staged import Staged
 from .views import Detail, GaussianBlur, Grayscale, Luma, detail_energy, fine_part, gray
 
 # Who trains in an iteration.
@@ -70,11 +71,7 @@ class WESPE(keras.Model):
     After `compile`, train it with Keras's `fit` or, under a schedule, with
     `wespe_tf.training.loop.fit`. The data are batches (x, y), (x, y, guide) or (x, y, guide,
     context) of uint8 pictures.
-
-    When a photo is enhanced, G's norms use the statistics of the whole photo. A patch alone has
-    other statistics: with those of a patch of sky, a norm amplifies noise. The context is a few
-    other patches of x's photo. With it, the norms use the statistics of the context, so G is
-    trained as it is used. No gradient flows through these statistics.
+    The context is a few other patches of x's photo, see `Staged.like_photos`.
 
     Args:
         generator: G, a `Generator`.
@@ -252,7 +249,10 @@ class WESPE(keras.Model):
             `generator`, the weighted sum. Those of the discriminators end in `_disc`. A loss with
             weight 0 is 0, except for terms that are computed `always`.
         """
-        enhanced = self.enhance(source, context, training)
+        if context is None:
+            enhanced = self.generator(source, training=training)
+        else:
+            enhanced = self.staged.like_photos(source, context, self.border, training)
         fake, real = self.views(self.inner(enhanced)), self.views(self.inner(target))
         judged = {
             name: discriminator(fake[name], training=training)
@@ -274,14 +274,6 @@ class WESPE(keras.Model):
                     ones, zeros, discriminator.head, *step.labels
                 )
         return values
-
-    def enhance(self, source: Tensor, context: Tensor | None, training: bool) -> Tensor:
-        """G(x). With a context, norms that measure pictures use the statistics of the context."""
-        if context is None or not any(map(measures_pictures, norms(self.generator))):
-            return self.generator(source, training=training)
-        patches = ops.reshape(context, (-1, *context.shape[2:]))
-        affines = self.staged.affines(patches, self.border, photos=context.shape[0])
-        return self.staged([source, affines], training=training)
 
     def term(self, name: str, step: Step) -> tf.Tensor:
         """A loss of the generators. It is 0 if it has weight 0 and is not computed `always`."""
@@ -404,16 +396,3 @@ class WESPE(keras.Model):
     def unpack(self, data: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Converts uint8 pictures to [0, 1] in the losses' dtype."""
         return tuple(ops.cast(pictures, self.loss_dtype) / 255.0 for pictures in data)
-
-
-def devices() -> int:
-    """How many devices share a batch."""
-    return tf.distribute.get_strategy().num_replicas_in_sync
-
-
-def mean_of_all(values: Tensor) -> Tensor:
-    """Mean of a tensor over all devices, which have equal parts. Call it within a step."""
-    mean = ops.mean(values)
-    if devices() == 1:
-        return mean
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, mean)

@@ -162,8 +162,8 @@ def _part_enhancer(generator: Generator) -> Callable[[np.ndarray, np.ndarray], n
     def run(picture: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
         picture, context = (tf.cast(p, tf.float32) / 255 for p in (picture, context))
         # Zero padding changes the edges of the other parts, but small parts are little else.
-        affines = staged.affines(context, min(edge, context.shape[1] // 4))
-        return staged([picture[None], affines])[0]
+        margin = min(edge, context.shape[1] // 4)
+        return staged.like_photos(picture[None], context[None], margin)[0]
 
     def enhance_part(picture: np.ndarray, context: np.ndarray) -> np.ndarray:
         framed = np.pad(picture, ((frame, frame), (frame, frame), (0, 0)), "reflect")

@@ -8,9 +8,9 @@ from keras import ops
 from .. import losses
 from ..data.batches import GuidedStream
 from ..guide.samples import stride
+from ..models.devices import devices
 from ..models.layers import statistics_dtype
 from ..models.views import Detail
-from ..models.wespe import devices
 from .build import rising_cosine
 from .loop import fit
 
