@@ -16,8 +16,6 @@ from tests.training.runs import LOSSES, TINY, make_data, read_log, read_summary
 from wespe_tf.config.loading import load
 from wespe_tf.config.schema import TrainConfig
 from wespe_tf.data.patches import PatchStream
-from wespe_tf.enhance.runtimes import choose_runtime
-from wespe_tf.enhance.tiles import Enhancer, enhance
 from wespe_tf.metrics.quality import psnr
 from wespe_tf.models.options import Loss
 from wespe_tf.models.wespe import WESPE
@@ -170,12 +168,11 @@ class TestRunFolder:
         """It is the averaged generator that was evaluated, and nothing is lost in the file."""
         photos = finished.root / "photos"
         streams = [PatchStream(photos / side, 32, 0, side) for side in ("source", "target")]
-        validation = Validation(*streams, photos / "val_source", photos / "val_target")
+        context = finished.config.context_patches
+        validation = Validation(*streams, photos / "val_source", photos / "val_target", context)
         generator = keras.saving.load_model(finished.path / "generator.keras", safe_mode=True)
         assert generator.width == 8 and generator.blocks == 1
-        enhancer = Enhancer(generator, choose_runtime("keras"))
-        enhanced = [enhance(enhancer, picture) for picture in validation.source]
-        scores = [psnr(*pair) for pair in zip(enhanced, validation.target)]
+        scores = [psnr(*pair) for pair in zip(validation.enhance(generator), validation.target)]
         expected = read_summary(finished.path)["validation"]["psnr_enhanced"]
         assert np.mean(scores) == pytest.approx(expected, abs=1e-3)
 
