@@ -20,7 +20,8 @@ self.onmessage = async ({ data: photo }) => {
 function said(error) {
   const text = String(error?.message ?? error);
   if (error instanceof Failure) return text;
-  if (/memory|alloc|abort|OOM/i.test(text)) {
+  // The model is checked before it runs. So WebAssembly stops itself only if its memory cannot grow.
+  if (error instanceof WebAssembly.RuntimeError || /memory|alloc|abort|OOM/i.test(text)) {
     return "This device has too little memory. Close other pages, or choose a smaller photo.";
   }
   return `The photo could not be enhanced (${text}).`;
