@@ -70,8 +70,8 @@ class WESPE(keras.Model):
 
     After `compile`, train it with Keras's `fit` or, under a schedule, with
     `wespe_tf.training.loop.fit`. The data are batches (x, y), (x, y, guide) or (x, y, guide,
-    context) of uint8 pictures.
-    The context is a few other patches of x's photo, see `Staged.like_photos`.
+    context) of uint8 pictures. The context is a few other patches of x's photo, see
+    `Staged.like_photos`.
 
     Args:
         generator: G, a `Generator`.
