@@ -91,7 +91,8 @@ BUDGETS = {
     "short": {"num_train_iters": 600, "eval_step": 200},  # the preset's own
     "long": {"num_train_iters": 1000, "eval_step": 250},
     "quickstart": {  # as the preset of that name
-        **{"num_train_iters": 200, "eval_step": 100, "w_texture": 1.0, "learning_rate": 2e-4}
+        **{"num_train_iters": 200, "eval_step": 100, "w_texture": 1.0, "learning_rate": 2e-4},
+        "context_patches": 4,
     },
 }
 COLUMNS = (

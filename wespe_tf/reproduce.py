@@ -26,8 +26,8 @@ from .tables import append_row, read_rows, replace_tables
 from .training.figures import curve_label, to_png
 
 USAGE = """\
-usage: python -m wespe_tf.reproduce [experiments=report,repairs,exposure,heads,report_sweep,paper]
-       [seeds=0]
+usage: python -m wespe_tf.reproduce
+       [experiments=report,repairs,exposure,tv,heads,report_sweep,paper] [seeds=0]
        [output=FOLDER] [csv=FILE] [document=FILE] [setting=value …]
 
 experiments= takes the lists above, or names of single experiments. Every other key is a setting of
@@ -50,9 +50,6 @@ REPORT = {
     "report_fig8": ["preset=report_fig8"],
 }
 FINAL = REPORT["report_fig8"]
-# The preset on which the report's experiments are based. This column is empty in rows of earlier
-# presets.
-BASE = "report_code"
 # Without norms, a discriminator sees how bright a picture is. A blur with the sum 56 would make
 # brightness too large.
 SEES_BRIGHTNESS = ["color_layers=dped", "color_norm=spectral", "blur=paper"]
@@ -94,6 +91,11 @@ EXPOSURE = {
     "D color blind to brightness": MENDED,
     "D color sees brightness": MENDED + SEES_BRIGHTNESS,
 }
+# Does total variation make pictures uniform? Its weight is 10, that of color and texture 0.005.
+WITHOUT_TV = {
+    "figure 5 without tv": [*REPORT["report_fig5"], "w_tv=0"],
+    "identity start without tv": [*FINAL, *REPAIR["identity start"], "w_tv=0"],
+}
 HEADS = {
     # One class and a sigmoid.
     "repaired all with small steps": ALL + SMALL_STEPS,
@@ -118,12 +120,14 @@ ADDED = {
     "and identity start": ["generator_init=identity"],
     "and detail view": ["texture_view=detail"],
     "and guide": ["w_guide=20"],
+    "and normalized content": ["content_normalise=true"],
 }
 PAPER = dict(zip(ADDED, itertools.accumulate(ADDED.values())))
 LISTS = {
     "report": REPORT,
     "repairs": REPAIRS,
     "exposure": EXPOSURE,
+    "tv": WITHOUT_TV,
     "heads": HEADS,
     "report_sweep": SWEEP,
     "paper": PAPER,
@@ -133,8 +137,9 @@ TITLES = (
     "The report's experiments",
     "The final code, repaired",
     "Whether anything looks at exposure",
+    "Without total variation",
     "Heads of the discriminators",
-    "What did not help",
+    "Figure 5 with other settings",
     "The paper's recipe, and what this project adds to it",
 )
 # The generators' weighted sum, and the discriminators' losses.
@@ -186,7 +191,6 @@ COLUMNS = (
     "psnr_best",
     "correlation",
     "seconds",
-    "base",
 )
 
 
@@ -254,8 +258,7 @@ def run_experiment(
     """
     config = load(TrainConfig, [*settings, *changes])
     data = _data_name(config)
-    place = {"data": data, "scale": config.scale, "base": BASE}
-    key = {**place, "experiment": name, "seed": str(seed)}
+    key = {"data": data, "scale": config.scale, "experiment": name, "seed": str(seed)}
     found = [row for row in read_rows(table) if key.items() <= row.items()]
     if found:
         kept = f"{found[-1]['iterations']} iterations, {found[-1]['precision']}"
@@ -293,11 +296,8 @@ def tables(rows: Rows) -> list[str]:
         rows: rows of the CSV file.
     """
     lines = []
-    # Figures show the latest runs, so rows of earlier presets have none if there are later ones.
-    renewed = {row["experiment"] for row in rows if row["base"]}
-    for (title, data, scale, base), experiments in _groups(rows).items():
-        earlier = "" if base else ", with earlier presets"
-        lines += ["", f"### {title}: {data}, {scale} scale{earlier}", ""]
+    for (title, data, scale), experiments in _groups(rows).items():
+        lines += ["", f"### {title}: {data}, {scale} scale", ""]
         of_report = title == TITLES[0]
         before = ["experiment", *(["setting", "the report saw"] if of_report else [])]
         after = ["figure"] if of_report and data == SAMPLE else []
@@ -305,10 +305,9 @@ def tables(rows: Rows) -> list[str]:
         lines.append("|---" * len(before) + "|---:" * len(MEASURED) + "|---" * len(after) + "|")
         for name, runs in experiments.items():
             told = SETTING_AND_SAW[name] if of_report else ()
-            drawn = base or name not in renewed
-            link = [f"[losses](docs/figures/{name}.png)" if drawn else "" for _ in after]
+            link = [f"[losses](docs/figures/{name}.png)" for _ in after]
             lines.append(f"| {' | '.join([name, *told, *_cells(runs), *link])} |")
-        if title == TITLES[3]:
+        if title == TITLES[4]:
             lines += ["", *_differences(experiments)]
     return lines
 
@@ -453,8 +452,8 @@ def _result(folder: Path) -> dict[str, Any]:
 
 
 def _groups(rows: Rows) -> dict[tuple[str, ...], dict[str, Rows]]:
-    """Rows by (title, data, scale, base) and experiment, in the order of the lists."""
-    where = ("data", "scale", "base")
+    """Rows by (title, data, scale) and experiment, in the order of the lists."""
+    where = ("data", "scale")
     places = sorted(dict.fromkeys(tuple(row[key] for key in where) for row in rows), reverse=True)
     groups = {}
     for title, named in zip(TITLES, LISTS.values()):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wespe_tf.enhance.windows import patches_at, window_shape, windows
+from wespe_tf.enhance.windows import window_shape, windows
 
 
 @pytest.mark.parametrize("size", [(1, 1), (30, 41), (64, 64), (65, 100)])
@@ -24,16 +24,3 @@ def test_windows_answer_for_every_pixel_once(size, side, margin):
         assert above + shape[0] == size[0] or above + shape[0] - bottom >= margin
         assert beside + shape[1] == size[1] or beside + shape[1] - right >= margin
     assert (count == 1).all()
-
-
-def test_patches_lie_where_they_are_wanted():
-    photo = np.arange(3 * 5)[:, None].repeat(3, 1).reshape(3, 5, 3)
-    found = patches_at(photo, np.array([[0.0, 0.0], [0.5, 0.99]]), 2)
-    np.testing.assert_array_equal(found[..., 0], [[[0, 1], [5, 6]], [[8, 9], [13, 14]]])
-
-
-def test_a_photo_smaller_than_a_patch_is_mirrored():
-    photo = np.array([[1, 2, 3], [4, 5, 6]])[..., None].repeat(3, 2)
-    (found,) = patches_at(photo, np.array([[0.9, 0.9]]), 4)
-    expected = [[1, 2, 3, 3], [4, 5, 6, 6], [4, 5, 6, 6], [1, 2, 3, 3]]
-    np.testing.assert_array_equal(found[..., 0], expected)

@@ -6,8 +6,9 @@ import pytest
 from keras.ops import convert_to_numpy as array
 
 from tests.generators import make_generator
-from wespe_tf.enhance.windows import BATCH, PATCH
 from wespe_tf.export.portable import (
+    BATCH,
+    PATCH,
     Adaptive,
     Beside,
     Portable,

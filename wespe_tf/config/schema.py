@@ -95,8 +95,8 @@ class Patches:
     )
     context_patches: int = setting(
         0,
-        "further patches of each source patch's photo, whose statistics the generator's norms use, "
-        "as if the whole photo were enhanced; 0, or without a guide: the patch's own statistics",
+        "further patches, spread over each source patch's photo, whose statistics the generator's "
+        "norms use, as if the whole photo were enhanced; 0, or without a guide: the patch's own",
         at_least=0,
     )
     train_size: int = setting(

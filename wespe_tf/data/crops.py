@@ -6,6 +6,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..images.picture import picture_size, read_picture
+from ..images.places import patches_at, spread
 
 SMALLEST_CROP = 11
 
@@ -26,7 +27,8 @@ def fixed_crops(
         size: side of the crops in pixels; smaller if a picture is smaller.
         seed: seed of the choice.
         read: function that reads a path; by default `read_picture`.
-        context: how many more crops of its photo belong to each crop of the pairs' first pictures.
+        context: how many more crops belong to each crop of the pairs' first pictures. They are
+            spread over its photo.
 
     Returns:
         Tuple of (count, s, s, 3) uint8 arrays, one for each member of a pair; s ≤ size. With a
@@ -38,7 +40,6 @@ def fixed_crops(
     rng = np.random.default_rng(seed)
     chosen = rng.integers(0, len(pairs), count)
     positions = rng.random((count, 2))
-    others = rng.random((count, context, 2))
     sizes = {index: _size_of_pair(pairs[index]) for index in sorted(set(chosen.tolist()))}
     size = min(size, *(side for sides in sizes.values() for side in sides))
     crops: list[list[np.ndarray]] = [[] for _ in range(count)]
@@ -48,7 +49,7 @@ def fixed_crops(
         for k in np.flatnonzero(chosen == index).tolist():
             crops[k] = [_crop(photo, positions[k], size) for photo in photos]
             if context:
-                crops[k].append(np.stack([_crop(photos[0], other, size) for other in others[k]]))
+                crops[k].append(patches_at(photos[0], spread(context), size))
     return tuple(np.stack(side) for side in zip(*crops))
 
 

@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..guide.samples import PhotoSample, sample_photos
 from ..images.opening import UnreadablePicture
 from ..images.picture import picture_size, read_picture
+from ..images.places import spread
 from .folders import find_pictures
 
 CACHE_BYTES = 192 * 2**20
@@ -203,7 +204,7 @@ class PatchStream:
         return self.cut(number)[0][0]
 
     def cut(self, number: int, context: int = 0) -> tuple[np.ndarray, str]:
-        """Patch `number`, and `context` more patches of its photo.
+        """Patch `number`, and `context` more patches, which are spread over its photo.
 
         Returns:
             (1 + context, patch_size, patch_size, 3) uint8 array; path of the photo.
@@ -215,14 +216,28 @@ class PatchStream:
         path, photo = self._photo(self._order(epoch)[place])
         rng = np.random.default_rng((self.seed, int(number)))
         is_view = rng.random() < self.view_share
-        patches = [self._square(photo, is_view, rng) for _ in range(1 + context)]
+        patches = [self._square(photo, is_view, rng)]
+        if context:
+            # All places are shifted together, by another distance each time.
+            places = (spread(context) + rng.random(2)) % 1
+            patches += [self._square(photo, is_view, rng, place) for place in places]
         return np.stack(patches), path
 
-    def _square(self, photo: np.ndarray, is_view: bool, rng: np.random.Generator) -> np.ndarray:
-        """A random square of a photo, reduced to the patch size if it is a view."""
+    def _square(
+        self,
+        photo: np.ndarray,
+        is_view: bool,
+        rng: np.random.Generator,
+        place: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """A square of a photo, at a random place or at one in [0, 1). A view is then reduced."""
         side = int(min(photo.shape[:2]) * rng.uniform(0.5, 1.0)) if is_view else 0
         side = max(side, self.patch_size)
-        top, left = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
+        rooms = [length - side + 1 for length in photo.shape[:2]]
+        if place is None:
+            top, left = (int(rng.integers(0, room)) for room in rooms)
+        else:
+            top, left = (place * rooms).astype(int)
         square = photo[top : top + side, left : left + side]
         if side > self.patch_size:
             size = (self.patch_size, self.patch_size)

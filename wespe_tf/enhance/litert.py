@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError, optional
+from ..images.places import at_least, patches_at
 from . import memory
 from .picture import Framed
 from .tiles import WHOLE, Inner, PhotoEnhancer, Plan, in_windows
-from .windows import at_least, patches_at, windows
+from .windows import windows
 
 SUFFIX = ".tflite"
 # If tiles are exact, photos larger than this are enhanced in windows with this side, in pixels.

@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import numpy as np
-
 
 def spans(length: int, window: int, margin: int) -> list[tuple[int, int, int]]:
     """Places of overlapping windows along one side, and the pixels whose results each gives.
@@ -85,50 +83,3 @@ def windows(height: int, width: int, shape: tuple[int, int], margin: int) -> lis
         for above, top, bottom in spans(height, shape[0], margin)
         for beside, left, right in spans(width, shape[1], margin)
     ]
-
-
-# Patches that stand for a photo: their side, the number in a batch, and the number of batches. Many
-# small patches represent a photo better than few large ones or a smaller copy. Each batch is spread
-# over the whole photo and normalized by its own statistics. Errors of the batches average out.
-PATCH, BATCH, BATCHES = 48, 32, 14
-
-
-def spread(count: int) -> np.ndarray:
-    """Places all over a photo, for patches that stand for the whole photo.
-
-    They are the Halton sequence of the bases 2 and 3, which is evenly spread at any length.
-
-    Args:
-        count: number of places.
-
-    Returns:
-        (count, 2) float64 array in [0, 1): how far down and how far to the right.
-    """
-    # Loading scipy.stats takes more than half a second; most commands do without it.
-    from scipy.stats import qmc
-
-    return qmc.Halton(2, scramble=False).random(count)
-
-
-def patches_at(photo: np.ndarray, places: np.ndarray, side: int) -> np.ndarray:
-    """Square patches of a photo. A photo that is smaller than a patch is mirrored at its edges.
-
-    Args:
-        photo: (H, W, 3) array.
-        places: (count, 2) array in [0, 1), as of `spread`.
-        side: side of the patches, in pixels.
-
-    Returns:
-        (count, side, side, 3) array of the photo's dtype.
-    """
-    photo = at_least(photo, (side, side))
-    corners = (places * (np.array(photo.shape[:2]) - side + 1)).astype(int)
-    return np.stack([photo[y : y + side, x : x + side] for y, x in corners])
-
-
-def at_least(photo: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A photo. If it is smaller than a (height, width), its mirror image continues it."""
-    missing = [max(0, wanted - there) for wanted, there in zip(shape, photo.shape[:2])]
-    if not any(missing):
-        return photo
-    return np.pad(photo, [*((0, length) for length in missing), (0, 0)], mode="symmetric")

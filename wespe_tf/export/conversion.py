@@ -16,9 +16,9 @@ from ai_edge_litert.tools import flatbuffer_utils
 from ai_edge_quantizer import calibrator, qtyping, quantizer
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
-from ..enhance.windows import BATCH, PATCH, patches_at, spread
+from ..images.places import patches_at, spread
 from ..models.generator import Generator
-from .portable import ENHANCE, MEASURE, MOMENTS, Adaptive, Portable, moments
+from .portable import BATCH, ENHANCE, MEASURE, MOMENTS, PATCH, Adaptive, Portable, moments
 
 FORMATS = ("float32", "float16", "dynamic", "int8")
 

@@ -13,16 +13,26 @@ import numpy as np
 import tensorflow as tf
 
 from ..config.schema import ExportConfig
-from ..enhance.windows import BATCH, BATCHES, PATCH, spread
 from ..errors import UserError
 from ..files import make_folder, write_atomically, write_json
+from ..images.places import spread
 from ..models.generator import Generator
 from ..models.staged import Staged, measures_pictures, norms, reach
 from ..progress import progress, say
 from ..weights.generator import find_model, load_generator
 from .conversion import FORMATS, Converter
 from .photos import find_photos, fitted, whole_photo
-from .portable import ENHANCE, MEASURE, MOMENTS, frozen_affines, moments, portable
+from .portable import (
+    BATCH,
+    BATCHES,
+    ENHANCE,
+    MEASURE,
+    MOMENTS,
+    PATCH,
+    frozen_affines,
+    moments,
+    portable,
+)
 from .verification import Case, markdown, reference_psnr, verify
 
 # Files for photos of any size are verified at these sizes: one even, one odd.

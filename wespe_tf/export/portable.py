@@ -7,13 +7,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..enhance.windows import BATCH, PATCH
 from ..models.generator import Generator, Step, walk
 from ..models.layers import Shape, Tensor
 from ..models.staged import affine, gain_and_offset, measured, norms, reach
 
 # The names of the signatures, and of the tensors that go from one to the other.
 ENHANCE, MEASURE, MOMENTS = "enhance", "measure", ("mean", "variance")
+
+# Patches that stand for a photo: their side, the number in a batch, and the number of batches. Many
+# small patches represent a photo better than few large ones or a smaller copy. Each batch is spread
+# over the whole photo and normalized by its own statistics. Errors of the batches average out.
+PATCH, BATCH, BATCHES = 48, 32, 14
 
 # One step of 8 bits in float32. The graph multiplies by it, instead of dividing by 255.
 BYTE = np.float32(1 / 255)
