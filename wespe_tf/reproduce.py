@@ -117,10 +117,10 @@ SWEEP = {name: REPORT["report_fig5"] + change for name, change in SWEEP.items()}
 # The paper's recipe, and parts of presets/recommended that are added one after another.
 ADDED = {
     "as in the paper": ["preset=wespe"],
+    "and normalized content": ["content_normalise=true"],
     "and identity start": ["generator_init=identity"],
     "and detail view": ["texture_view=detail"],
     "and guide": ["w_guide=20"],
-    "and normalized content": ["content_normalise=true"],
 }
 PAPER = dict(zip(ADDED, itertools.accumulate(ADDED.values())))
 LISTS = {
