@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..images.picture import picture_size, read_picture
-from ..images.places import patches_at, spread
+from ..images.places import patches_at, spread, square_at
 
 SMALLEST_CROP = 11
 
@@ -46,17 +46,13 @@ def fixed_crops(
     for index in sizes:
         # One pair at a time, and only copies of the crops: 64 pairs of large photos are gigabytes.
         photos = [(read or read_picture)(path) for path in pairs[index]]
+        if context:
+            around = patches_at(photos[0], spread(context), size)
         for k in np.flatnonzero(chosen == index).tolist():
-            crops[k] = [_crop(photo, positions[k], size) for photo in photos]
+            crops[k] = [square_at(photo, positions[k], size).copy() for photo in photos]
             if context:
-                crops[k].append(patches_at(photos[0], spread(context), size))
+                crops[k].append(around)
     return tuple(np.stack(side) for side in zip(*crops))
-
-
-def _crop(photo: np.ndarray, position: np.ndarray, size: int) -> np.ndarray:
-    """A copy of a square, from its position in [0, 1) downwards and to the right."""
-    top, left = (int(p * (length - size + 1)) for p, length in zip(position, photo.shape))
-    return photo[top : top + size, left : left + size].copy()
 
 
 def _size_of_pair(paths: Sequence[str]) -> tuple[int, int]:

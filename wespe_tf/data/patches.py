@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..guide.samples import PhotoSample, sample_photos
 from ..images.opening import UnreadablePicture
 from ..images.picture import picture_size, read_picture
-from ..images.places import spread
+from ..images.places import spread, square_at
 from .folders import find_pictures
 
 CACHE_BYTES = 192 * 2**20
@@ -233,12 +233,11 @@ class PatchStream:
         """A square of a photo, at a random place or at one in [0, 1). A view is then reduced."""
         side = int(min(photo.shape[:2]) * rng.uniform(0.5, 1.0)) if is_view else 0
         side = max(side, self.patch_size)
-        rooms = [length - side + 1 for length in photo.shape[:2]]
         if place is None:
-            top, left = (int(rng.integers(0, room)) for room in rooms)
+            top, left = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
+            square = photo[top : top + side, left : left + side]
         else:
-            top, left = (place * rooms).astype(int)
-        square = photo[top : top + side, left : left + side]
+            square = square_at(photo, place, side)
         if side > self.patch_size:
             size = (self.patch_size, self.patch_size)
             square = np.asarray(Image.fromarray(square).resize(size, Image.Resampling.BOX))

@@ -32,8 +32,13 @@ def patches_at(photo: np.ndarray, places: np.ndarray, side: int) -> np.ndarray:
         (count, side, side, 3) array of the photo's dtype.
     """
     photo = at_least(photo, (side, side))
-    corners = (places * (np.array(photo.shape[:2]) - side + 1)).astype(int)
-    return np.stack([photo[y : y + side, x : x + side] for y, x in corners])
+    return np.stack([square_at(photo, place, side) for place in places])
+
+
+def square_at(photo: np.ndarray, place: np.ndarray, side: int) -> np.ndarray:
+    """A view of the square at one place of a photo, which is at least as large as the square."""
+    top, left = (place * (np.array(photo.shape[:2]) - side + 1)).astype(int)
+    return photo[top : top + side, left : left + side]
 
 
 def at_least(photo: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
