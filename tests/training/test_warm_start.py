@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import tensorflow as tf
+from PIL import Image
 
 from benchmarks import plain
 from tests.models.tiny_wespe import (
@@ -12,14 +13,19 @@ from tests.models.tiny_wespe import (
     array,
     make_wespe,
 )
+from wespe_tf.data.batches import GuidedStream
+from wespe_tf.data.patches import PatchStream
+from wespe_tf.guide.color_transfer import LEVELS, ColorTransfer
 from wespe_tf.guide.detail_filter import DetailFilter, short_kernel
 from wespe_tf.guide.guide import Guide
 from wespe_tf.models.generator import Generator
 from wespe_tf.models.views import EQUAL_SHARES
+from wespe_tf.training import warm_start
 from wespe_tf.training.warm_start import (
     WarmStart,
     divide_detail,
     filter_last_layer,
+    fit_guide,
     fit_last_layer,
 )
 
@@ -37,7 +43,7 @@ class TestFitLastLayer:
         generator.build((None, None, None, 3))
         seen, unseen = (make_photo(96, 96, seed)[None] / np.float32(255) for seed in (0, 1))
         before = [array(v) for v in generator.weights]
-        fit_last_layer(generator, seen, self.graded(seen))
+        fit_last_layer(generator, [generator.features(seen)], self.graded(seen))
         for pictures in (seen, unseen):
             error = np.clip(array(generator(pictures)), 0, 1) - self.graded(pictures)
             idle = pictures - self.graded(pictures)
@@ -61,7 +67,9 @@ class TestFitLastLayer:
         present = np.arctanh((array(generator(pictures)) - 0.5) / 0.58).reshape(-1, 3)
         aim = ((wanted - 0.5) / 0.58).reshape(-1, 3)
         before = [array(v) for v in generator.to_rgb.weights]
-        fit_last_layer(generator, pictures, wanted, ridge=0.01)
+        fit_last_layer(
+            generator, (generator.features(p[None]) for p in pictures), wanted, ridge=0.01
+        )
         for channel in range(3):
             slope = 1 - aim[:, channel : channel + 1] ** 2
             rows = np.r_[features * slope, np.sqrt(0.01 * len(features)) * np.eye(7)]
@@ -71,6 +79,34 @@ class TestFitLastLayer:
             kernel, bias = (array(v) - b for v, b in zip(generator.to_rgb.weights, before))
             np.testing.assert_allclose(kernel[4, 4, :, channel], expected[:6], atol=1e-9)
             np.testing.assert_allclose(bias[channel], expected[6], atol=1e-9)
+
+
+class TestFitGuide:
+    @pytest.mark.parametrize("context", [0, 5])
+    def test_fits_patches_as_they_are_within_their_photos(self, tmp_path, monkeypatch, context):
+        """Both fits, G's and F's, against all patches at once."""
+        monkeypatch.setattr(warm_start, "FITTED_PATCHES", 6)
+        for number, photo in enumerate(np.random.default_rng(0).integers(0, 256, (3, 60, 70, 3))):
+            Image.fromarray((photo // (number + 1)).astype(np.uint8)).save(
+                tmp_path / f"{number}.png"
+            )
+        stream = PatchStream(tmp_path, SIDE, 0, "source_dir")
+        guide = Guide(
+            ColorTransfer(LEVELS + 1, LEVELS[::-1] + 1, 0.5, 1.0, 0.8 * np.eye(3), [0.1] * 3)
+        )
+        cuts = [GuidedStream(stream, guide.transfer).cut(number, context) for number in range(6)]
+        patches, wanted, around = (np.stack(each) / np.float32(255) for each in zip(*cuts))
+        model, expected = make_wespe(border=4), make_wespe(border=4)
+        expected.set_weights(model.get_weights())
+        features = expected.staged.features(patches, around if context else None, 4)
+        fit_last_layer(expected.generator, [features], wanted[None])
+        inverse = expected.inverse_generator
+        fit_last_layer(inverse, [inverse.features(wanted)], patches[None])
+        fit_guide(model, guide, stream, context)
+        for name in ("generator", "inverse_generator"):
+            found, right = (getattr(side, name).to_rgb.get_weights() for side in (model, expected))
+            np.testing.assert_allclose(found[0], right[0], atol=1e-3)
+            np.testing.assert_allclose(found[1], right[1], atol=1e-3)
 
 
 class TestFilterLastLayer:

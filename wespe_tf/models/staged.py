@@ -108,7 +108,10 @@ class Staged(keras.Model):
         self.generator = generator
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        pictures, affines = inputs
+        return self.generator.picture(self._features(*inputs), training)
+
+    def _features(self, pictures: Any, affines: Any) -> Any:
+        """Input of the last convolution."""
         steps, numbers = self.generator.steps, iter(range(affines.shape[1]))
 
         def activate(step: Step, x: Any) -> Any:
@@ -118,11 +121,10 @@ class Staged(keras.Model):
                 x = _normalized(x, gain[:, None, None], offset[:, None, None])
             return ops.relu(x)
 
-        features = walk(steps[:-1], pictures, activate)
-        return self.generator.picture(features, training)
+        return walk(steps[:-1], pictures, activate)
 
     def like_photos(
-        self, pictures: Any, context: Any, margin: int = 0, training: bool = False
+        self, pictures: Any, context: Any | None, margin: int = 0, training: bool = False
     ) -> Any:
         """Enhances parts of photos as they are enhanced within their photos.
 
@@ -132,18 +134,25 @@ class Staged(keras.Model):
 
         Args:
             pictures: (N, H, W, 3) tensor in [0, 1].
-            context: (N, K, h, w, 3) tensor in [0, 1], K parts of each picture's photo.
+            context: (N, K, h, w, 3) tensor in [0, 1], K parts of each picture's photo; or None: the
+                norms use the statistics of the pictures themselves.
             margin: width in pixels of the parts' edges that do not count.
-            training: whether the fast gradient is needed.
+            training: whether G is trained: its last layer has the fast gradient then, and its norms
+                may update running statistics.
 
         Returns:
             (N, H, W, 3) tensor, the enhanced pictures, not clipped.
         """
-        if not any(map(measures_pictures, norms(self.generator))):
-            return self.generator(pictures, training=training)
+        return self.generator.picture(self.features(pictures, context, margin, training), training)
+
+    def features(
+        self, pictures: Any, context: Any | None, margin: int = 0, training: bool = False
+    ) -> Any:
+        """Input of the last convolution, (N, H, W, width). See `like_photos`."""
+        if context is None or not any(map(measures_pictures, norms(self.generator))):
+            return self.generator.features(pictures, training)
         parts = ops.reshape(context, (-1, *context.shape[2:]))
-        affines = self._affines(parts, margin, photos=pictures.shape[0])
-        return self([pictures, affines], training=training)
+        return self._features(pictures, self._affines(parts, margin, photos=pictures.shape[0]))
 
     def _affines(self, patches: Any, margin: int, photos: int) -> Any:
         """(photos, norms, 2, width) gains and offsets. No gradient flows through the statistics."""

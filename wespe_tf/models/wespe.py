@@ -249,10 +249,7 @@ class WESPE(keras.Model):
             `generator`, the weighted sum. Those of the discriminators end in `_disc`. A loss with
             weight 0 is 0, except for terms that are computed `always`.
         """
-        if context is None:
-            enhanced = self.generator(source, training=training)
-        else:
-            enhanced = self.staged.like_photos(source, context, self.border, training)
+        enhanced = self.staged.like_photos(source, context, self.border, training)
         fake, real = self.views(self.inner(enhanced)), self.views(self.inner(target))
         judged = {
             name: discriminator(fake[name], training=training)

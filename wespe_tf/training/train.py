@@ -170,7 +170,7 @@ def train_in(
     if photos.guide is not None:
         divide_detail(model, photos.guide)
         if done is None:
-            fit_guide(model, photos.guide, source)
+            fit_guide(model, photos.guide, source, config.context_patches)
     iterations, warm_iterations = config.num_train_iters, config.warm_start_iters
     first = 0 if done is None else warm_iterations + done
     with progress(

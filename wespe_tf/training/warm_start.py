@@ -66,8 +66,8 @@ class WarmStart(keras.Model):
 FITTED_PIXELS = 100_000
 
 
-def fit_last_layer(generator, pictures, wanted, ridge=1e-4):
-    """Changes the last layer so that the generator turns `pictures` into nearly `wanted`.
+def fit_last_layer(generator, features, wanted, ridge=1e-5):
+    """Changes the last layer so that it turns `features` into nearly `wanted`.
 
     Only the biases and the weights at the center of the kernel change. They follow from weighted
     least squares on the layer's inputs and its values before the tanh. The weights of this fit are
@@ -77,16 +77,22 @@ def fit_last_layer(generator, pictures, wanted, ridge=1e-4):
 
     Args:
         generator: a built `Generator`.
-        pictures: (N, H, W, 3) float array in [0, 1].
-        wanted: array of the same shape and range.
+        features: for each picture, the input of the last layer, a (1, H, W, width) tensor. An
+            iterator takes less memory than a list.
+        wanted: (N, H, W, 3) float array in [0, 1].
         ridge: penalty per pixel on the squared change of a weight.
     """
-    features = keras.ops.convert_to_numpy(keras.ops.cast(generator.features(pictures), "float32"))
-    output = keras.ops.convert_to_numpy(generator(pictures))
     step = stride(wanted[..., 0].size, FITTED_PIXELS)
-    features, output, wanted = (
-        a.reshape(-1, a.shape[-1])[::step].astype(np.float64) for a in (features, output, wanted)
-    )
+
+    def pixels(values):
+        values = ops.convert_to_numpy(ops.cast(values, "float64"))
+        return values.reshape(-1, values.shape[-1])[::step]
+
+    found = [
+        [pixels(values) for values in (seen, generator.picture(seen), aim)]
+        for seen, aim in zip(features, wanted)
+    ]
+    features, output, wanted = map(np.concatenate, zip(*found))
     features = np.concatenate([features, np.ones((len(features), 1))], axis=1)
 
     def inside(colors):
@@ -134,15 +140,33 @@ def divide_detail(model, guide):
         model.texture_view.shares = tuple(map(float, guide.detail_filter.shares))
 
 
-def fit_guide(model, guide, source):
-    """Fits the last layers of a `WESPE` to source patches: G applies the guide, F undoes it."""
+def fit_guide(model, guide, source, context):
+    """Fits the last layers of a `WESPE` to source patches: G applies the guide, F undoes it.
+
+    Args:
+        model: a built `WESPE`.
+        guide: `Guide`.
+        source: `PatchStream`.
+        context: how many more patches of each photo stand for it, as in training.
+    """
     colors = GuidedStream(source, guide.transfer)
-    patches, transferred = map(np.stack, zip(*(colors[n] for n in range(FITTED_PATCHES))))
-    patches, transferred = patches / np.float32(255), transferred / np.float32(255)
-    fit_last_layer(model.generator, patches, transferred)
+    cuts = (colors.cut(number, context) for number in range(FITTED_PATCHES))
+    patches, transferred, around = (np.stack(each) for each in zip(*cuts))
+    transferred = transferred / np.float32(255)
+
+    def in_photo(number):
+        seen, others = (
+            ops.convert_to_tensor(pictures[number : number + 1] / np.float32(255))
+            for pictures in (patches, around)
+        )
+        return model.staged.features(seen, others if context else None, model.border)
+
+    fit_last_layer(model.generator, map(in_photo, range(FITTED_PATCHES)), transferred)
     if guide.detail_filter is not None:
         filter_last_layer(model.generator, guide.detail_filter)
-    fit_last_layer(model.inverse_generator, transferred, patches)
+    inverse = model.inverse_generator
+    features = (inverse.features(picture[None]) for picture in transferred)
+    fit_last_layer(inverse, features, patches / np.float32(255))
 
 
 def warm_start(model, data, strategy, config, callbacks):
