@@ -63,6 +63,15 @@ class TestLossFigure:
             np.testing.assert_array_equal(line.get_xdata(), history["iteration"])
             np.testing.assert_array_equal(line.get_ydata(), history[name])
 
+    def test_a_discriminator_without_weight_is_neither_drawn_nor_averaged(self, history, patches):
+        history["color_disc"] = [0.0, np.nan] * 10
+        drawn = curves(loss_figure(history, patches, patches, "a run").axes[0])
+        assert set(drawn) == {"D texture", "random guess, 2·ln 2"}
+        history["detail_disc"] = [0.7] * 20
+        drawn = curves(loss_figure(history, patches, patches, "a run").axes[0])
+        mean = (np.array(history["texture_disc"]) + 0.7) / 2
+        np.testing.assert_allclose(drawn["mean"].get_ydata(), mean)
+
     def test_a_loss_of_any_name_is_drawn(self, history, patches):
         history |= {"sharpness": [0.3] * 20, "detail_disc": [0.7] * 20}
         figure = loss_figure(history, patches, patches, "a run")

@@ -145,6 +145,14 @@ class TestFit:
         np.testing.assert_allclose(schedule.losses[DISCRIMINATORS], np.mean(pairs, axis=1))
         assert (len(expected), len(pairs)) == (4, 3)
 
+    @pytest.mark.usefixtures("eagerly")
+    def test_the_balance_ignores_a_discriminator_without_weight(self, data):
+        schedule, notes = DynamicBalance(), Notes()
+        fit(make_wespe(weights={"color": 0}), data, 2, 2, [notes], schedule)
+        expected = [v["texture_disc"] for v in notes.logs if "texture_disc" in v]
+        assert expected and min(expected) > 0
+        np.testing.assert_allclose(schedule.losses[DISCRIMINATORS], expected)
+
 
 class Terminal(io.StringIO):
     def isatty(self):

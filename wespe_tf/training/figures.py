@@ -66,8 +66,14 @@ def loss_figure(
 
     losses = [name for name in history if name not in ("iteration", "balance")]
     discriminators = [name for name in losses if name.endswith("_disc")]
-    curves = {curve_label(name): np.asarray(history[name]) for name in discriminators}
-    curves["mean"] = np.mean(list(curves.values()), axis=0)
+    # The losses of discriminators without weight are 0 throughout.
+    curves = {
+        curve_label(name): np.asarray(history[name])
+        for name in discriminators
+        if np.nansum(history[name]) > 0
+    }
+    if len(curves) > 1:
+        curves["mean"] = np.mean(list(curves.values()), axis=0)
     for label, values in curves.items():
         _draw_curve(top, iteration, values, label, color="black" if label == "mean" else None)
     top.axhline(2 * np.log(2), color="gray", ls=":", lw=1, label="random guess, 2·ln 2")

@@ -77,7 +77,7 @@ def fit(
                 _check_finite(logs, begin + batch + 1)
                 _check_scales(model, begin + batch + 1)
                 if isinstance(schedule, DynamicBalance):
-                    schedule.observe(*_of_each_side(logs))
+                    schedule.observe(*_of_each_side(logs, model.discriminators))
                 told.on_train_batch_end(batch, logs)
                 stopped = anyone(model.stop_training)
                 if stopped:
@@ -196,7 +196,14 @@ def _check_scales(model: Any, iteration: int) -> None:
                 raise diverged(iteration, found)
 
 
-def _of_each_side(losses: dict[str, float]) -> tuple[float | None, float | None]:
-    """The two losses that a schedule observes: the generators', and the discriminators' mean."""
-    discriminators = [value for name, value in losses.items() if name.endswith("_disc")]
-    return losses.get("generator"), statistics.fmean(discriminators) if discriminators else None
+def _of_each_side(
+    losses: dict[str, float], discriminators: Collection[str]
+) -> tuple[float | None, float | None]:
+    """The two losses that a schedule observes: the generators', and the discriminators' mean.
+
+    Args:
+        losses: all losses.
+        discriminators: names of the discriminators that are trained.
+    """
+    known = [losses[f"{name}_disc"] for name in discriminators if f"{name}_disc" in losses]
+    return losses.get("generator"), statistics.fmean(known) if known else None
