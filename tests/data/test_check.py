@@ -12,6 +12,7 @@ from tests.shared import SHARED, needs_shared  # noqa: E402
 from wespe_tf.data.check import main  # noqa: E402
 from wespe_tf.data.inspection import flat_share, inspect, look_of  # noqa: E402
 from wespe_tf.data.sample import build_sample  # noqa: E402
+from wespe_tf.data.shots import read_shot  # noqa: E402
 from wespe_tf.errors import UserError  # noqa: E402
 
 SIDE = 128
@@ -228,6 +229,21 @@ def test_what_a_file_says(tmp_path, make_photo):
     assert found.shot.camera == "Maker 7"  # not "Maker Maker 7"
     assert (found.shot.program, found.edited, found.screenshot) == ("7.1.2", "", "")
     assert found.shot.taken.isoformat() == "2024-05-01T12:00:00"
+
+
+@pytest.mark.parametrize(
+    "xmp, program",
+    [
+        (b'<x xmp:CreatorTool="Tool 1.0"/>', "Tool 1.0"),
+        (b"<xmp:CreatorTool>Tool 1.0</xmp:CreatorTool>", "Tool 1.0"),
+        (b"<xmp:CreatorTool>Tool", "Tool"),
+        (b"<x/>", ""),
+    ],
+)
+def test_the_program_that_xmp_names(tmp_path, make_photo, xmp, program):
+    """Also if the packet ends within its name."""
+    Image.fromarray(make_photo(SIDE, SIDE)).save(tmp_path / "0.jpg", xmp=xmp)
+    assert read_shot(str(tmp_path / "0.jpg")).program == program
 
 
 @pytest.mark.parametrize(

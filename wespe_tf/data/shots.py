@@ -1,6 +1,7 @@
 """Reads what a photo's file says about the shot: camera, time, program, color profile."""
 
 import io
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -73,7 +74,7 @@ def _time(value: object) -> datetime | None:
 def _creator(xmp: bytes) -> str:
     """The program that an XMP packet names, in an attribute or an element."""
     rest = xmp.decode("utf-8", "replace").partition("CreatorTool")[2].lstrip("=>\"' ")
-    return rest[: min(rest.find(end) for end in "\"'<" if end in rest)] if rest else ""
+    return re.split("[\"'<]", rest, maxsplit=1)[0]
 
 
 def _profile(icc: bytes) -> str:
