@@ -16,6 +16,7 @@ from tests.training.runs import TINY  # noqa: E402
 from wespe_tf.data import __main__ as command  # noqa: E402
 from wespe_tf.data.align import main  # noqa: E402
 from wespe_tf.data.dped import dped_folders  # noqa: E402
+from wespe_tf.data.registration import Registration  # noqa: E402
 from wespe_tf.errors import UserError  # noqa: E402
 from wespe_tf.training import cli  # noqa: E402
 
@@ -229,12 +230,42 @@ def test_mistakes_are_named(small, tmp_path, changed, message):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
-def test_a_threshold_that_no_patch_reaches(shots, tmp_path):
-    arguments = [f"phone_dir={shots.phone}", f"camera_dir={shots.camera}", "threshold=1"]
-    with pytest.raises(UserError, match="threshold=1: no patch has this correlation in 4 pairs"):
-        main([*arguments, f"output={tmp_path / 'out'}", "match=looks"])
-    assert not list(tmp_path.iterdir())
+@pytest.fixture
+def noisy(tmp_path, rng):
+    """Arguments that name two folders of the same picture, with noise in the camera's."""
+    picture = scene_of("coffee.png")[:300, :300]
+    for side, noise in (("phone", 0), ("camera", 3)):
+        (tmp_path / side).mkdir()
+        seen = np.clip(picture + rng.normal(0, noise, picture.shape), 0, 255)
+        Image.fromarray(seen.astype(np.uint8)).save(tmp_path / side / "a.png")
+    return [f"{side}_dir={tmp_path / side}" for side in ("phone", "camera")]
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (["threshold=1"], r"threshold=1.0: no patch is kept of 1 pair of photos \(\d too unlike\)"),
+        (["patch_size=299"], r"patch_size=299: .* \(none fits into what both photos show\)"),
+        (["search=1"], "search=1: expected at least 2"),
+    ],
+)
+def test_settings_that_keep_no_patch_are_named(noisy, tmp_path, settings, message):
+    with pytest.raises(UserError, match=message):
+        main([*noisy, f"output={tmp_path / 'out'}", *settings])
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_setting_that_refuses_most_patches_is_named(noisy, tmp_path, monkeypatch):
+    """A registration that is 3 pixels wrong puts all windows out of reach."""
+    right = Registration.__call__
+    monkeypatch.setattr(Registration, "__call__", lambda self, points: right(self, points) + 3)
+    with pytest.raises(UserError, match=r"search=2: no patch .* \(4 out of reach\)"):
+        main([*noisy, f"output={tmp_path / 'out'}", "search=2"])
+
+
+def test_the_smallest_search_keeps_patches(noisy, tmp_path):
+    main([*noisy, f"output={tmp_path / 'out'}", "search=2"])
+    assert (tmp_path / "out" / "patches.csv").read_text().count("\n") > 1
 
 
 def test_missing_opencv_is_named_with_its_install_command(monkeypatch):

@@ -30,8 +30,8 @@ the same part of it. Keeps some scenes apart for testing. OUTPUT/align.html show
 paired, and which were refused and why. OUTPUT/patches.csv says where each patch comes from. To
 train on the patches:
 
-  python train.py model=phone dped_dir=OUTPUT                 without the pairing
-  python train.py preset=dped model=phone dped_dir=OUTPUT     on the pairs"""
+  python train.py model=phone dped_dir=OUTPUT                             without the pairing
+  python train.py preset=dped model=phone dped_dir=OUTPUT train_size=-1   on the pairs"""
 
 COLUMNS = (
     *("part", "number", "scene", "phone_photo", "left", "top"),
@@ -42,6 +42,8 @@ ENCODING: dict[str, dict] = {"png": {}, "jpg": {"quality": 95, "subsampling": 0}
 BATCH_OF_DPED = 50
 # Below this number of camera pixels along a phone pixel, the camera shows less detail.
 COARSEST = 0.8
+# The setting that refuses windows for this reason.
+KEYS = {"too unlike": "threshold", "out of reach": "search", "nothing to see": "phone_dir"}
 
 
 @as_command(USAGE, AlignConfig)
@@ -102,6 +104,7 @@ class Writer:
         self.config, self.phone, self.camera, self.folder = config, phone, camera, folder
         self.rows: list[dict] = []
         self.cards: list[str] = []
+        self.refused: Counter[str] = Counter()
         self.coarse = 0
 
     def write(self, matches: list[Match], reasons: dict[int, str]) -> list[str]:
@@ -123,10 +126,7 @@ class Writer:
         for match, scene in zip(progress(matches, desc="cutting"), scenes):
             self._cut(match, int(scene), drafts)
         if not self.rows:
-            raise UserError(
-                f"threshold={self.config.threshold:g}: no patch has this correlation in "
-                f"{count(len(matches), 'pair')} of photos"
-            )
+            raise self._nothing_kept(len(matches))
         self._set_apart()
         self._move(drafts)
         drafts.rmdir()
@@ -170,6 +170,7 @@ class Writer:
             )
         self.coarse += cutter.scale < COARSEST
         refused = Counter(window.reason for window in windows if window.reason)
+        self.refused += refused
         numbers = [
             f"by {match.way}, {match.registration.matches} points agree",
             f"{len(windows) - refused.total()} of {len(windows)} patches kept",
@@ -185,6 +186,15 @@ class Writer:
                 names,
                 f"scene {scene} · {' · '.join(numbers)}",
             )
+        )
+
+    def _nothing_kept(self, pairs: int) -> UserError:
+        """The error if no patch is kept. It names the setting that refused most of them."""
+        reasons = [f"{number} {reason}" for reason, number in self.refused.most_common()]
+        key = KEYS[max(self.refused, key=self.refused.__getitem__)] if reasons else "patch_size"
+        return UserError(
+            f"{key}={getattr(self.config, key)}: no patch is kept of {count(pairs, 'pair')} of "
+            f"photos ({', '.join(reasons) or 'none fits into what both photos show'})"
         )
 
     def _set_apart(self) -> None:

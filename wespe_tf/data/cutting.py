@@ -53,7 +53,8 @@ class Cutter:
         camera: (H', W', 3) uint8 array.
         registration: from the phone's pixels to the camera's.
         size: side of the patches, in pixels of the phone's photo.
-        search: largest distance of a window from its expected place, in pixels.
+        search: how far around its expected place a window is looked for, in pixels. It is refused
+            if it is found less than a pixel from the end of this area.
         threshold: smallest correlation of patches that are kept.
 
     Attributes:

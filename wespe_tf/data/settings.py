@@ -44,7 +44,11 @@ class AlignConfig:
         100, "distance from one patch to the next", "pixels of the phone", at_least=1
     )
     search: int = setting(
-        8, "largest distance of a patch from its expected place", "pixels", at_least=1
+        8,
+        "how far around its expected place a patch is looked for; it is refused if it is found less "
+        "than a pixel from the end of this area, because it may belong outside",
+        "pixels",
+        at_least=2,
     )
     threshold: float = setting(
         0.9, "patches with a smaller correlation are refused", at_least=-1, at_most=1
