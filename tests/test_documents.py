@@ -239,8 +239,8 @@ def test_commands_run_as_written(document, short):
             shutil.rmtree(output, ignore_errors=True)
         if "resume=true" not in words:  # What goes on has the run's own settings.
             words += SMALL.get(name, [])
-        if "preset=dped" in words:  # The authors' checkpoints hold networks of one size.
-            words += ["generator_width=64", "generator_blocks=4"]
+        if "preset=dped" in words:  # Here these settings cannot be changed.
+            words += ["generator_width=64", "generator_blocks=4", "border=0", "warm_start_iters=0"]
         # Two steps of training are done before they would be compiled.
         tf.config.run_functions_eagerly(name == "wespe_tf.training.cli")
         main = importlib.import_module(name).main

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wespe_tf.config.loading import load
+from wespe_tf.config.schema import TrainConfig
 from wespe_tf.data.pairs import PairedPatches, Sampler
 from wespe_tf.enhance import cli as enhance
 from wespe_tf.enhance.runtimes import choose_runtime
 from wespe_tf.enhance.tiles import Enhancer
 from wespe_tf.errors import UserError
 from wespe_tf.training import cli
+from wespe_tf.training.dped import train_dped
 from wespe_tf.weights.tf1_checkpoint import load_checkpoint
 
 SIDE = 32
@@ -114,6 +117,33 @@ def test_model_is_needed(tree):
     with pytest.raises(UserError, match="model=: missing"):
         cli.main([a for a in SMALL if not a.startswith("model")])
     assert not Path("models").exists()
+
+
+@pytest.mark.parametrize(
+    "argument, message",
+    [
+        ("scale=small", "scale=small: cannot be changed with method=dped; expected full"),
+        ("run=mine", "run=mine: cannot be changed with method=dped; expected no value"),
+        ("texture_layers=fine", "texture_layers=fine: .*; expected dped"),
+        ("discriminator_head=one_class_sigmoid", "one_class_.*; expected two_class_softmax"),
+        ("generator_width=32", "generator_width=32: .*; expected 64"),
+        ("distribute=mirrored", "distribute=mirrored: .*; expected none"),
+        ("ema=0.9", "ema=0.9: .*; expected 0.0"),
+        ("precision=float16", "precision=float16: expected float32, bfloat16 or auto"),
+        ("preset=quickstart", ".*=.*: cannot be changed with method=dped"),
+    ],
+)
+def test_settings_that_it_does_not_have(tree, argument, message):
+    with pytest.raises(UserError, match=message):
+        train_dped(load(TrainConfig, [*SMALL, "method=dped", argument]))
+    assert not Path("models").exists()
+
+
+def test_a_file_where_a_folder_should_be(tree):
+    Path("models").write_text("mine")
+    with pytest.raises(UserError, match="models: cannot be made"):
+        cli.main(SMALL)
+    assert Path("models").read_text() == "mine"
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..config.loading import to_yaml
+from ..config.loading import load, to_yaml
 from ..config.schema import TrainConfig
 from ..data.batches import reading_errors
 from ..data.pairs import PairedPatches, Sampler, training_batches
@@ -23,6 +23,16 @@ from ..weights.vgg import load_vgg
 from .build import make_discriminator, make_generator, options_of
 from .loop import Progress
 
+# The settings that can be changed. The others are as in preset=dped, as the authors' code has no
+# such choice, or cannot read the checkpoints.
+FREE = {
+    *("preset", "deterministic", "seed", "model", "dped_dir", "patch_size", "batch_size"),
+    *("train_size", "generator_init", "discriminator_width", "discriminator_init"),
+    *("discriminator_order", "texture_norm", "content_layer", "vgg_weights"),
+    *("w_content", "w_color", "w_texture", "w_tv", "num_train_iters", "learning_rate"),
+    *("discriminator_learning_rate", "precision", "eval_step", "verbose"),
+}
+
 
 def train_dped(config: TrainConfig) -> None:
     """Trains DPED on pairs, as the authors' train_model.py does.
@@ -36,12 +46,17 @@ def train_dped(config: TrainConfig) -> None:
         config: `TrainConfig` with `method="dped"`.
 
     Raises:
-        UserError: if `model` is missing, or if data or VGG weights cannot be read.
+        UserError: if a setting cannot be changed here, if `model` is missing, if data or VGG weights
+            cannot be read, or if the folders cannot be made.
     """
+    check_settings(config)
     data, sampler = open_pairs(config)
     model = build_dped(config)
     for folder in ("models", "results"):
-        Path(folder).mkdir(exist_ok=True)
+        try:
+            Path(folder).mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be made ({error.strerror})") from error
     write_atomically(Path("models") / f"{config.model}_config.yaml", to_yaml(config).encode())
     print(f"{config.model}: {len(data.train)} training pairs, {len(data.test)} test pairs")
     with reading_errors(), progress(total=config.num_train_iters, desc="training") as bar:
@@ -52,6 +67,19 @@ def train_dped(config: TrainConfig) -> None:
             shuffle=False,
             verbose=0,
         )
+
+
+def check_settings(config: TrainConfig) -> None:
+    """Raises a `UserError` if a setting is given that this training does not have."""
+    for key, expected in vars(load(TrainConfig, ["preset=dped"])).items():
+        given = getattr(config, key)
+        if key not in FREE and given != expected:
+            raise UserError(
+                f"{key}={given}: cannot be changed with method=dped; expected "
+                f"{'no value' if expected is None else expected}"
+            )
+    if config.precision == "float16":
+        raise UserError("precision=float16: expected float32, bfloat16 or auto with method=dped")
 
 
 def open_pairs(config: TrainConfig) -> tuple[PairedPatches, Sampler]:
