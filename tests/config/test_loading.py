@@ -344,6 +344,43 @@ class TestAnything:
         self.loaded_or_refused(path, *arguments)
 
 
+class TestSmall:
+    def test_a_preset_may_ask_for_it(self, tmp_path):
+        (tmp_path / "mine.yaml").write_text("based_on: wespe\nscale: small\n")
+        config = train_config(f"preset={tmp_path / 'mine.yaml'}", "batch_size=9")
+        expected = train_config("preset=wespe", "scale=small", "batch_size=9")
+        assert config == dataclasses.replace(expected, preset=config.preset)
+        assert (config.patch_size, config.batch_size, config.generator_width) == (48, 9, 32)
+
+    def test_the_command_line_may_take_it_back(self, tmp_path):
+        (tmp_path / "mine.yaml").write_text("based_on: wespe\nscale: small\n")
+        config = train_config(f"preset={tmp_path / 'mine.yaml'}", "scale=full")
+        assert (config.scale, config.patch_size) == ("full", 100)
+
+    @pytest.mark.parametrize("value", ["1e3", "", "many", "true", "2001-01-01x"])
+    def test_a_bad_number_in_the_preset_is_named(self, tmp_path, value):
+        path = tmp_path / "mine.yaml"
+        path.write_text(f"num_train_iters: {value}\n")
+        text = message(f"preset={path}", "scale=small")
+        assert text.startswith(f"preset {path}: num_train_iters=") and "expected int" in text
+
+
+class TestConfigFile:
+    @pytest.mark.parametrize("argument", ["preset=wespe", "scale=small", "scale=full"])
+    def test_what_its_settings_would_hide_is_refused(self, tmp_path, argument):
+        path = tmp_path / "mine.yaml"
+        path.write_text("batch_size: 3\n")
+        key = argument.partition("=")[0]
+        expected = f"{argument}: expected no {key}= together with config="
+        assert message(f"config={path}", argument) == expected
+
+    @pytest.mark.parametrize("line", ["", "preset: null\n"])
+    def test_without_preset_the_run_is_named_after_it(self, tmp_path, line):
+        path = tmp_path / "mine.yaml"
+        path.write_text(f"batch_size: 3\n{line}")
+        assert train_config(f"config={path}").preset == str(path)
+
+
 class TestRoundTrip:
     def test_config_file_repeats_all_settings(self, tmp_path):
         config = train_config(

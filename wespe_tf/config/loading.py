@@ -13,7 +13,6 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import UserError
-from .schema import TrainConfig
 from .setting import RETIRED
 
 Schema = TypeVar("Schema")
@@ -32,48 +31,59 @@ def load(schema: type[Schema], arguments: list[str]) -> Schema:
     Args:
         schema: `TrainConfig` or another dataclass of `setting` fields.
         arguments: list of `key=value`. `preset=NAME` loads `presets/NAME.yaml`, or the `.yaml` file
-            with that path. `config=FILE` loads the settings of a run folder's `config.yaml`. A
-            preset's line `based_on: OTHER` loads that preset before it.
+            with that path. A preset's line `based_on: OTHER` loads that preset before it.
+            `config=FILE` loads the settings of a run folder's `config.yaml` instead of a preset.
 
     Returns:
         A checked instance of `schema`.
 
     Raises:
-        UserError: if a key is unknown, a value has another type or is out of range, or a preset is
-            missing.
+        UserError: if a key is unknown, a value has another type or is out of range, a preset is
+            missing, or `preset` or `scale` is given together with `config`.
     """
     fields = {field.name: field for field in dataclasses.fields(cast(Any, schema))}
     given = given_settings(schema, arguments)
     config_file = given.pop("config", None)
     layers = []
     if config_file is not None:
+        for key in {"preset", "scale"} & set(fields) & set(given):
+            raise UserError(f"{key}={_short(given[key])}: expected no {key}= together with config=")
         layers.append((config_file, _read_yaml(config_file, "config")))
+        if "preset" in fields and not layers[0][1].get("preset"):
+            layers[0][1]["preset"] = config_file
     elif "preset" in fields:
         given.setdefault("preset", "recommended" if PHOTOS & set(given) else "quickstart")
         layers += _preset_layers(given["preset"])
     values = {key: _parse(fields, key, text) for key, text in given.items()}
-    if values.get("scale") == "small" and config_file is None:
-        layers.append(("scale=small", _small([layer for _, layer in layers])))
-    layers.append(("", values))
 
     config = OmegaConf.structured(schema)
     for origin, layer in layers:
-        where = f"{origin}: " if origin else ""
-        for key, value in layer.items():
-            if origin and key in RETIRED:
-                _check_retired(where, key, value)
-                continue
-            if key not in fields:
-                raise UserError(f"{where}unknown setting {_short(key)!r}{_nearest(key, fields)}")
-            if isinstance(value, str) and "${" in value:
-                raise UserError(f"{where}{key}={_short(value)}: expected a value without ${{")
-            try:
-                OmegaConf.update(config, key, value)
-                _check(fields[key], config[key], where)
-            except OmegaConfBaseException as error:
-                expected = getattr(fields[key].type, "__name__", fields[key].type)
-                raise UserError(f"{where}{key}={_short(value)}: expected {expected}") from error
+        _update(config, fields, origin, layer)
+    if "scale" in fields and config_file is None and values.get("scale", config.scale) == "small":
+        _update(config, fields, "scale=small", _small(config))
+    _update(config, fields, "", values)
     return cast(Schema, OmegaConf.to_object(config))
+
+
+def _update(
+    config: Any, fields: dict[str, dataclasses.Field], origin: str, layer: dict[str, Any]
+) -> None:
+    """Changes and checks settings. `origin` says where they come from; "" is the command line."""
+    where = f"{origin}: " if origin else ""
+    for key, value in layer.items():
+        if origin and key in RETIRED:
+            _check_retired(where, key, value)
+            continue
+        if key not in fields:
+            raise UserError(f"{where}unknown setting {_short(key)!r}{_nearest(key, fields)}")
+        if isinstance(value, str) and "${" in value:
+            raise UserError(f"{where}{key}={_short(value)}: expected a value without ${{")
+        try:
+            OmegaConf.update(config, key, value)
+            _check(fields[key], config[key], where)
+        except OmegaConfBaseException as error:
+            expected = getattr(fields[key].type, "__name__", fields[key].type)
+            raise UserError(f"{where}{key}={_short(value)}: expected {expected}") from error
 
 
 def given_settings(schema: type, arguments: list[str]) -> dict[str, str]:
@@ -96,15 +106,13 @@ def _check_retired(where: str, key: str, value: Any) -> None:
         )
 
 
-def _small(layers: list[dict[str, Any]]) -> dict[str, Any]:
-    """The settings of `scale=small`, which come after a preset's layers."""
-    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    full = {key: value for layer in (defaults, *layers) for key, value in layer.items()}
+def _small(full: Any) -> dict[str, Any]:
+    """The settings of `scale=small`, which come after a preset's: `full`."""
     at_most = {"num_train_iters": 400, "batch_size": 4, "patch_size": 48, "eval_step": 40}
     return {
         **{key: min(full[key], most) for key, most in at_most.items()},
-        "generator_width": full["generator_width"] // 2,
-        "discriminator_width": full["discriminator_width"] / 2,
+        "generator_width": full.generator_width // 2,
+        "discriminator_width": full.discriminator_width / 2,
         "content_layer": "relu3_4",
     }
 
