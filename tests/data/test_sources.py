@@ -41,6 +41,15 @@ class TestDataFolders:
         assert (folders.val_source, folders.val_target) == (Path("a"), Path("b"))
         assert folders.source == Path("data/sample/source")
 
+    @pytest.mark.parametrize("key", ["source_dir", "target_dir", "val_source_dir", "dped_dir"])
+    def test_an_empty_text_is_no_folder(self, tmp_path, monkeypatch, key):
+        monkeypatch.chdir(tmp_path)
+        for side in ("sony", "canon"):
+            (tmp_path / "sony" / "training_data" / side).mkdir(parents=True)
+        own = "model=sony" if key == "dped_dir" else "source_dir=a target_dir=b"
+        with pytest.raises(UserError, match=f"^{key}=: expected a folder$"):
+            data_folders(tiny(*own.split(), "val_target_dir=c", "val_source_dir=d", f"{key}="))
+
     def test_dped(self, tmp_path):
         for side in ("sony", "canon"):
             (tmp_path / "sony" / "training_data" / side).mkdir(parents=True)

@@ -22,6 +22,8 @@ def dped_folders(dped_dir: str | os.PathLike, phone: str) -> DataFolders:
     Raises:
         UserError: if the phone is unknown, or has no training folder.
     """
+    if dped_dir == "":
+        raise UserError("dped_dir=: expected a folder")
     root = Path(dped_dir) / phone
     if phone not in PHONES and (Path(phone).name != phone or not root.is_dir()):
         known = ", ".join(PHONES)

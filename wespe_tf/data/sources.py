@@ -32,6 +32,9 @@ def data_folders(config: Folders) -> DataFolders:
     """
     own = {key: getattr(config, key) for key in ("source_dir", "target_dir")}
     val = {key: getattr(config, key) for key in ("val_source_dir", "val_target_dir")}
+    for key, folder in (own | val).items():
+        if folder == "":  # Such as from a shell's variable that is not set. It would be `.`.
+            raise UserError(f"{key}=: expected a folder")
     for pair in (own, val):
         missing = [key for key, value in pair.items() if value is None]
         if len(missing) == 1:

@@ -47,7 +47,8 @@ def find_photos(config: ExportConfig, quantizes: bool) -> tuple[list[np.ndarray]
     pairs = _evenly(pairs, MOST_VAL_PHOTOS)
     calibration = []
     if calibrates:
-        folder = config.calibration_dir or sample_folders().source
+        own = config.calibration_dir
+        folder = sample_folders().source if own is None else own
         paths = _evenly(find_pictures(folder, "calibration_dir"), MOST_CALIBRATION_PHOTOS)
         _check_apart(paths, [path for path, _ in pairs])
         calibration = [_shrunk(path) for path in paths]
