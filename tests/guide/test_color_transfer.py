@@ -91,6 +91,12 @@ class TestCertainty:
         ]
         assert np.median(shares) < 0.5
 
+    @pytest.mark.parametrize("counts", [(1, 1), (1, 10), (10, 1)])
+    def test_of_a_single_photo_is_zero(self, rng, counts):
+        """It does not show how much photos differ."""
+        one, other = (rng.normal(k, 0.01, (count, 5)) for k, count in enumerate(counts))
+        assert certainty(lambda a, b: b.mean(axis=0) - a.mean(axis=0), 0, one, other) == 0
+
     def test_shrinks_a_mean_as_james_and_stein_do(self, rng):
         """Means of n draws have variance σ²/n each, so 1 − 2·d·σ²/n / ‖difference‖² is known."""
         source, target = rng.normal(0, 1, (400, 5)), rng.normal(0.3, 1, (400, 5))

@@ -175,8 +175,11 @@ def certainty(
         weights: weights of the map's elements in squared distances.
 
     Returns:
-        Share in [0, 1]: 0 if the map's distance from no change is no larger than its spread.
+        Share in [0, 1]: 0 if the map's distance from no change is no larger than its spread, or if
+        a side has a single photo, which does not show how much photos differ.
     """
+    if min(len(source), len(target)) < 2:
+        return 0.0
     rng = np.random.default_rng(0)
     best = estimate(source, target)
 
