@@ -7,8 +7,9 @@ only used for scores: in `val_phone/` and `val_enhanced/` (or `val_dslr/`), or a
 `val_source/` and `val_target/`. If the CSV file has a row already, it is not computed again. Run
 `pip install ssimulacra2` first.
 `pairs_model` makes true pairs of the source photos for the row "supervised". No other row sees
-them. The enhanced photos of every run, and one page with all of them, go to the output folder. The
-tables between the document's lines `<!-- tables -->` are replaced by tables of the CSV file.
+them. The enhanced photos of every run, and a page with all those of a data set, go to the output
+folder. The tables between the document's lines `<!-- tables -->` are replaced by tables of the CSV
+file.
 """
 
 import dataclasses
@@ -179,8 +180,8 @@ def main(config):
             bench.recipe(recipe, seed)
         if config.pairs_model:
             bench.supervised(config.pairs_model, seed)
-    bench.draw_page()
     write_tables(Path(config.csv), Path(config.document))
+    bench.draw_page()
 
 
 class Bench:
@@ -234,7 +235,7 @@ class Bench:
     def add(self, function, recipe, budget="", seed="", **more):
         """Scores `function`, from photo to enhanced photo, on the pairs and appends its row."""
         scores = []
-        folder = self.output / "photos" / f"{recipe} {budget} {seed}".strip()
+        folder = self.output / "photos" / self.name / f"{recipe} {budget} {seed}".strip()
         folder.mkdir(parents=True, exist_ok=True)
         for source, target in self.pairs:
             enhanced, target = function(read_picture(source)), read_picture(target)
@@ -315,7 +316,7 @@ class Bench:
         budget = self.config.budget
         if self.has("supervised", budget, seed):
             return
-        answers = self.output / "pairs"
+        answers = self.output / "pairs" / self.name
         teacher = None
         for path in find_pictures(self.data / "source", "data"):
             answer = answers / f"{Path(path).stem}.png"
@@ -323,7 +324,7 @@ class Bench:
                 teacher = teacher or Enhancer(
                     load_generator(pairs_model), choose_runtime("keras"), reflect=False
                 )
-                answers.mkdir(exist_ok=True)
+                answers.mkdir(parents=True, exist_ok=True)
                 write_picture(answer, teacher(read_picture(path)))
         config = load(TrainConfig, ["preset=recommended"])
         keras.utils.set_random_seed(seed)
@@ -348,11 +349,15 @@ class Bench:
         )
 
     def draw_page(self):
-        """Draws `page.png`: input, photos of every row, and target; each whole and a detail."""
-        folders = sorted((self.output / "photos").iterdir())
+        """Draws the data set's page: input, photos of every row, and target; whole and a detail.
+
+        A row whose photos are in another output folder is left out.
+        """
         rows = {"input": [s for s, _ in self.pairs]}
-        for folder in folders:
-            rows[folder.name] = [folder / f"{Path(s).stem}.png" for s, _ in self.pairs]
+        for folder in sorted((self.output / "photos" / self.name).glob("*")):
+            paths = [folder / f"{Path(s).stem}.png" for s, _ in self.pairs]
+            if all(path.exists() for path in paths):
+                rows[folder.name] = paths
         rows["answer"] = [t for _, t in self.pairs]
         count = 2 * len(self.pairs)
         figure, axes = plt.subplots(
@@ -368,7 +373,8 @@ class Bench:
             line[0].set_title(name, loc="left")
         for axis in axes.flat:
             axis.axis("off")
-        (self.output / "page.png").write_bytes(to_png(figure))
+        plt.close(figure)
+        (self.output / f"{self.name}.png").write_bytes(to_png(figure))
 
 
 def _mean(values):

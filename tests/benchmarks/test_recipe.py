@@ -112,6 +112,38 @@ def test_mistakes_end_it_before_it_begins(tmp_path, monkeypatch, arguments, mess
     assert list(tmp_path.iterdir()) == []
 
 
+class TestPhotos:
+    @pytest.fixture
+    def bench(self, tmp_path, make_photo):
+        """Function: the `Bench` of a data set with this name."""
+
+        def make(name, seed):
+            for k, folder in enumerate(("source", "target", "val_source", "val_target")):
+                (tmp_path / name / folder).mkdir(parents=True)
+                photo = make_photo(40, 50, seed + k // 2)
+                Image.fromarray(photo).save(tmp_path / name / folder / f"{seed}.png")
+            settings = [f"data={tmp_path / name}", f"csv={tmp_path / 'rows.csv'}"]
+            return recipe.Bench(load(recipe.Settings, [*settings, f"output={tmp_path / 'out'}"]))
+
+        return make
+
+    def test_two_data_sets_may_share_an_output_folder(self, bench, tmp_path):
+        for name, seed in (("one", 1), ("two", 2)):
+            data = bench(name, seed)
+            data.add(lambda photo: photo, "nothing")
+            data.draw_page()
+            assert data.has("nothing")
+            assert [p.name for p in (tmp_path / "out" / "photos" / name / "nothing").iterdir()] == [
+                f"{seed}.png"
+            ]
+            assert (tmp_path / "out" / f"{name}.png").is_file()
+
+    def test_the_page_leaves_out_what_another_output_folder_has(self, bench, tmp_path):
+        """All rows are in the CSV file, so nothing was computed."""
+        bench("one", 1).draw_page()
+        assert (tmp_path / "out" / "one.png").is_file()
+
+
 def test_the_tables_of_the_document_are_the_rows_that_are_committed(tmp_path):
     root = Path(recipe.__file__).resolve().parent.parent
     text = (root / "docs" / "RECIPE.md").read_text(encoding="utf-8")
