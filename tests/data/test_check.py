@@ -9,9 +9,12 @@ from PIL import Image
 pytest.importorskip("imagehash", reason="ImageHash is missing: pip install -e '.[align]'")
 
 from tests.shared import SHARED, needs_shared  # noqa: E402
+from wespe_tf.config.loading import load  # noqa: E402
+from wespe_tf.config.schema import TrainConfig  # noqa: E402
 from wespe_tf.data.check import main  # noqa: E402
 from wespe_tf.data.inspection import flat_share, inspect, look_of  # noqa: E402
 from wespe_tf.data.sample import build_sample  # noqa: E402
+from wespe_tf.data.settings import CheckConfig  # noqa: E402
 from wespe_tf.data.shots import read_shot  # noqa: E402
 from wespe_tf.errors import UserError  # noqa: E402
 
@@ -68,7 +71,7 @@ def broken(folder, make_photo):
 
 
 def small(folder, make_photo):
-    save(folder / "bad.jpg", make_photo(SIDE, 90, 50))
+    save(folder / "bad.jpg", make_photo(SIDE, 63, 50))
 
 
 def converted_first(folder, make_photo):
@@ -106,7 +109,7 @@ def enhanced(folder, make_photo):
     "fault, named",
     [
         (broken, "1 broken: "),
-        (small, "1 smaller than 100 pixels: "),
+        (small, "1 smaller than 64 pixels: "),
         (converted_first, "1 in a format that is not read"),
         (same_file, "1 the same file again: "),
         (screenshot_by_name, "1 screenshots: "),
@@ -210,6 +213,20 @@ def test_the_sample_needs_no_mending(tmp_path, capsys, monkeypatch):
     folders = build_sample(tmp_path / "sample")
     text, good = checked(capsys, folders.source, folders.target)
     assert good and text.count("note: ") == 2  # Both are small.
+
+
+def test_the_smallest_size_is_that_of_the_recommended_patches():
+    assert CheckConfig().patch_size == load(TrainConfig, ["preset=recommended"]).patch_size
+
+
+def test_hidden_folders_are_left_out(phone, capsys):
+    (phone / ".trash").mkdir()
+    (phone / ".trash" / "old.gif").write_bytes(b"GIF89a")
+    text, good = checked(capsys, phone)
+    assert good and "old.gif" not in text
+    (phone / "new.gif").write_bytes(b"GIF89a")
+    text, good = checked(capsys, phone)
+    assert not good and "1 in a format that is not read" in text
 
 
 @needs_shared

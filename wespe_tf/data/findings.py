@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..images import raw
 from ..images.opening import SUFFIXES, is_picture
 from .dped import PHONES, dped_folders
-from .folders import find_pictures
+from .folders import find_pictures, walk
 from .inspection import Inspected
 from .pages import count
 
@@ -55,12 +55,9 @@ def find_in_folder(
     cameras = Counter(photo.shot.camera for photo in whole if photo.shot.camera)
     small = [photo for photo in whole if min(photo.size) < patch_size]
     others = sorted(
-        str(path)
-        for path in Path(folder).rglob("*")
-        if path.suffix.lower() in OF_PHOTOS
-        and not path.name.startswith(".")
-        and path.is_file()
-        and not is_picture(str(path))
+        path
+        for path in walk(folder)
+        if Path(path).suffix.lower() in OF_PHOTOS and os.path.isfile(path) and not is_picture(path)
     )
     exact = _groups(whole, 0)
     near = [group for group in _groups(whole, ALIKE) if len({one.digest for one in group}) > 1]

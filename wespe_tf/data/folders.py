@@ -54,7 +54,7 @@ def find_pictures(
     if not os.path.isdir(folder):
         raise UserError(f"{key}: no folder {folder}")
     try:
-        paths = [path for path in _walk(os.fspath(folder)) if not skip(path)]
+        paths = [path for path in walk(os.fspath(folder)) if not skip(path)]
     except OSError as error:
         raise UserError(f"{key}: {error.filename} cannot be read ({error.strerror})") from error
     found = only_pictures(paths, f"{key}: {folder}")
@@ -86,8 +86,8 @@ def only_pictures(paths: list[str], where: str) -> list[str]:
     return found
 
 
-def _walk(top: str) -> Iterator[str]:
-    """Paths of all files below a folder that are not hidden."""
+def walk(top: str) -> Iterator[str]:
+    """Paths of all files below a folder that are not hidden, and not in hidden folders."""
     folders, seen = [top], {os.path.realpath(top)}
     while folders:
         with os.scandir(folders.pop()) as entries:

@@ -11,7 +11,10 @@ class CheckConfig:
 
     dped_dir: str | None = setting(None, "folder in DPED's layout; checks whether it is complete")
     patch_size: int = setting(
-        100, "photos are too small if a side is shorter", "pixels a side", at_least=17
+        64,
+        "photos are too small if a side is shorter; the default is that of preset=recommended",
+        "pixels a side",
+        at_least=17,
     )
     output: str = setting("check.html", "the page that shows what was found")
 
@@ -45,8 +48,8 @@ class AlignConfig:
     )
     search: int = setting(
         8,
-        "how far around its expected place a patch is looked for; it is refused if it is found less "
-        "than a pixel from the end of this area, because it may belong outside",
+        "how far around its expected place a patch is looked for; it is refused if it is found "
+        "less than a pixel from the end of this area, because it may belong outside",
         "pixels",
         at_least=2,
     )

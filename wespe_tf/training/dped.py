@@ -46,8 +46,8 @@ def train_dped(config: TrainConfig) -> None:
         config: `TrainConfig` with `method="dped"`.
 
     Raises:
-        UserError: if a setting cannot be changed here, if `model` is missing, if data or VGG weights
-            cannot be read, or if the folders cannot be made.
+        UserError: if a setting cannot be changed here, if `model` is missing, if data or VGG
+            weights cannot be read, or if the folders cannot be made.
     """
     check_settings(config)
     data, sampler = open_pairs(config)
