@@ -34,3 +34,14 @@ def test_photos_are_decoded_once_or_without_memory_twice(
     assert photos.guide is not None and photos.guide.detail_filter is not None
     assert set(times) == {str(path) for folder in folders for path in folder.iterdir()}
     assert max(times.values()) == most
+
+
+@pytest.mark.parametrize("weight, has_context", [(1, True), (0, False)])
+def test_crops_are_enhanced_with_context_if_training_has_it(
+    tmp_path, make_folder, weight, has_context
+):
+    """Without a guide, batches have none (`training_data`)."""
+    folders = [make_folder(tmp_path / side, 4, seed=k) for k, side in enumerate(("phone", "good"))]
+    own = [f"{key}={f}" for key, f in zip(("source_dir", "target_dir"), folders)]
+    photos = Photos.of(load(TrainConfig, [*own, "patch_size=32", f"w_guide={weight}"]))
+    assert (photos.guide is not None) == (photos.validation.context is not None) == has_context

@@ -112,12 +112,14 @@ class Photos:
                 (folders.target, config.seed + 1, "target_dir", config.target_candidates),
             )
         )
-        validation = Validation(
-            *(source, target, folders.val_source, folders.val_target), config.context_patches
-        )
         guide = None
         if config.warm_start_iters or config.weights["guide"]:
             guide = Guide.fit(source.samples, target.samples, config.noise_filter)
+        validation = Validation(
+            *(source, target, folders.val_source, folders.val_target),
+            # Without a guide, no batch has context.
+            0 if guide is None else config.context_patches,
+        )
         return cls(source, target, validation, guide)
 
 
