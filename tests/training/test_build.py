@@ -126,6 +126,24 @@ class TestSettingsReachTheModel:
             found.append(float(optimizer.learning_rate))
         np.testing.assert_allclose(found, [0, 5e-4, 1e-3, 5e-4, 0], atol=1e-9)
 
+    @pytest.mark.parametrize(
+        "schedule, steps",
+        [
+            (["schedule=simultaneous"], (42, 42)),
+            (["schedule=alternating", "ratio=1:3"], (11, 31)),
+            (["schedule=alternating", "ratio=3:1"], (32, 10)),
+        ],
+    )
+    def test_cosine_ends_at_zero_with_the_last_step_of_each_side(self, schedule, steps):
+        run = ["learning_rate_decay=cosine", "num_train_iters=42", "w_guide=0", *schedule]
+        model = build_model(tiny(*run))
+        for side, count in zip(("generator", "discriminator"), steps):
+            optimizer = getattr(model, f"{side}_optimizer")
+            optimizer.iterations.assign(count - 1)
+            assert float(optimizer.learning_rate) > 1e-7
+            optimizer.iterations.assign(count)
+            assert float(optimizer.learning_rate) < 1e-9
+
     def test_half_precision_scales_its_losses(self):
         config = tiny("precision=float16", "ema=0.9")
         optimizer = adam(config, 1e-3, 0.9, config.ema)

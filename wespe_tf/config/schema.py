@@ -226,7 +226,7 @@ class Losses:
     texture_limit: float = setting(
         0.0,
         "fine detail of the enhanced patches, relative to the guide's, from which on the texture "
-        "loss is 0; 0: no limit, as without w_guide",
+        "loss is 0; 0, or without a guide (w_guide, warm_start_iters): no limit",
         at_least=0,
     )
     guide_blur: str = setting(
@@ -288,7 +288,8 @@ class Optimization:
     )
     learning_rate_decay: str = setting(
         "none",
-        "cosine: steps first grow, over a tenth of the run, then shrink to zero",
+        "cosine: steps first grow, over a tenth of the run, then shrink to zero; with "
+        "schedule=balance, less far, because no side knows how many steps it has",
         choices=("none", "cosine"),
     )
     discriminator_beta_1: float = setting(

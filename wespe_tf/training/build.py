@@ -14,6 +14,7 @@ from ..models.generator import Generator
 from ..models.options import DISCRIMINATOR_LAYERS
 from ..models.wespe import WESPE
 from ..weights.vgg import load_vgg
+from .schedule import Alternating, make_schedule
 
 
 def options_of(config: TrainConfig, make: Callable, prefix: str = "") -> dict[str, Any]:
@@ -83,20 +84,48 @@ def build_model(config: TrainConfig) -> WESPE:
         vgg,
         **options_of(config, WESPE),
     )
+    of_generators, of_discriminators = steps_of_sides(config)
+    beta_1 = config.discriminator_beta_1
     model.compile(
-        adam(config, config.learning_rate, ema=config.ema),
-        adam(config, config.discriminator_learning_rate, config.discriminator_beta_1),
+        adam(config, config.learning_rate, ema=config.ema, steps=of_generators),
+        adam(config, config.discriminator_learning_rate, beta_1, steps=of_discriminators),
     )
     model.build((config.batch_size, config.patch_size, config.patch_size, 3))
     return model
 
 
+def steps_of_sides(config: TrainConfig) -> tuple[int, int]:
+    """The most steps that the generators and the discriminators train in a run.
+
+    What they train under schedule=balance depends on their losses.
+    """
+    schedule, iterations = make_schedule(config), config.num_train_iters
+    if not isinstance(schedule, Alternating):
+        return iterations, iterations
+    periods, rest = divmod(iterations, schedule.period)
+    generators = periods * schedule.generator_steps + min(rest, schedule.generator_steps)
+    return generators, iterations - generators
+
+
 def adam(
-    config: TrainConfig, learning_rate: float, beta_1: float = 0.9, ema: float = 0.0
+    config: TrainConfig,
+    learning_rate: float,
+    beta_1: float = 0.9,
+    ema: float = 0.0,
+    steps: int | None = None,
 ) -> keras.optimizers.Optimizer:
-    """Adam with the settings' decay, moving average and loss scaling."""
-    decays = config.learning_rate_decay == "cosine"
-    step = rising_cosine(learning_rate, config.num_train_iters) if decays else learning_rate
+    """Adam with the settings' decay, moving average and loss scaling.
+
+    Args:
+        config: the settings.
+        learning_rate: size of the steps.
+        beta_1: Adam's β1.
+        ema: share of itself that the moving average keeps, or 0.
+        steps: steps in the run; by default `num_train_iters`.
+    """
+    step: float | keras.optimizers.schedules.LearningRateSchedule = learning_rate
+    if config.learning_rate_decay == "cosine":
+        step = rising_cosine(learning_rate, steps or config.num_train_iters)
     average = {"use_ema": True, "ema_momentum": ema} if ema else {}
     kind = PyTorchAdam if config.adam == "pytorch" else keras.optimizers.Adam
     optimizer = kind(step, beta_1=beta_1, epsilon=1e-8, **average)
