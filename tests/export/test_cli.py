@@ -245,7 +245,7 @@ class TestAdaptive:
         assert len(kernels) == len(set(kernels)) == 5
 
     def test_the_steps_of_an_app(self, report, make_photo):
-        """docs/PHONES.md's: measure, average, then tile by tile; no code of ours runs the file."""
+        """Those of docs/PHONES.md and its listings; no code of ours runs the file."""
         photo = make_photo(150, 130, 5)
         described = json.loads(Path("adaptive/mine_float16.json").read_text())
         interpreter = Interpreter("adaptive/mine_float16.tflite")
@@ -335,9 +335,8 @@ class TestAdaptive:
 
 
 @pytest.mark.slow
-class TestApp:
-    def test_the_steps_of_the_listings(self, run, make_photo):
-        """docs/PHONES.md's Kotlin and Swift: a bitmap's bytes in, a bitmap's bytes out."""
+class TestBytes:
+    def test_a_bitmap_in_and_a_bitmap_out(self, run, make_photo):
         run("output=app", "formats=float16", "io=uint8", "height=48", "width=64", *LIVE)
         described = json.loads(Path("app/mine_float16.json").read_text())
         _, height, width, _ = described["input"]["shape"]
