@@ -261,6 +261,37 @@ class TestView:
         assert tab.locator("#sources").is_visible() and not tab.locator("#message").is_visible()
         assert enhance(tab, photo(40, 50)[0]) is None
 
+    @pytest.fixture
+    def reads(self, tab):
+        """Function that lets the page read one of the photos that were chosen, by its number."""
+        tab.evaluate(
+            """() => {
+              const read = createImageBitmap;
+              window.go = [];
+              window.createImageBitmap = (file) => new Promise(
+                (done) => go.push(() => read(file).then(done)));
+            }"""
+        )
+        return lambda number: tab.evaluate("number => go[number]()", number)
+
+    def test_cancel_while_the_photo_is_read(self, tab, photo, reads):
+        tab.set_input_files("#file", photo(40, 50)[0])
+        tab.click("#cancel")
+        reads(0)
+        tab.wait_for_timeout(300)
+        assert tab.locator("#sources").is_visible() and not tab.locator("#view").is_visible()
+        assert tab.workers == []
+
+    def test_of_two_quick_choices_the_last_one_counts(self, tab, photo, reads, tmp_path):
+        for size in ((70, 50), (40, 50)):
+            path, _ = photo(*size)
+            tab.set_input_files("#file", path.rename(tmp_path / f"{size[0]}.png"))
+        reads(1)
+        tab.wait_for_selector("#png:visible")
+        reads(0)
+        tab.wait_for_timeout(300)
+        assert saved(tab, "#png")[0].shape == (40, 50, 3) and tab.workers == []
+
 
 @pytest.mark.slow
 class TestMessages:

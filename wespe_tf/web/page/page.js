@@ -8,6 +8,7 @@ const SIMD = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123
 
 const $ = (id) => document.getElementById(id);
 let worker = null; // null while there is no work
+let job = 0; // the number of the photo; its work goes on only as long as this does not change
 let photoName = "photo";
 
 const show = (...ids) => ["sources", "message", "work", "view", "save"].forEach(
@@ -20,15 +21,13 @@ function fail(text) {
 }
 
 function stop() {
+  job++;
   worker?.terminate();
   worker = null;
 }
 
-// Draws the photo, upright, on both canvases. Returns its pixels.
-async function draw(file) {
-  const picture = await createImageBitmap(file).catch(() => {
-    throw new Error("This file cannot be read as a picture. Choose a JPEG, PNG or WebP file.");
-  });
+// Draws the photo on both canvases. Returns its pixels.
+function draw(picture) {
   const { width, height } = picture;
   const size = `${width}×${height} pixels.`;
   if (width * height > MOST_PIXELS) throw new Error(TOO_LARGE + size);
@@ -52,6 +51,7 @@ async function draw(file) {
 async function start(file) {
   if (!file) return;
   stop();
+  const mine = job;
   show("work");
   $("status").textContent = "Reading the photo …";
   $("progress").removeAttribute("value");
@@ -59,11 +59,15 @@ async function start(file) {
     if (!WebAssembly.validate(SIMD)) {
       throw new Error("This browser is too old: it has no WebAssembly SIMD. Update it, or use another one.");
     }
-    const photo = await draw(file);
+    const picture = await createImageBitmap(file).catch(() => {
+      throw new Error("This file cannot be read as a picture. Choose a JPEG, PNG or WebP file.");
+    });
+    if (mine !== job) return picture.close();
+    const photo = draw(picture);
     photoName = file.name.replace(/\.[^.]*$/, "") || "photo";
     enhance(photo);
   } catch (error) {
-    fail(error.message);
+    if (mine === job) fail(error.message);
   }
 }
 
