@@ -261,6 +261,22 @@ class TestView:
         assert tab.locator("#sources").is_visible() and not tab.locator("#message").is_visible()
         assert enhance(tab, photo(40, 50)[0]) is None
 
+    def test_what_screen_readers_read_aloud_and_where_the_focus_is(self, tab, photo):
+        tab.evaluate(
+            """() => {
+              window.told = [];
+              const status = document.querySelector("[role=status]");
+              const tell = () => told.push([status.textContent, document.activeElement.id]);
+              new MutationObserver(tell).observe(status, { childList: true });
+            }"""
+        )
+        enhance(tab, photo(300, 400)[0])
+        told, focus = zip(*tab.evaluate("told"))
+        assert told == ("Reading the photo …", "Loading the model …", "The photo is enhanced.")
+        assert set(focus[:2]) == {"cancel"}
+        assert tab.evaluate("document.activeElement.id") == "slider"
+        assert tab.locator("[role=status]").is_visible()
+
     @pytest.fixture
     def reads(self, tab):
         """Function that lets the page read one of the photos that were chosen, by its number."""

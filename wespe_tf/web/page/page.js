@@ -14,10 +14,25 @@ let photoName = "photo";
 const show = (...ids) => ["sources", "message", "work", "view", "save"].forEach(
   (id) => ($(id).hidden = !ids.includes(id)));
 
-function fail(text) {
+// Shows what is going on. Screen readers read it aloud, but not how many percent are done.
+function tell(text) {
+  $("stage").textContent = $("status").textContent = text;
+}
+
+// Shows the buttons again, and what else is named.
+function ask(...ids) {
   stop();
+  tell("");
+  show("sources", ...ids);
+  focusOn("file");
+}
+
+// The button that had the focus is hidden now.
+const focusOn = (id) => $(id).focus({ preventScroll: true });
+
+function fail(text) {
   $("message").textContent = text;
-  show("sources", "message");
+  ask("message");
 }
 
 function stop() {
@@ -53,7 +68,8 @@ async function start(file) {
   stop();
   const mine = job;
   show("work");
-  $("status").textContent = "Reading the photo …";
+  focusOn("cancel");
+  tell("Reading the photo …");
   $("progress").removeAttribute("value");
   try {
     if (!WebAssembly.validate(SIMD)) {
@@ -74,7 +90,7 @@ async function start(file) {
 function enhance(photo) {
   show("work", "view");
   slide(0);
-  $("status").textContent = "Loading the model …";
+  tell("Loading the model …");
   const after = $("after").getContext("2d");
   const began = performance.now();
   let first = null; // share and time of the first part, after everything was loaded
@@ -85,7 +101,7 @@ function enhance(photo) {
     if (data.done) return finish(data, performance.now() - began);
     first ??= { share: data.share, time: performance.now() };
     $("progress").value = data.share;
-    $("status").textContent = remaining(data.share, first);
+    $("stage").textContent = remaining(data.share, first);
     if (data.pixels) {
       after.putImageData(new ImageData(data.pixels, data.width, data.height), data.left, data.top);
     }
@@ -105,7 +121,9 @@ function remaining(share, first) {
 function finish(data, milliseconds) {
   stop();
   show("sources", "view", "save");
+  tell("The photo is enhanced.");
   slide(50);
+  focusOn("slider");
   Object.assign(document.body.dataset, {
     accelerated: data.accelerated, heap: data.heap, seconds: (milliseconds / 1000).toFixed(1),
   });
@@ -139,7 +157,7 @@ addEventListener("drop", (event) => {
   start(event.dataTransfer.files[0]);
 });
 $("slider").addEventListener("input", ({ target }) => slide(target.value));
-$("cancel").addEventListener("click", () => { stop(); show("sources"); });
+$("cancel").addEventListener("click", () => ask());
 $("jpeg").addEventListener("click", () => save("image/jpeg", "jpg"));
 $("png").addEventListener("click", () => save("image/png", "png"));
 addEventListener("beforeunload", (event) => { if (worker) event.preventDefault(); });
