@@ -343,6 +343,10 @@ class TestMessages:
         (site / "model" / "wasm.tflite").unlink()
         assert enhance(tab, small) == f"The model could not be loaded (404). {TRY_AGAIN}"
 
+    def test_a_page_for_signing_in_instead_of_the_model(self, tab, site, small):
+        (site / "model" / "wasm.json").write_text("<!doctype html>")
+        assert enhance(tab, small) == f"The model could not be loaded. {TRY_AGAIN}"
+
     def test_an_interrupted_download(self, tab, small, monkeypatch):
         monkeypatch.setattr(Handler, "cut", "wasm.tflite")
         assert enhance(tab, small) == f"The download of the model was interrupted. {TRY_AGAIN}"

@@ -29,21 +29,29 @@ function said(error) {
 
 class Failure extends Error {}
 
+const AGAIN = "Check the connection and try again.";
+
 async function loaded() {
   const lite = await loadLiteRt("./wasm/").catch((error) => {
     throw new Failure(`The program could not be loaded (${error.message}). Try again.`);
   });
   if (getWebGpuDevice()) {
-    // If WebGPU does not take the whole model, the processor is faster.
+    // If WebGPU does not take the whole model, the processor is faster, with its own file. LiteRT.js
+    // may have gone over to the processor already.
     const found = await compiled("webgpu").catch(() => null);
-    if (found?.model.isFullyAccelerated) return { ...found, heap: () => lite.liteRtWasm.HEAPU8.length };
+    if (found?.model.isFullyAccelerated && found.model.options.accelerator === "webgpu") {
+      return { ...found, heap: () => lite.liteRtWasm.HEAPU8.length };
+    }
     found?.model.delete();
   }
   return { ...(await compiled("wasm")), heap: () => lite.liteRtWasm.HEAPU8.length };
 }
 
 async function compiled(accelerator) {
-  const described = await (await fetched(`${accelerator}.json`)).json();
+  const described = await (await fetched(`${accelerator}.json`)).json().catch(() => {
+    // As from a network that answers with its own page for signing in.
+    throw new Failure(`The model could not be loaded. ${AGAIN}`);
+  });
   const bytes = new Uint8Array(await (await fetched(`${accelerator}.tflite`)).arrayBuffer());
   await check(bytes, described);
   try {
@@ -58,13 +66,12 @@ async function compiled(accelerator) {
 }
 
 async function fetched(name) {
-  const again = "Check the connection and try again.";
   const answer = await fetch(`model/${name}`).catch(() => {
-    throw new Failure(`The model could not be loaded. ${again}`);
+    throw new Failure(`The model could not be loaded. ${AGAIN}`);
   });
-  if (!answer.ok) throw new Failure(`The model could not be loaded (${answer.status}). ${again}`);
+  if (!answer.ok) throw new Failure(`The model could not be loaded (${answer.status}). ${AGAIN}`);
   const body = await answer.blob().catch(() => {
-    throw new Failure(`The download of the model was interrupted. ${again}`);
+    throw new Failure(`The download of the model was interrupted. ${AGAIN}`);
   });
   return new Response(body);
 }
