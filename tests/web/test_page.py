@@ -79,9 +79,14 @@ def use(site, source):
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder; of the file named `cut` half only, as when a connection breaks."""
+    """Serves a folder as the page's README says; of the file named `cut` half only, as when a
+    connection breaks."""
 
     cut = "none"
+
+    def end_headers(self):
+        self.send_header("Content-Security-Policy", "connect-src 'self'")
+        super().end_headers()
 
     def log_message(self, *_):
         pass
