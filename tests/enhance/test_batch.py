@@ -1,6 +1,7 @@
 """Photos one after another: what is read meanwhile, what fails, what is scored."""
 
 import re
+import shutil
 import sys
 import threading
 import weakref
@@ -205,6 +206,19 @@ class TestScores:
         (mean,) = [line for line in lines if line.startswith("mean of 2:")]
         assert self.printed(mean) == pytest.approx(
             np.mean(list(expected.values()), axis=0), abs=6e-3
+        )
+
+    def test_a_photo_that_is_too_small_for_ssim_ends_only_its_own_work(
+        self, photos, run, capsys, make_photo
+    ):
+        Image.fromarray(make_photo(10, 40)).save("photos/1.png")
+        shutil.copytree("photos", "targets")
+        with pytest.raises(SystemExit) as ended:
+            module.main([*PLAIN, "model=mine", "input=photos", "output=out", "target=targets"])
+        printed = capsys.readouterr()
+        assert ended.value.code == 1 and "mean of 1: PSNR" in printed.out
+        assert printed.err.splitlines()[-1] == (
+            "error: photos/1.png: too small for SSIM, expected at least 11×11 pixels"
         )
 
     def test_without_target_nothing_is_scored(self, command, photo):

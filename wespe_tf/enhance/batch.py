@@ -228,5 +228,10 @@ def _score(task: Task, enhanced: np.ndarray) -> tuple[float, float] | None:
             f"{task.target}: {target.shape[1]}×{target.shape[0]} pixels, but {task.path} has "
             f"{enhanced.shape[1]}×{enhanced.shape[0]}"
         )
+    least = quality.SSIM_WINDOW
+    if min(enhanced.shape[:2]) < least:
+        raise UserError(
+            f"{task.path}: too small for SSIM, expected at least {least}×{least} pixels"
+        )
     eight = to_8_bits(enhanced)
     return quality.psnr(eight, target), quality.ssim(eight, target)

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 import numpy as np
 import skimage.metrics
 
+# Side of the window of `ssim` in pixels. Smaller pictures have no SSIM.
+SSIM_WINDOW = 11
+
 
 def psnr(picture: np.ndarray, reference: np.ndarray) -> float:
     """Peak signal-to-noise ratio of one 8-bit picture, decibels.
@@ -27,7 +30,7 @@ def ssim(picture: np.ndarray, reference: np.ndarray) -> float:
     covariances are biased.
 
     Args:
-        picture: (H, W, 3) uint8 array.
+        picture: (H, W, 3) uint8 array; H and W are at least `SSIM_WINDOW`.
         reference: the same shape.
 
     Returns:
