@@ -141,6 +141,15 @@ class TestAdaptive:
             assert found[name].shape == (1, 6, 1, 6)
             np.testing.assert_allclose(array(found[name])[0, :, 0], expected[:, k], atol=1e-5)
 
+    def test_of_a_deep_generator_half_of_each_side_counts(self, make_photo):
+        """With 10 blocks, zero padding reaches all of a patch."""
+        model = make_generator(blocks=10)
+        patches = np.stack([make_photo(PATCH, PATCH, k) for k in range(4)]) / np.float32(255)
+        found = Adaptive(portable(model)).measure(patches)
+        expected = inputs_of_norms(model, patches, margin=PATCH // 4)
+        for k, name in enumerate(("mean", "variance")):
+            np.testing.assert_allclose(array(found[name])[0, :, 0], expected[:, k], atol=1e-5)
+
     @pytest.mark.parametrize("norm", ["instance", "layer"])
     def test_moments_of_a_photo_are_of_all_its_pixels(self, photos, norm):
         model = make_generator(norm, blocks=2)
