@@ -35,6 +35,7 @@ from benchmarks.photos import errors, resized
 from wespe_tf.config.command import as_command
 from wespe_tf.config.schema import ExportConfig, setting
 from wespe_tf.data.folders import find_pictures
+from wespe_tf.data.sources import sample_folders
 from wespe_tf.enhance.runtimes import choose_runtime
 from wespe_tf.enhance.tiles import Enhancer
 from wespe_tf.errors import UserError
@@ -43,6 +44,7 @@ from wespe_tf.export.export import describe
 from wespe_tf.export.graph import measure, read_graph
 from wespe_tf.export.photos import find_photos
 from wespe_tf.export.portable import frozen_affines, portable
+from wespe_tf.files import digest
 from wespe_tf.images.photo import read_photo
 from wespe_tf.tables import append_row, read_rows, replace_tables
 from wespe_tf.training.summary import processor
@@ -51,6 +53,11 @@ from wespe_tf.weights.generator import find_model, load_generator
 
 HERE = Path(__file__).resolve().parent
 USAGE = "usage: python -m benchmarks.phones data=FOLDER calibration_dir=OTHER [key=value …]"
+CHOICES = {
+    "norms": ("adaptive", "live", "frozen"),
+    "formats": tuple(FORMATS),
+    "runtimes": ("interpreter", "browser"),
+}
 KEYS = ("model", "norm", "format", "tile", "runtime", "megapixels")
 COLUMNS = (
     *("date", "processor", "cores", *KEYS, "photos", "bytes", "psnr", "seconds_per_megapixel"),
@@ -84,6 +91,7 @@ def main(config):
     """Measures."""
     if not config.data:
         raise UserError("data=: missing; expected a folder of photos")
+    norms, formats, runtimes = (chosen(config, key) for key in CHOICES)
     model = Path(find_model(config.model, config.models_orig_dir))
     with contextlib.ExitStack() as stack:
         scratch = Path(config.files or stack.enter_context(tempfile.TemporaryDirectory()))
@@ -92,13 +100,13 @@ def main(config):
         browser = None
         for norm, tile, form in (
             (norm, int(tile), form)
-            for norm in config.norms.split(",")
+            for norm in norms
             for tile in config.tiles.split(",")
-            for form in config.formats.split(",")
+            for form in formats
         ):
             path = exported.file(norm, tile, form)
             facts = exported.facts(path, tile)
-            for runtime in config.runtimes.split(","):
+            for runtime in runtimes:
                 if runtime == "browser" and browser is None:
                     browser = stack.enter_context(Browser(scratch))
                 for size in config.megapixels.split(","):
@@ -117,13 +125,22 @@ def main(config):
     replace_tables(Path(config.document), list(lines(read_rows(Path(config.csv)))), "measured")
 
 
+def chosen(config, key):
+    """The values of one of `CHOICES`."""
+    text = getattr(config, key)
+    values = text.split(",")
+    if not set(values) <= set(CHOICES[key]):
+        raise UserError(f"{key}={text}: expected some of {','.join(CHOICES[key])}")
+    return values
+
+
 class Exported:
     """Exported files of one model, and Keras's results with it.
 
     Args:
         config: `Settings`.
         model: path of the model.
-        folder: folder for both. Their names begin with the model's hash.
+        folder: folder for both. Their names have hashes of the model and of the photos.
     """
 
     def __init__(self, config, model, folder):
@@ -131,11 +148,13 @@ class Exported:
         self.generator = load_generator(model)
         weights = b"".join(np.ascontiguousarray(w).tobytes() for w in self.generator.get_weights())
         self.mark = hashlib.sha256(weights).hexdigest()[:8]
+        calibration = config.calibration_dir or sample_folders().source
+        self.calibration = digest(*find_pictures(calibration, "calibration_dir"))[:8]
         self.converters = {}
 
     def file(self, norm, tile, form):
         """Path of a .tflite file. If it is missing, makes it, with the JSON file beside it."""
-        path = self.folder / f"{self.mark}_{norm}_{tile}_{form}.tflite"
+        path = self.folder / f"{self.mark}_{self.calibration}_{norm}_{tile}_{form}.tflite"
         if not path.exists():
             if (norm, tile) not in self.converters:
                 self.converters[norm, tile] = self.converter(norm, tile)
@@ -173,12 +192,15 @@ class Exported:
 
     def photo(self, number, size):
         """One photo of the folder, resized to `size` megapixels, (H, W, 3) uint8."""
-        path = find_pictures(self.config.data, "data")[number]
-        return resized(Image.fromarray(read_photo(path).pixels), float(size))
+        return resized(Image.fromarray(read_photo(self.path(number)).pixels), float(size))
+
+    def path(self, number):
+        """Path of one photo of the folder."""
+        return find_pictures(self.config.data, "data")[number]
 
     def expected(self, number, size):
         """Keras's result for this photo, uint16; in one pass if memory allows."""
-        path = self.folder / f"{self.mark}_{number}_{size}.npy"
+        path = self.folder / f"{self.mark}_{digest(self.path(number))[:8]}_{size}.npy"
         if not path.exists():
             enhancer = Enhancer(self.generator, choose_runtime("keras"), reflect=False)
             photo = self.photo(number, size).astype(np.uint16) * 257

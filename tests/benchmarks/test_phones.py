@@ -1,6 +1,12 @@
-"""The table of exported files: latest rows, and times over those of float32 at the same size."""
+"""Measuring exported files: the table, what is kept for later runs, and wrong settings."""
 
-from benchmarks.phones import KEYS, lines
+import numpy as np
+import pytest
+
+from benchmarks import phones
+from benchmarks.phones import KEYS, Exported, Settings, lines
+from tests.generators import save_as_run, toned_generator
+from wespe_tf.errors import UserError
 
 
 def row(form, runtime, megapixels, seconds, psnr="50.0"):
@@ -23,3 +29,30 @@ def test_the_latest_row_of_every_way_with_times_of_its_own_runtime_and_size():
         "| m | adaptive | int8 | 256 | interpreter | 3 | 0.547 | 50.0 | 1.2 | 0.50 |",
         "| m | adaptive | int8 | 256 | interpreter | 12 | 0.547 | 50.0 | 1.2 |  |",
     ]
+
+
+@pytest.mark.parametrize(
+    "key, values",
+    [
+        ("norms", "adaptive,live,frozen"),
+        ("formats", "float32,float16,dynamic,int8"),
+        ("runtimes", "interpreter,browser"),
+    ],
+)
+def test_an_unknown_way_is_refused(key, values):
+    with pytest.raises(UserError, match=f"^{key}=int4: expected some of {values}$"):
+        phones.main(["data=photos", f"{key}=int4"])
+
+
+def test_what_is_kept_is_of_the_same_photos(tmp_path, make_folder, monkeypatch):
+    save_as_run(toned_generator(0), tmp_path)
+    monkeypatch.setattr(Exported, "converter", lambda *_: lambda form: b"")
+    folders = [str(make_folder(tmp_path / f"photos{seed}", 1, seed=seed)) for seed in range(3)]
+    results, files = [], set()
+    for data, calibration in (folders[:2], [folders[2], folders[1]], [folders[0], folders[2]]):
+        config = Settings(data=data, calibration_dir=calibration)
+        exported = Exported(config, tmp_path / "models" / "mine" / "generator.keras", tmp_path)
+        results.append(exported.expected(0, "0.0005"))
+        files.add(exported.file("adaptive", 256, "int8").name)
+    assert np.array_equal(results[0], results[2]) and not np.array_equal(*results[:2])
+    assert len(list(tmp_path.glob("*.npy"))) == 2 and len(files) == 2
