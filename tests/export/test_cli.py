@@ -20,6 +20,7 @@ from tests.shared import SHARED, needs_shared
 from wespe_tf import Discriminator, Generator
 from wespe_tf.enhance import cli as enhance
 from wespe_tf.enhance.litert import LiteRTEnhancer, LiteRTModel
+from wespe_tf.enhance.memory import limit_needed
 from wespe_tf.enhance.runtimes import choose_runtime
 from wespe_tf.enhance.tiles import Enhancer
 from wespe_tf.errors import UserError
@@ -292,6 +293,15 @@ class TestAdaptive:
         expected = Enhancer(load_generator("mine"), choose_runtime("keras"))(photo)
         assert np.abs(result.astype(int) - expected).mean() < 3
         assert model.adaptive and model.shape == (64, 56)
+
+    def test_a_tile_is_all_that_must_fit(self, report, make_photo):
+        """The patches of `measure` have more pixels than this tile, but take less memory."""
+        photo = make_photo(150, 130, 5)
+        enhancer = LiteRTEnhancer("adaptive/mine_float32.tflite")
+        enough = limit_needed(photo.nbytes, 64 * 56 * enhancer.bytes_per_pixel)
+        assert enhancer.plan(photo, "auto", enough + 1e-6).mode == "streamed"
+        with pytest.raises(UserError, match="too little for 130×150 pixels"):
+            enhancer.plan(photo, "auto", enough - 1e-3)
 
     def test_no_seams(self, report, make_photo):
         """Tiles are what one pass with the same moments gives, by the Keras model."""

@@ -1,6 +1,5 @@
 """Runs .tflite files on this machine, with the results that a phone will have."""
 
-import functools
 import json
 import os
 from collections.abc import Iterator
@@ -52,9 +51,8 @@ class LiteRTModel:
         self.path = Path(path)
         with optional("export", f"model={path}"):
             from ai_edge_litert.interpreter import Interpreter
-        self.open = functools.partial(Interpreter, str(path), num_threads=os.cpu_count())
         try:
-            self.interpreter = self.open()
+            self.interpreter = Interpreter(str(path), num_threads=os.cpu_count())
             inputs = self.interpreter.get_input_details()
             outputs = self.interpreter.get_output_details()
             signatures = self.interpreter.get_signature_list()
@@ -128,9 +126,7 @@ class LiteRTModel:
         if self.patches is None:
             return None
         count, side, places = self.patches
-        # The tensors of one signature are freed before those of the other are made.
-        self.interpreter, self.allocated = self.open(), None
-        run, found = self.open().get_signature_runner("measure"), []
+        run, found = self.interpreter.get_signature_runner("measure"), []
         for batch in np.split(places, len(places) // count):
             patches = as_float(patches_at(photo, batch, side))
             moments = run(patches=self._taken(patches))
@@ -232,13 +228,9 @@ class LiteRTEnhancer(PhotoEnhancer):
         height, width = self.model.filled(photo).shape[:2]
         margin = self.model.margin or 0
         pixels = memory.room_of_pass(limit, photo.nbytes) / self.bytes_per_pixel
-        sample = 0
-        if self.model.patches is not None:
-            count, patch, _ = self.model.patches
-            sample = count * patch**2
         side = min(TILE, max(int(np.sqrt(max(pixels, 0))), 4 * margin))
         window = self.model.window(height, width, side)
-        held = max(sample, window[0] * window[1])
+        held = window[0] * window[1]
         if held > pixels:
             needed = memory.limit_needed(photo.nbytes, held * self.bytes_per_pixel)
             remedy = "" if self.model.margin else "; a file with adaptive norms works in tiles"
