@@ -103,8 +103,22 @@ class TestRun:
     def test_a_size_that_the_graph_cannot_take(self, write, photo):
         with pytest.raises(UserError, match="live_fixed.tflite: takes photos of 56×40, .* 83×61"):
             LiteRTModel(write("live", "fixed"))(photo)
-        with pytest.raises(UserError, match="takes photos of 56×40 or larger, this one has 30×20"):
-            LiteRTModel(write("frozen", "fixed"))(photo[:, :20, :30])
+        path = write("frozen", "fixed")
+        path.with_suffix(".json").write_text('{"tiles_exact": true, "margin": 20}')
+        with pytest.raises(UserError, match="takes photos of 56×40 or smaller, this one has 83×61"):
+            LiteRTModel(path)(photo)
+
+    def test_photos_smaller_than_a_tile_are_continued_by_their_mirror_image(self, write, photo):
+        small = photo[:, :20, :50]
+        mirrored = np.concatenate([small, small[:, ::-1]], 1)
+        mirrored = np.concatenate([mirrored, mirrored[:, :, :-7:-1]], 2)
+        expected = LiteRTModel(write("frozen", "free"))(mirrored)[:, :20, :50]
+        path = write("frozen", "fixed")
+        np.testing.assert_allclose(LiteRTModel(path)(small), expected, atol=1e-6)
+        pixels = np.rint(255 * small[0]).astype(np.uint8)
+        enhancer = LiteRTEnhancer(path)
+        found = enhancer(pixels, enhancer.plan(pixels))
+        assert np.abs(found - np.rint(255 * np.clip(expected[0], 0, 1))).max() <= 1
 
     @pytest.mark.parametrize("content", [b"", b"no model", bytes(5000)])
     def test_other_files(self, tmp_path, content):
@@ -152,7 +166,7 @@ class TestEnhancer:
         picture = make_photo(150, 130).astype(dtype) * (257 if dtype == np.uint16 else 1)
         enhancer = LiteRTEnhancer(write("frozen", shape))
         plan = enhancer.plan(picture, "auto", self.limit(70.5**2, picture))
-        assert str(plan) == f"streamed, tiles of {46 if shape == 'free' else 16}"
+        assert str(plan) == f"streamed, tiles of {46 if shape == 'free' else 32}"
         result, sizes, run = np.empty_like(picture), [], enhancer.model.run
         enhancer.model.run = lambda tile, told: sizes.append(tile.shape[:2]) or run(tile)
         enhancer(picture, plan, result)
@@ -162,6 +176,19 @@ class TestEnhancer:
         )
         expected = np.rint(np.clip(whole[0], 0, 1) * np.iinfo(dtype).max)
         assert np.abs(result - expected).max() <= 1
+
+    @pytest.mark.parametrize("width", [20, 40])
+    def test_narrow_photos_need_few_tiles(self, write, make_photo, width):
+        """Narrower than a tile, even than its margins."""
+        picture = make_photo(1100, width)
+        enhancer = LiteRTEnhancer(write("frozen", "free"))
+        sizes, run = [], enhancer.model.run
+        enhancer.model.run = lambda tile, told: sizes.append(tile.shape[:2]) or run(tile)
+        found = enhancer(picture, enhancer.plan(picture))
+        assert sizes == 3 * [(512, width)]
+        whole = LiteRTModel(write("frozen", "free"))
+        expected = whole.run_float(picture / np.float32(255))
+        assert np.abs(found - np.rint(255 * np.clip(expected, 0, 1))).max() <= 1
 
     def test_least_tiles(self, write, make_photo):
         with pytest.raises(UserError, match="too little for .* expected at least 0.81$"):

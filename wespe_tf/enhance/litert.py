@@ -110,8 +110,8 @@ class LiteRTModel:
         return result
 
     def filled(self, photo: np.ndarray) -> np.ndarray:
-        """A photo. If it is smaller than an adaptive file's tiles, it is mirrored at its edges."""
-        if not self.adaptive:
+        """A photo. If it is smaller than the file's tiles, it is mirrored at its edges."""
+        if self.margin is None:
             return photo
         return at_least(photo, self.shape or (1, 1))
 
@@ -152,7 +152,8 @@ class LiteRTModel:
         if self.margin is None or self.shape == (height, width):
             return height, width
         window = self.shape or (min(side, height), min(side, width))
-        if min(window) > 2 * self.margin and window[0] <= height and window[1] <= width:
+        least = 2 * self.margin
+        if all(p == w or least < p < w for p, w in zip(window, (height, width))):
             return window
         if self.shape is not None:
             self._refuse(height, width)
@@ -200,9 +201,9 @@ class LiteRTModel:
 
     def _refuse(self, height: int, width: int) -> None:
         assert self.shape is not None
-        larger = "" if self.margin is None else " or larger"
+        smaller = "" if self.margin is None else " or smaller"
         raise UserError(
-            f"model={self.path}: takes photos of {size_text(self.shape)}{larger}, this one has "
+            f"model={self.path}: takes photos of {size_text(self.shape)}{smaller}, this one has "
             f"{size_text((height, width))}"
         )
 
@@ -239,7 +240,7 @@ class LiteRTEnhancer(PhotoEnhancer):
                 f"pixels by {self.model.path}, expected at least "
                 f"{np.ceil(100 * needed) / 100:g}{remedy}"
             )
-        return WHOLE if window == (height, width) else Plan("streamed", min(window) - 2 * margin)
+        return WHOLE if window == (height, width) else Plan("streamed", max(window) - 2 * margin)
 
     def parts(self, picture: Framed, plan: Plan) -> Iterator[tuple[Inner, np.ndarray]]:
         photo, moments = self.model.filled(picture.photo), self.model.measure(picture.photo)
