@@ -9,8 +9,10 @@ from PIL import Image
 
 from wespe_tf.config.loading import load
 from wespe_tf.config.schema import TrainConfig
+from tests.generators import toned_generator
 from wespe_tf.data.pairs import PairedPatches, Sampler
 from wespe_tf.enhance import cli as enhance
+from wespe_tf.enhance import dped_photos
 from wespe_tf.enhance.runtimes import choose_runtime
 from wespe_tf.enhance.tiles import Enhancer
 from wespe_tf.errors import UserError
@@ -215,6 +217,8 @@ def test_six_iterations_and_their_photos(tree):
         (["model=iphone"], "model=iphone: no checkpoint models/iphone_iteration_<i>.ckpt"),
         (["model=iphone", "iteration=4"], "no checkpoint of iteration 4"),
         (["model=iphone_orig"], "model=iphone_orig: no such run folder"),
+        (["model=iphone", "strength=0.5"], "strength: needs input= too; DPED's"),
+        (["model=iphone", "report=true"], "report: needs input= too"),
         (["model=sony"], "dped_dir: no folder dped/sony/test_data/full_size_test_images"),
     ],
 )
@@ -223,3 +227,14 @@ def test_photos_of_a_model_that_is_not_there(tree, arguments, message):
         enhance.main(arguments)
     assert message in str(error.value)
     assert not Path("visual_results").exists()
+
+
+def test_what_a_runtime_raises_is_one_line(tree, monkeypatch):
+    def no_room(*_):
+        raise MemoryError("no\nroom")
+
+    monkeypatch.setattr(dped_photos, "find_model", lambda *_: None)
+    monkeypatch.setattr(dped_photos, "load_checkpoint", lambda _: toned_generator(0))
+    monkeypatch.setattr(dped_photos.Enhancer, "__call__", no_room)
+    with pytest.raises(UserError, match=r"^dped\S+7\.jpg: cannot be enhanced \(no\)$"):
+        enhance.main(["model=iphone_orig", "resolution=tiny"])

@@ -7,11 +7,12 @@ from PIL import Image
 
 from ..config.schema import TestConfig
 from ..data.folders import find_pictures, natural_order
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..files import make_folder
 from ..images.picture import read_picture, write_picture
 from ..weights.generator import find_model
 from ..weights.tf1_checkpoint import load_checkpoint
+from .batch import RUNTIME_ERRORS
 from .runtimes import choose_runtime
 from .tasks import BEFORE_AFTER, ENHANCED
 from .tiles import Enhancer
@@ -24,6 +25,11 @@ CROP_SIZES = {
     "small": (768, 1024),
     "tiny": (600, 800),
 }
+# Settings that the authors' command does not have.
+OWN_PHOTOS_ONLY = (
+    *("target", "strength", "tone", "detail", "format", "quality", "overwrite", "report"),
+    "max_megapixels",
+)
 
 
 def enhance_test_photos(config: TestConfig) -> None:
@@ -37,7 +43,8 @@ def enhance_test_photos(config: TestConfig) -> None:
         config: `TestConfig` without `input`.
 
     Raises:
-        UserError: if the model, its checkpoints or the photos are missing.
+        UserError: if the model, its checkpoints or the photos are missing, a photo cannot be
+            enhanced, or a setting is for own photos only.
     """
     phone = config.model.removesuffix("_orig")
     if phone not in NATIVE_SIZES:
@@ -45,6 +52,9 @@ def enhance_test_photos(config: TestConfig) -> None:
             f"model={config.model}: give input=PHOTO_OR_FOLDER to enhance your own photos, or, for "
             f"DPED's test photos, one of {', '.join(NATIVE_SIZES)}, or these with _orig"
         )
+    for key in OWN_PHOTOS_ONLY:
+        if getattr(config, key) != getattr(TestConfig, key):
+            raise UserError(f"{key}: needs input= too; DPED's test photos do without it")
     folder = Path(config.dped_dir) / phone / "test_data" / "full_size_test_images"
     photos = find_pictures(folder, "dped_dir")
     if config.test_subset == "small":
@@ -67,7 +77,12 @@ def enhance_test_photos(config: TestConfig) -> None:
             what = f"{stage}, " if stage else f"Testing original {phone} model, "
             print(f"{what}processing image {Path(path).name}")
             photo = _center_crop(path, phone, config.resolution)
-            enhanced = enhancer(photo, enhancer.plan(photo, asked["mode"], config.memory_limit))
+            try:
+                plan = enhancer.plan(photo, asked["mode"], config.memory_limit)
+                enhanced = enhancer(photo, plan)
+            except RUNTIME_ERRORS as error:
+                reason = first_line(error)
+                raise UserError(f"{path}: cannot be enhanced ({reason})") from error
             name = f"{config.model}_{Path(path).stem}{label}"
             write_picture(output / f"{name}{ENHANCED}.png", enhanced)
             write_picture(output / f"{name}{BEFORE_AFTER}.png", np.hstack([photo, enhanced]))
