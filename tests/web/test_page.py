@@ -396,6 +396,15 @@ class TestCommand:
         with pytest.raises(UserError, match="^output=: missing; expected a folder to make$"):
             module.main([])
 
+    def test_a_missing_model_ends_it_before_npm_works(self, tmp_path, monkeypatch):
+        npm = tmp_path / "npm"
+        npm.write_text("#!/bin/sh\n")
+        npm.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+        monkeypatch.setattr(module, "bundle", lambda *_: pytest.fail("npm worked"))
+        with pytest.raises(UserError, match="^model=gone: "):
+            module.main(["model=gone", f"output={tmp_path / 'site'}"])
+
     def test_without_npm(self, tmp_path, monkeypatch):
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(UserError, match="npm, which is missing: install Node.js 18 or later$"):

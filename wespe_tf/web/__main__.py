@@ -11,6 +11,7 @@ from ..config.schema import ExportConfig
 from ..config.setting import setting
 from ..errors import UserError, optional
 from ..files import make_folder
+from ..weights.generator import find_model
 
 PAGE = Path(__file__).with_name("page")
 # Files that are served unchanged. The rest of `PAGE` is for npm.
@@ -56,6 +57,7 @@ def main(config: Settings) -> None:
         raise UserError(f"output={output}: exists already; expected an empty or a new folder")
     if shutil.which("npm") is None:
         raise UserError("the page is built by npm, which is missing: install Node.js 18 or later")
+    find_model(config.model, config.models_orig_dir)  # before npm works for a while
     with optional("export", "building the page"):
         from ..export.export import export
     with tempfile.TemporaryDirectory() as scratch:
