@@ -485,6 +485,8 @@ class TestBadInput:
     def test_targets_without_photos(self, refused):
         line = refused("val_dir=none", "val_target_dir=good", "output=bad")
         assert line == "val_target_dir: needs val_dir too"
+        line = refused("val_target_dir=good", "output=bad")
+        assert line == "val_target_dir: needs export_norm=frozen, whose cost it scores"
 
 
 @pytest.mark.slow

@@ -498,7 +498,9 @@ class ExportConfig:
         None, "other photos, with which the files are verified; by default the sample's"
     )
     val_target_dir: str | None = setting(
-        None, "good photos with the names of val_dir's; then live and frozen norms are scored"
+        None,
+        "with export_norm=frozen: good photos with the names of val_dir's, to score what frozen "
+        "norms cost",
     )
     overwrite: bool = setting(False, "whether files that exist already are replaced")
     force: bool = setting(False, "whether files that fail their verification are written too")

@@ -36,6 +36,8 @@ def find_photos(config: ExportConfig, quantizes: bool) -> tuple[list[np.ndarray]
     calibrates = quantizes or config.export_norm == "frozen"
     if config.val_dir is None and config.val_target_dir is not None:
         raise UserError("val_target_dir: needs val_dir too")
+    if config.export_norm != "frozen" and config.val_target_dir is not None:
+        raise UserError("val_target_dir: needs export_norm=frozen, whose cost it scores")
     pairs: Sequence[tuple[str, str | None]]
     if config.val_dir is None:
         sample_folders()
