@@ -188,16 +188,25 @@ def snapshot():
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    """A headless Chromium: Playwright's own, or the system's."""
+def open_chromium():
+    """Function that opens a headless Chromium, Playwright's own or the system's, with options."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        for path in (None, shutil.which("chromium"), shutil.which("google-chrome")):
-            try:
-                browser = driver.chromium.launch(executable_path=path, args=CHROMIUM)
-            except playwright.Error:
-                continue
-            yield browser
-            browser.close()
-            return
-        pytest.skip("no Chromium: playwright install chromium")
+    with playwright.sync_playwright() as driver, contextlib.ExitStack() as stack:
+
+        def call(options):
+            for path in (None, shutil.which("chromium"), shutil.which("google-chrome")):
+                try:
+                    browser = driver.chromium.launch(executable_path=path, args=options)
+                except playwright.Error:
+                    continue
+                stack.callback(browser.close)
+                return browser
+            pytest.skip("no Chromium: playwright install chromium")
+
+        yield call
+
+
+@pytest.fixture(scope="module")
+def chromium(open_chromium):
+    """A headless Chromium without a GPU."""
+    return open_chromium(CHROMIUM)

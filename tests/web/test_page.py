@@ -25,6 +25,11 @@ from wespe_tf.web import __main__ as module
 from wespe_tf.weights.generator import SHIPPED_MODEL, load_generator
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+# Of Chromium, which then computes itself what a GPU would compute.
+WEBGPU = [
+    *("--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"),
+    *("--enable-features=Vulkan", "--use-vulkan=swiftshader"),
+]
 TRY_AGAIN = "Check the connection and try again."
 
 
@@ -209,6 +214,44 @@ class TestResult:
         assert tab.evaluate("document.body.dataset.accelerated") == "true"
         assert int(tab.evaluate("document.body.dataset.heap")) < 300e6
         assert psnr(saved(tab, "#png")[0], by_python(f"{shipped}.tflite", pixels)) >= 60
+
+
+@pytest.mark.slow
+class TestWebGPU:
+    @pytest.fixture(scope="class")
+    def browser(self, open_chromium):
+        return open_chromium(WEBGPU)
+
+    @pytest.fixture
+    def tab(self, browser, serve):
+        """The page, and in `asked` the names of the model's files that it loads."""
+        with browser.new_context() as context:
+            tab = context.new_page()
+            tab.goto(serve)
+            if not tab.evaluate("navigator.gpu?.requestAdapter().then(Boolean)"):
+                pytest.skip("this Chromium has no WebGPU")
+            tab.asked = []
+            context.on("request", lambda request: tab.asked.append(request.url.split("/")[-1]))
+            yield tab
+
+    def test_is_what_python_makes(self, tab, site, photo):
+        path, pixels = photo(90, 200)
+        (site / "model" / "wasm.tflite").unlink()
+        assert enhance(tab, path) is None
+        expected = by_python(site / "model" / "webgpu.tflite", pixels)
+        assert psnr(saved(tab, "#png")[0], expected) >= 60
+
+    def test_if_it_does_not_take_the_whole_model_the_processor_runs_its_own_file(
+        self, tab, site, photo
+    ):
+        """Without JSPI, LiteRT.js then gives the same file to the processor."""
+        worker = site / "worker.js"
+        text, takes = worker.read_text(), "this.liteRtCompiledModel.isFullyAccelerated()"
+        assert takes in text
+        text = text.replace(takes, '(this.options.accelerator === "wasm")')
+        worker.write_text(f"delete WebAssembly.Suspending; delete WebAssembly.promising; {text}")
+        assert enhance(tab, photo(40, 50)[0]) is None
+        assert [n for n in tab.asked if n.endswith("tflite")] == ["webgpu.tflite", "wasm.tflite"]
 
 
 @pytest.mark.slow
