@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.generators import toned_generator
 from wespe_tf.config.loading import load
 from wespe_tf.config.schema import TrainConfig
-from tests.generators import toned_generator
 from wespe_tf.data.pairs import PairedPatches, Sampler
 from wespe_tf.enhance import cli as enhance
 from wespe_tf.enhance import dped_photos
