@@ -512,3 +512,13 @@ def test_the_authors_model_on_photos_not_used_to_calibrate(run, monkeypatch):
         for form in ("float16", "int8")
     }
     assert sizes["float16"] <= 0.9e6 and sizes["int8"] <= 0.55e6
+
+
+@pytest.mark.slow
+def test_the_trained_model_on_the_samples_photos(tmp_path, monkeypatch):
+    """Without settings for model and photos. The sample's photos are smaller than two tiles."""
+    monkeypatch.chdir(tmp_path)
+    settings = ("output=files", "formats=float16", "height=256", "width=256")
+    monkeypatch.setattr(sys, "argv", ["export_tflite.py", *settings])
+    cli.command()
+    assert "phone_bench_float16.tflite" in names("files")

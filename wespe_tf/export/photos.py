@@ -13,6 +13,7 @@ from ..data.sources import SAMPLE_DIR, sample_folders
 from ..errors import UserError
 from ..files import digest
 from ..images.picture import read_picture
+from ..images.places import at_least
 from .portable import BYTE
 
 # For the calibration, whole photos are reduced to this longer side, in pixels.
@@ -21,6 +22,9 @@ MOST_CALIBRATION_PHOTOS = 32
 MOST_VAL_PHOTOS = 8
 # Most pixels of a photo that is verified as a whole: for these, a pass of Keras takes a gigabyte.
 WHOLE = 10**6
+# Smallest (height, width) of such a photo. Smaller ones consist of edges for the most part, where
+# zero padding changes Keras's pass, and its statistics, too.
+LEAST_WHOLE = (512, 512)
 
 
 def find_photos(config: ExportConfig, quantizes: bool) -> tuple[list[np.ndarray], list[tuple]]:
@@ -88,7 +92,10 @@ def fitted(picture: Image.Image | None, size: tuple[int, int]) -> Any:
 
 
 def whole_photo(picture: Image.Image) -> np.ndarray:
-    """A picture of at most a megapixel, shrunk if it is larger, as (h, w, 3) float32 in [0, 1]."""
+    """A picture of at most a megapixel, shrunk if it is larger, as (h, w, 3) float32 in [0, 1].
+
+    Its mirror image continues a picture that is smaller than `LEAST_WHOLE`.
+    """
     scale = min(1.0, math.sqrt(WHOLE / (picture.width * picture.height)))
     size = [max(1, int(scale * length)) for length in picture.size]
-    return np.asarray(picture.resize(size)) * BYTE
+    return at_least(np.asarray(picture.resize(size)), LEAST_WHOLE) * BYTE
