@@ -1,5 +1,6 @@
 """Runs .tflite files on this machine, with the results that a phone will have."""
 
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -51,8 +52,9 @@ class LiteRTModel:
         self.path = Path(path)
         with optional("export", f"model={path}"):
             from ai_edge_litert.interpreter import Interpreter
+        self.open = functools.partial(Interpreter, str(path), num_threads=os.cpu_count())
         try:
-            self.interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+            self.interpreter = self.open()
             inputs = self.interpreter.get_input_details()
             outputs = self.interpreter.get_output_details()
             signatures = self.interpreter.get_signature_list()
@@ -126,7 +128,8 @@ class LiteRTModel:
         if self.patches is None:
             return None
         count, side, places = self.patches
-        run, found = self.interpreter.get_signature_runner("measure"), []
+        # An interpreter of its own: arrays of a signature's results may point into its memory.
+        run, found = self.open().get_signature_runner("measure"), []
         for batch in np.split(places, len(places) // count):
             patches = as_float(patches_at(photo, batch, side))
             moments = run(patches=self._taken(patches))
