@@ -12,8 +12,12 @@ from typing import Any
 from .errors import UserError
 
 
-def make_folder(path: Path) -> None:
-    """Makes the folder of the setting `output`, with its parents.
+def make_folder(path: Path, setting: str = "output") -> None:
+    """Makes a folder, with its parents.
+
+    Args:
+        path: the folder.
+        setting: the setting that names it, for the message; or "" if none does.
 
     Raises:
         UserError: if it cannot be made.
@@ -21,7 +25,8 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"output={path}: cannot be made ({error.strerror})") from error
+        named = f"{setting}={path}" if setting else path
+        raise UserError(f"{named}: cannot be made ({error.strerror})") from error
 
 
 def digest(*paths: str | os.PathLike) -> str:

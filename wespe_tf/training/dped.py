@@ -13,7 +13,7 @@ from ..config.schema import TrainConfig
 from ..data.batches import reading_errors
 from ..data.pairs import PairedPatches, Sampler, training_batches
 from ..errors import UserError
-from ..files import write_atomically
+from ..files import make_folder, write_atomically
 from ..images.picture import to_uint8, write_picture
 from ..metrics.ms_ssim import ms_ssim
 from ..models.dped import DPED, authors_adam
@@ -53,10 +53,7 @@ def train_dped(config: TrainConfig) -> None:
     data, sampler = open_pairs(config)
     model = build_dped(config)
     for folder in ("models", "results"):
-        try:
-            Path(folder).mkdir(exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{folder}: cannot be made ({error.strerror})") from error
+        make_folder(Path(folder), setting="")
     write_atomically(Path("models") / f"{config.model}_config.yaml", to_yaml(config).encode())
     print(f"{config.model}: {len(data.train)} training pairs, {len(data.test)} test pairs")
     with reading_errors(), progress(total=config.num_train_iters, desc="training") as bar:
