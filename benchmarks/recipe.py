@@ -54,6 +54,8 @@ VALIDATION = (
     ("val_source", "val_target"),
 )
 HERE = Path(__file__).resolve().parent
+# A rank correlation over fewer runs says nothing.
+FEWEST_RUNS = 10
 USAGE = "usage: python -m benchmarks.recipe data=FOLDER [key=value …]"
 # Changes to preset=recommended, one ingredient at a time.
 RECIPES = {
@@ -407,7 +409,7 @@ def write_tables(table, document):
 def _agreement(rows):
     """Lines that say how well `distance`, which uses no pairs, agrees with the pairs' scores."""
     judged = [row for row in rows if row["distance"]]
-    if len(judged) < 3:
+    if len(judged) < FEWEST_RUNS:
         return
     distance = [-float(row["distance"]) for row in judged]
     ranks = {
