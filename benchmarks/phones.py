@@ -92,6 +92,7 @@ def main(config):
     if not config.data:
         raise UserError("data=: missing; expected a folder of photos")
     norms, formats, runtimes = (chosen(config, key) for key in CHOICES)
+    tiles, megapixels = numbers(config, "tiles", 0), numbers(config, "megapixels", 0.01)
     model = Path(find_model(config.model, config.models_orig_dir))
     with contextlib.ExitStack() as stack:
         scratch = Path(config.files or stack.enter_context(tempfile.TemporaryDirectory()))
@@ -99,23 +100,20 @@ def main(config):
         exported = Exported(config, model, scratch)
         browser = None
         for norm, tile, form in (
-            (norm, int(tile), form)
-            for norm in norms
-            for tile in config.tiles.split(",")
-            for form in formats
+            (norm, tile, form) for norm in norms for tile in tiles for form in formats
         ):
             path = exported.file(norm, tile, form)
             facts = exported.facts(path, tile)
             for runtime in runtimes:
                 if runtime == "browser" and browser is None:
                     browser = stack.enter_context(Browser(scratch))
-                for size in config.megapixels.split(","):
+                for size in megapixels:
                     way = browser if runtime == "browser" else interpreted
                     row = {
                         "date": date.today().isoformat(),
                         "processor": processor(),
                         "cores": os.cpu_count(),
-                        **dict(zip(KEYS, (model.stem, norm, form, tile, runtime, size))),
+                        **dict(zip(KEYS, (model.stem, norm, form, tile, runtime, f"{size:g}"))),
                         "photos": config.photos,
                         **facts,
                         **whole_photos(config, exported, way, path, size),
@@ -131,6 +129,21 @@ def chosen(config, key):
     values = text.split(",")
     if not set(values) <= set(CHOICES[key]):
         raise UserError(f"{key}={text}: expected some of {','.join(CHOICES[key])}")
+    return values
+
+
+def numbers(config, key, least):
+    """The numbers of a setting, of the type of `least`."""
+    text = getattr(config, key)
+    try:
+        values = [type(least)(value) for value in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(least <= value < float("inf") for value in values):
+        raise UserError(
+            f"{key}={text}: expected {type(least).__name__} numbers of at least {least}, with "
+            "commas between them"
+        )
     return values
 
 
@@ -150,6 +163,9 @@ class Exported:
         self.mark = hashlib.sha256(weights).hexdigest()[:8]
         calibration = config.calibration_dir or sample_folders().source
         self.calibration = digest(*find_pictures(calibration, "calibration_dir"))[:8]
+        self.paths = find_pictures(config.data, "data")
+        if config.photos > len(self.paths):
+            raise UserError(f"photos={config.photos}: {config.data} has only {len(self.paths)}")
         self.converters = {}
 
     def file(self, norm, tile, form):
@@ -192,15 +208,11 @@ class Exported:
 
     def photo(self, number, size):
         """One photo of the folder, resized to `size` megapixels, (H, W, 3) uint8."""
-        return resized(Image.fromarray(read_photo(self.path(number)).pixels), float(size))
-
-    def path(self, number):
-        """Path of one photo of the folder."""
-        return find_pictures(self.config.data, "data")[number]
+        return resized(Image.fromarray(read_photo(self.paths[number]).pixels), size)
 
     def expected(self, number, size):
         """Keras's result for this photo, uint16; in one pass if memory allows."""
-        path = self.folder / f"{self.mark}_{digest(self.path(number))[:8]}_{size}.npy"
+        path = self.folder / f"{self.mark}_{digest(self.paths[number])[:8]}_{size:g}.npy"
         if not path.exists():
             enhancer = Enhancer(self.generator, choose_runtime("keras"), reflect=False)
             photo = self.photo(number, size).astype(np.uint16) * 257

@@ -133,15 +133,15 @@ LISTS = {
     "paper": PAPER,
 }
 # Titles of the lists' tables.
-TITLES = (
-    "The report's experiments",
-    "The final code, repaired",
-    "Whether anything looks at exposure",
-    "Without total variation",
-    "Heads of the discriminators",
-    "Figure 5 with other settings",
-    "The paper's recipe, and what this project adds to it",
-)
+TITLES = {
+    "report": "The report's experiments",
+    "repairs": "The final code, repaired",
+    "exposure": "Whether anything looks at exposure",
+    "tv": "Without total variation",
+    "heads": "Heads of the discriminators",
+    "report_sweep": "Figure 5 with other settings",
+    "paper": "The paper's recipe, and what this project adds to it",
+}
 # The generators' weighted sum, and the discriminators' losses.
 SUMS = tuple(n for n in WESPE.loss_names() if n == "generator" or n.endswith("_disc"))
 # Columns of the tables.
@@ -296,9 +296,9 @@ def tables(rows: Rows) -> list[str]:
         rows: rows of the CSV file.
     """
     lines = []
-    for (title, data, scale), experiments in _groups(rows).items():
-        lines += ["", f"### {title}: {data}, {scale} scale", ""]
-        of_report = title == TITLES[0]
+    for (named, data, scale), experiments in _groups(rows).items():
+        lines += ["", f"### {TITLES[named]}: {data}, {scale} scale", ""]
+        of_report = named == "report"
         before = ["experiment", *(["setting", "the report saw"] if of_report else [])]
         after = ["figure"] if of_report and data == SAMPLE else []
         lines.append(f"| {' | '.join([*before, *MEASURED, *after])} |")
@@ -307,7 +307,7 @@ def tables(rows: Rows) -> list[str]:
             told = SETTING_AND_SAW[name] if of_report else ()
             link = [f"[losses](docs/figures/{name}.png)" for _ in after]
             lines.append(f"| {' | '.join([name, *told, *_cells(runs), *link])} |")
-        if title == TITLES[4]:
+        if named == "heads":
             lines += ["", *_differences(experiments)]
     return lines
 
@@ -452,17 +452,17 @@ def _result(folder: Path) -> dict[str, Any]:
 
 
 def _groups(rows: Rows) -> dict[tuple[str, ...], dict[str, Rows]]:
-    """Rows by (title, data, scale) and experiment, in the order of the lists."""
+    """Rows by (list, data, scale) and experiment, in the order of the lists."""
     where = ("data", "scale")
     places = sorted(dict.fromkeys(tuple(row[key] for key in where) for row in rows), reverse=True)
     groups = {}
-    for title, named in zip(TITLES, LISTS.values()):
+    for named, experiments in LISTS.items():
         for place in places:
             here = [row for row in rows if tuple(row[key] for key in where) == place]
-            found = {n: [row for row in here if row["experiment"] == n] for n in named}
+            found = {n: [row for row in here if row["experiment"] == n] for n in experiments}
             found = {name: runs for name, runs in found.items() if runs}
             if found:
-                groups[title, *place] = found
+                groups[named, *place] = found
     return groups
 
 

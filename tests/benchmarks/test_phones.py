@@ -44,6 +44,23 @@ def test_an_unknown_way_is_refused(key, values):
         phones.main(["data=photos", f"{key}=int4"])
 
 
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        ("tiles=abc", "tiles=abc: expected int numbers of at least 0, with commas between them"),
+        ("megapixels=0", "megapixels=0: expected float numbers of at least 0.01, with commas"),
+        ("megapixels=3,inf", "megapixels=3,inf: expected float numbers"),
+        ("photos=2", "photos=2: .*photos has only 1"),
+    ],
+)
+def test_a_wrong_number_is_refused(tmp_path, make_folder, asked, message):
+    save_as_run(toned_generator(0), tmp_path)
+    data = make_folder(tmp_path / "photos", 1)
+    model = tmp_path / "models" / "mine"
+    with pytest.raises(UserError, match=f"^{message}"):
+        phones.main([f"data={data}", f"model={model}", asked, "document="])
+
+
 def test_what_is_kept_is_of_the_same_photos(tmp_path, make_folder, monkeypatch):
     save_as_run(toned_generator(0), tmp_path)
     monkeypatch.setattr(Exported, "converter", lambda *_: lambda form: b"")
@@ -52,7 +69,7 @@ def test_what_is_kept_is_of_the_same_photos(tmp_path, make_folder, monkeypatch):
     for data, calibration in (folders[:2], [folders[2], folders[1]], [folders[0], folders[2]]):
         config = Settings(data=data, calibration_dir=calibration)
         exported = Exported(config, tmp_path / "models" / "mine" / "generator.keras", tmp_path)
-        results.append(exported.expected(0, "0.0005"))
+        results.append(exported.expected(0, 0.0005))
         files.add(exported.file("adaptive", 256, "int8").name)
     assert np.array_equal(results[0], results[2]) and not np.array_equal(*results[:2])
     assert len(list(tmp_path.glob("*.npy"))) == 2 and len(files) == 2

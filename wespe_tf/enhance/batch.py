@@ -10,10 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ..config.schema import TestConfig
-from ..errors import UserError, first_line
+from ..errors import UserError
 from ..files import make_folder
 from ..images.decoding import to_8_bits
 from ..images.photo import Photo, pixel_bytes, read_photo, write_photo
@@ -23,12 +22,9 @@ from ..progress import progress
 from .blend import blend
 from .memory import COPIES, Budget, limit_of_photo, memory_limit, room_of_photos
 from .origins import Origins
-from .runtimes import Runtime
+from .runtimes import Runtime, naming
 from .tasks import Task, before_after_path, result_path
 from .tiles import Plan
-
-# Errors of runtimes that cannot run a network, mostly because there is too little memory.
-RUNTIME_ERRORS = (RuntimeError, MemoryError, tf.errors.OpError)
 
 
 @dataclasses.dataclass
@@ -164,7 +160,7 @@ class Batch:
         task, pixels = work.task, work.photo.pixels
         height, width = pixels.shape[:2]
         with work.held as held:
-            try:
+            with naming(task.path):
                 plan = self.enhancer.plan(pixels, self.config.mode, self.limit)
                 start = time.monotonic()
                 enhanced = work.both[:, width:]
@@ -177,9 +173,6 @@ class Batch:
                 if COPIES * pixels.nbytes > self.budget.size:
                     self.enhancer.release()  # Writing such a large photo needs this memory.
                 score = _score(task, enhanced)
-            except RUNTIME_ERRORS as error:
-                reason = first_line(error)
-                raise UserError(f"{task.path}: cannot be enhanced ({reason})") from error
             work.held = held.pop_all()
         runtime = self.enhancer.runtime
         return work, Record(task, (width, height), plan, runtime, seconds, score)

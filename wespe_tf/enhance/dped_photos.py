@@ -7,13 +7,12 @@ from PIL import Image
 
 from ..config.schema import TestConfig
 from ..data.folders import find_pictures, natural_order
-from ..errors import UserError, first_line
+from ..errors import UserError
 from ..files import make_folder
 from ..images.picture import read_picture, write_picture
 from ..weights.generator import find_model
 from ..weights.tf1_checkpoint import load_checkpoint
-from .batch import RUNTIME_ERRORS
-from .runtimes import choose_runtime
+from .runtimes import choose_runtime, naming
 from .tasks import BEFORE_AFTER, ENHANCED
 from .tiles import Enhancer
 
@@ -77,12 +76,9 @@ def enhance_test_photos(config: TestConfig) -> None:
             what = f"{stage}, " if stage else f"Testing original {phone} model, "
             print(f"{what}processing image {Path(path).name}")
             photo = _center_crop(path, phone, config.resolution)
-            try:
+            with naming(path):
                 plan = enhancer.plan(photo, asked["mode"], config.memory_limit)
                 enhanced = enhancer(photo, plan)
-            except RUNTIME_ERRORS as error:
-                reason = first_line(error)
-                raise UserError(f"{path}: cannot be enhanced ({reason})") from error
             name = f"{config.model}_{Path(path).stem}{label}"
             write_picture(output / f"{name}{ENHANCED}.png", enhanced)
             write_picture(output / f"{name}{BEFORE_AFTER}.png", np.hstack([photo, enhanced]))

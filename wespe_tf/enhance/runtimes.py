@@ -4,19 +4,21 @@ OpenVINO is several times as fast on a CPU, especially with units for bfloat16. 
 everywhere.
 """
 
+import contextlib
 import dataclasses
 import functools
 import importlib.util
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ..errors import UserError, optional
+from ..errors import UserError, first_line, optional
 from ..models.generator import Generator
 from .fused import prepare, split
 from .stage_networks import KerasStage, OpenVINOStage
@@ -55,6 +57,19 @@ class Runtime:
 
     def __str__(self) -> str:
         return f"{self.name}, {self.precision}"
+
+
+@contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """A context in which a runtime enhances the photo at `path`.
+
+    Raises:
+        UserError: if the runtime cannot, mostly because there is too little memory.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError, tf.errors.OpError) as error:
+        raise UserError(f"{path}: cannot be enhanced ({first_line(error)})") from error
 
 
 def choose_runtime(name: str = "auto", precision: str = "auto") -> Runtime:
