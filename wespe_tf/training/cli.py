@@ -15,8 +15,8 @@ USAGE = """\
 usage: python train.py [preset=NAME] [key=value …]
 
 Trains WESPE on two folders of photos that are not pairs (source_dir= target_dir=), on DPED
-(model= dped_dir=), or, with neither, on the built-in sample. Writes the folder models/RUN. The values
-below are the paper's. A preset replaces some of them."""
+(model= dped_dir=), or, with neither, on the built-in sample. Writes the folder models/RUN. The
+values below are the paper's. A preset replaces some of them."""
 
 
 def settings(arguments: list[str]) -> TrainConfig:
