@@ -310,7 +310,8 @@ class WESPE(keras.Model):
         A discriminator that knows a few patches by heart asks for ever more detail.
         """
         enhanced, known = (
-            detail_energy(gray(self.inner(pictures))) for pictures in (step.enhanced, step.guide)
+            mean_of_all(detail_energy(gray(self.inner(pictures))))
+            for pictures in (step.enhanced, step.guide)
         )
         room = (self.texture_limit * known - enhanced) / (LIMIT_SLOPE * known + 1e-6)
         return ops.stop_gradient(ops.clip(room, 0.0, 1.0))
