@@ -15,6 +15,7 @@ from tests.models.tiny_wespe import (
     make_wespe,
     values_of,
 )
+from wespe_tf.models.layers import InstanceNormalization
 from wespe_tf.models.views import Detail, blur_profile
 from wespe_tf.models.wespe import BOTH, DISCRIMINATORS, GENERATORS
 from wespe_tf.weights.vgg import load_vgg
@@ -290,6 +291,22 @@ class TestSteps:
         for variable, value in zip(model.weights, before):
             np.testing.assert_array_equal(array(variable), value, err_msg=variable.path)
         assert int(model.generator_optimizer.iterations) == 0
+
+    def test_all_instance_norms_have_the_gradient_that_saves_memory(self, batch, monkeypatch):
+        """Also those of G, which is not called as a layer."""
+        used, with_gradient = set(), InstanceNormalization._with_gradient
+
+        def noted(norm, *arguments):
+            used.add(norm.path)
+            return with_gradient(norm, *arguments)
+
+        monkeypatch.setattr(InstanceNormalization, "_with_gradient", noted)
+        model = make_wespe()
+        model.train_step(batch)
+        networks = (getattr(model, name) for name in NETWORKS)
+        layers = (layer for network in networks for layer in network._flatten_layers())
+        expected = {layer.path for layer in layers if isinstance(layer, InstanceNormalization)}
+        assert len(expected) > 8 and used == expected
 
     @pytest.mark.parametrize("norm", ["batch", "spectral"])
     def test_train_step_trains_every_network(self, batch, norm):

@@ -305,7 +305,7 @@ class Generator(keras.Model):
 
 def _norm_relu(norm: keras.layers.Layer | None, x: Tensor, training: bool) -> Tensor:
     if isinstance(norm, InstanceNormalization):
-        return norm(x, relu=True)
+        return norm(x, training=training, relu=True)
     if isinstance(norm, keras.layers.BatchNormalization):
         x = norm(x, training=training)
     elif norm is not None:
