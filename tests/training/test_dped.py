@@ -102,9 +102,13 @@ class TestPairedPatches:
                 path = tree / "training_data" / side / f"{k}.jpg"
                 np.testing.assert_array_equal(found, np.asarray(Image.open(path)))
 
-    def test_sides_of_unequal_number(self, tree):
-        (tree / "training_data" / "canon" / "9.jpg").unlink()
-        with pytest.raises(UserError, match="10 patches in .*iphone, but 9 in .*canon"):
+    @pytest.mark.parametrize("part", ["training_data", "test_data/patches"])
+    @pytest.mark.parametrize("sides", [("canon",), ("canon", "iphone")])
+    def test_patches_without_a_partner(self, tree, part, sides):
+        """Also if both sides have the same number of patches."""
+        for number, side in enumerate(sides):
+            (tree / part / side / f"{5 - number}.jpg").unlink()
+        with pytest.raises(UserError, match=rf"dped_dir: .*{part}/canon has .*iphone/5\.jpg"):
             PairedPatches("dped", "iphone", SIDE)
 
     def test_patch_of_another_size(self, tree, make_photo):

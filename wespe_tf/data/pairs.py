@@ -10,7 +10,7 @@ import tensorflow as tf
 from ..errors import UserError
 from ..images.picture import read_picture
 from .dped import dped_folders
-from .folders import find_pictures
+from .folders import find_pairs
 
 SHOWN = 5
 # The phone's file and the DSLR's.
@@ -30,7 +30,7 @@ class PairedPatches:
         test: the same for the test patches.
 
     Raises:
-        UserError: if a folder is missing or empty, or both sides have different numbers of files.
+        UserError: if a folder is missing or empty, or a file has no partner of the same name.
     """
 
     def __init__(self, dped_dir: str | Path, phone: str, patch_size: int) -> None:
@@ -38,17 +38,8 @@ class PairedPatches:
         if folders.val_source is None or folders.val_target is None:
             raise UserError(f"dped_dir={dped_dir}: no folder {phone}/test_data/patches")
         self.patch_size = patch_size
-        self.train = self._pairs(folders.source, folders.target)
-        self.test = self._pairs(folders.val_source, folders.val_target)
-
-    def _pairs(self, phone_folder: Path, dslr_folder: Path) -> list[Pair]:
-        sides = [find_pictures(folder, "dped_dir") for folder in (phone_folder, dslr_folder)]
-        if len(sides[0]) != len(sides[1]):
-            raise UserError(
-                f"dped_dir: {len(sides[0])} patches in {phone_folder}, but {len(sides[1])} in "
-                f"{dslr_folder}; expected pairs"
-            )
-        return list(zip(*sides))
+        self.train = find_pairs(folders.source, folders.target, "dped_dir", "dped_dir")
+        self.test = find_pairs(folders.val_source, folders.val_target, "dped_dir", "dped_dir")
 
     def load(self, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
         """Reads pairs, in parallel.
