@@ -217,6 +217,29 @@ def test_mistakes_end_the_list_before_it_begins(tmp_path, monkeypatch, arguments
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("argument", ["output=file", "csv=file/rows.csv"])
+def test_folders_that_cannot_be_made_end_the_list_before_it_begins(tmp_path, monkeypatch, argument):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reproduce, "run_experiment", None)
+    Path("file").touch()
+    with pytest.raises(UserError, match=f"{argument.split('/')[0]}: cannot be made"):
+        reproduce.main(["experiments=report_fig3", argument])
+
+
+def test_the_folder_of_the_rows_is_made_before_the_first_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    there = []
+    monkeypatch.setattr(reproduce, "run_experiment", lambda *_: there.append(Path("new").is_dir()))
+    reproduce.main(["experiments=report_fig3", "csv=new/rows.csv"])
+    assert there == [True]
+
+
+def test_arguments_may_begin_with_dashes_as_those_of_train():
+    options, settings = reproduce.settings_of_runs(["--seeds=1,2", "--source_dir=photos"])
+    assert (options["seeds"], settings) == ("1,2", ["source_dir=photos"])
+    assert reproduce._absolute(*settings) == f"source_dir={Path('photos').absolute()}"
+
+
 @pytest.mark.slow
 def test_runs_a_list_and_goes_on(tmp_path, monkeypatch, make_folder, capfd):
     """One run of the list fails for want of weights; the other has its row and figure."""

@@ -19,7 +19,7 @@ from .config.command import as_command
 from .config.loading import PHOTOS, load
 from .config.schema import TrainConfig
 from .errors import UserError
-from .files import write_atomically
+from .files import make_folder, write_atomically
 from .models.wespe import WESPE
 from .progress import progress, say
 from .tables import append_row, read_rows, replace_tables
@@ -209,6 +209,7 @@ def settings_of_runs(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
     }
     settings = []
     for argument in arguments:
+        argument = argument.lstrip("-")  # train.py takes --key=value, too.
         key, equals, value = argument.partition("=")
         if key in options and equals:
             options[key] = value
@@ -228,7 +229,8 @@ def main(given: tuple[dict[str, str], list[str]]) -> None:
     for changes in experiments.values():
         load(TrainConfig, [*settings, *changes])  # A wrong setting ends the list before it begins.
     output, table = Path(options["output"]), Path(options["csv"])
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
+    make_folder(table.parent, "csv")
     runs = [(name, changes, seed) for seed in seeds for name, changes in experiments.items()]
     for name, changes, seed in progress(runs, desc="experiments"):
         run_experiment(name, changes, seed, settings, output, table)
