@@ -217,6 +217,7 @@ class TestMistakes:
             ("discriminator_width=0", "at least 0.02"),
             ("generator_width=3", "at least 4"),
             ("tanh_scale=0.4", "at least 0.5"),
+            ("view_share=50", "at least 0 and at most 1"),
             ("batch_size='-5'", "at least 1"),
         ],
     )

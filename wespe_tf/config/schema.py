@@ -85,7 +85,10 @@ class Patches:
     patch_size: int = setting(100, "side of the training patches", "pixels", at_least=17)
     batch_size: int = setting(30, "patches from each folder in a batch", at_least=1, first=True)
     view_share: float = setting(
-        0.0, "share of the patches that show a large part of a photo, reduced in size", at_least=0
+        0.0,
+        "share of the patches that show a large part of a photo, reduced in size",
+        at_least=0,
+        at_most=1,
     )
     target_candidates: int = setting(
         1,
