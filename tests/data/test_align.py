@@ -1,6 +1,7 @@
 """align: which shots are pairs, where their patches lie, and training on what it writes."""
 
 import csv
+import shlex
 import sys
 from pathlib import Path
 
@@ -13,10 +14,14 @@ pytest.importorskip("cv2", reason="OpenCV is missing: pip install -e '.[align]'"
 
 from tests.data.two_cameras import phone_and_camera, scene_of  # noqa: E402
 from tests.training.runs import TINY  # noqa: E402
+from wespe_tf.config.loading import load  # noqa: E402
+from wespe_tf.config.schema import TrainConfig  # noqa: E402
 from wespe_tf.data import __main__ as command  # noqa: E402
-from wespe_tf.data.align import main  # noqa: E402
+from wespe_tf.data.align import Writer, main  # noqa: E402
 from wespe_tf.data.dped import dped_folders  # noqa: E402
+from wespe_tf.data.pairing import Side  # noqa: E402
 from wespe_tf.data.registration import Registration  # noqa: E402
+from wespe_tf.data.settings import AlignConfig  # noqa: E402
 from wespe_tf.errors import UserError  # noqa: E402
 from wespe_tf.training import cli  # noqa: E402
 
@@ -279,6 +284,21 @@ def test_missing_opencv_is_named_with_its_install_command(monkeypatch):
 def test_other_commands_are_refused():
     with pytest.raises(UserError, match="crop: expected check or align"):
         command.main(["crop"])
+
+
+@pytest.mark.parametrize("side", [17, 32, 33, 63, 64, 100])
+def test_the_printed_commands_fit_the_patches_and_their_folder(tmp_path, side):
+    config = AlignConfig(output="my photos", phone="pixel", patch_size=side)
+    writer = Writer(config, Side(), Side(), tmp_path)
+    writer.rows = [{"scene": scene, "part": part} for scene, part in enumerate(("train", "test"))]
+    found = [shlex.split(line) for line in writer._summary(2) if line.startswith("python")]
+    unpaired, paired = (load(TrainConfig, command[2:]) for command in found)
+    assert {unpaired.dped_dir, paired.dped_dir} == {"my photos"}
+    assert {unpaired.model, paired.model} == {"pixel"}
+    usual = load(TrainConfig, ["preset=recommended"])
+    assert unpaired.patch_size == min(side, usual.patch_size) and paired.patch_size == side
+    assert 16 < unpaired.patch_size - 2 * unpaired.border
+    assert unpaired.border == usual.border or unpaired.patch_size - 2 * unpaired.border < 19
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import os
+import shlex
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -12,6 +13,8 @@ import imageio.v3 as iio
 import numpy as np
 
 from ..config.command import as_command
+from ..config.loading import load
+from ..config.schema import TrainConfig
 from ..errors import UserError, first_line
 from ..files import write_atomically
 from ..images.picture import read_picture
@@ -236,12 +239,13 @@ class Writer:
         if self.phone.broken + self.camera.broken:
             lines += [f"left out {reason}" for reason in self.phone.broken + self.camera.broken]
         lines.append(f"{config.output}/align.html shows them; to train:")
-        lines.append(f"python train.py model={config.phone} dped_dir={config.output}")
+        data = shlex.join([f"model={config.phone}", f"dped_dir={config.output}"])
+        lines.append(" ".join(["python train.py", data, *fitting_settings(config.patch_size)]))
         if parts["test"]:
             batch = min(BATCH_OF_DPED, parts["test"])
             lines.append(
-                f"python train.py preset=dped model={config.phone} dped_dir={config.output} "
-                f"train_size=-1 batch_size={batch} patch_size={config.patch_size}"
+                f"python train.py preset=dped {data} train_size=-1 "
+                f"batch_size={batch} patch_size={config.patch_size}"
             )
         else:
             lines.append(
@@ -264,3 +268,18 @@ class Writer:
             refused="\n".join(refused) or "<p>None.</p>",
         )
         write_atomically(self.folder / "align.html", content)
+
+
+def fitting_settings(side: int) -> list[str]:
+    """Settings with which the recommended recipe trains on patches that are smaller than its own.
+
+    Args:
+        side: side of the patches, at least 17 pixels.
+    """
+    usual = load(TrainConfig, ["preset=recommended"])
+    # Within the border, the discriminators need 17 pixels.
+    border = min(usual.border, (side - 17) // 2)
+    return [
+        *([f"patch_size={side}"] if side < usual.patch_size else []),
+        *([f"border={border}"] if border < usual.border else []),
+    ]
