@@ -132,3 +132,20 @@ def test_texts_go_from_png_to_png(tmp_path, pixels):
     write_photo(tmp_path / "b.png", photo)
     with Image.open(tmp_path / "b.png") as picture:
         assert picture.text == photo.texts
+
+
+@pytest.mark.parametrize("colors", [GRAY, RGB, GRAY_ALPHA])
+@pytest.mark.parametrize("place", ["before", "behind"])
+@pytest.mark.parametrize("name", ["dpi", "transparency"])
+def test_texts_with_names_of_pillows_own(tmp_path, rng, colors, place, name):
+    """Pillow keeps a file's texts together with what it finds itself: resolution, transparency."""
+    values = rng.integers(0, 256, (6, 8, CHANNELS[colors]))
+    text = (b"tEXt", f"{name}\x00300".encode())
+    (tmp_path / "a.png").write_bytes(png(values, 8, colors, **{place: [text]}))
+    photo = read_photo(tmp_path / "a.png")
+    assert photo.dpi is None and (photo.alpha is None) == (colors != GRAY_ALPHA)
+    np.testing.assert_array_equal(
+        photo.pixels, np.broadcast_to(values[..., : 3 if colors == RGB else 1], (6, 8, 3))
+    )
+    write_photo(tmp_path / "b.png", photo)
+    assert read_photo(tmp_path / "b.png").texts == {name: "300"}

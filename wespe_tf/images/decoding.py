@@ -153,6 +153,8 @@ class Source:
                 pixels = np.rint(np.clip(pixels, 0, 1) * 65535)
             return as_rgb(np.clip(pixels, 0, 65535).astype(np.uint16)), icc, is_gray
         mode = "RGBA" if self.has_alpha else "RGB"
+        if isinstance(picture.info.get("transparency"), str):
+            del picture.info["transparency"]  # A text of a PNG file, which Pillow would apply.
         # Converting to the same mode would only cost a copy.
         return np.asarray(picture if picture.mode == mode else picture.convert(mode)), icc, is_gray
 
@@ -309,4 +311,6 @@ def to_8_bits(pixels: np.ndarray) -> np.ndarray:
 
 
 def _has_alpha(picture: Image.Image) -> bool:
-    return bool({"A", "a"} & set(picture.getbands())) or "transparency" in picture.info
+    # In a PNG file, a text may have this name.
+    is_given = not isinstance(picture.info.get("transparency"), str | None)
+    return bool({"A", "a"} & set(picture.getbands())) or is_given

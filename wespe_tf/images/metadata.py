@@ -65,7 +65,8 @@ def _beside(picture: Image.Image) -> set[str]:
 def _dpi(picture: Image.Image) -> tuple[float, float] | None:
     """The resolution outside of EXIF. None if there is none; Pillow would invent one."""
     if picture.format == "PNG":
-        return picture.info.get("dpi")
+        found = picture.info.get("dpi")
+        return found if isinstance(found, tuple) else None  # A text may have this name.
     inch = {1: 1.0, 2: 2.54}.get(picture.info.get("jfif_unit", 0))
     if inch is None:
         return None
