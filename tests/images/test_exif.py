@@ -136,6 +136,22 @@ class TestCamerasExif:
             with contextlib.suppress(ValueError):
                 made_true(checked(block), 24, 40)
 
+    def test_a_block_like_a_bigtiff_file_is_left_out(self, tmp_path, pixels, caplog):
+        block = b"MM\x00+" + struct.pack(">HHQ", 8, 0, 16) + struct.pack(">Q", 1)
+        block += struct.pack(">HHQ8sQ", 0x010F, 2, 6, b"Maker\x00\x00\x00", 0)
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        with_chunks_behind(tmp_path / "a.png", [(b"eXIf", block)])
+        photo = read_photo(tmp_path / "a.png")
+        np.testing.assert_array_equal(photo.pixels, pixels)
+        assert photo.exif == b"" and "left out EXIF" in caplog.text
+
+    def test_details_over_the_header_end_nothing(self):
+        """The pointer to the first directory is read as the color space, and set to another."""
+        start = 0x0001A001
+        block = (b"II*\x00" + struct.pack("<I", start)).ljust(start, b"\x00")
+        block += struct.pack("<HHHIII", 1, 0x8769, 4, 1, 2, 0)
+        assert len(made_true(checked(block), 24, 40)) == len(block)
+
 
 def with_chunks_behind(path, chunks):
     """Adds chunks to a PNG file behind its pixels."""

@@ -32,8 +32,8 @@ def checked(block: bytes) -> bytes:
         ValueError: if it is not a block, or its first directory cannot be read.
     """
     block = block.removeprefix(b"Exif\x00\x00")
-    if block:
-        Directories(block)
+    if block and Directories(block).big:  # EXIF has no such numbers; `made_true` writes none.
+        raise ValueError("a BigTIFF header")
     return block
 
 
@@ -113,8 +113,9 @@ def made_true(block: bytes, width: int, height: int) -> bytes:
     for entry in directories.inner(details, INTEROPERABILITY):
         if entry.tag == INTEROPERABILITY_INDEX:
             _set(content, order, entry, ASCII, 4, b"R98\0")
-    start = struct.unpack_from(f"{order}I", content, 4)[0]
-    count = struct.unpack_from(f"{order}H", content, start)[0]
+    # From the block as it was: an entry that was set may lie over these numbers.
+    start = struct.unpack_from(f"{order}I", block, 4)[0]
+    count = struct.unpack_from(f"{order}H", block, start)[0]
     end = start + 2 + 12 * count
     content[end : end + 4] = bytes(len(content[end : end + 4]))  # The link to the thumbnail.
     return bytes(content)
