@@ -136,6 +136,13 @@ class TestCamerasExif:
             with contextlib.suppress(ValueError):
                 made_true(checked(block), 24, 40)
 
+    def test_size_in_the_first_directory(self, sideways):
+        """Many phones write it there, too."""
+        block = Image.Exif()
+        block.update({0x0100: 40, 0x0101: 24, 0x0112: 6})
+        first = of_block(read_photo(sideways(block.tobytes().removeprefix(b"Exif\0\0"))).exif)[0]
+        assert (first[0x0100], first[0x0101], first[0x0112]) == (24, 40, 1)
+
     def test_a_block_like_a_bigtiff_file_is_left_out(self, tmp_path, pixels, caplog):
         block = b"MM\x00+" + struct.pack(">HHQ", 8, 0, 16) + struct.pack(">Q", 1)
         block += struct.pack(">HHQ8sQ", 0x010F, 2, 6, b"Maker\x00\x00\x00", 0)

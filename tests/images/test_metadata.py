@@ -174,7 +174,7 @@ GAIN_MAP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www
 
 class TestXmp:
     def test_claims_of_what_is_gone_are_taken_out(self):
-        made = xmp.made_true(GAIN_MAP.encode())
+        made = xmp.made_true(GAIN_MAP.encode(), 24, 40)
         for name in (b"h:", b"MotionPhoto", b"MicroVideo", b"HasExtended", b"Item", b"Directory"):
             assert name not in made.replace(b"xmlns:h=", b"").replace(b"xmlns:Item=", b"").replace(
                 b"container/item", b""
@@ -188,13 +188,30 @@ class TestXmp:
         packet = GAIN_MAP.replace("h:Version", "dc:Version").encode()
         for space in ("hdr-gain-map", "photos/1.0", "xmp/note"):
             packet = packet.replace(space.encode(), b"other")
-        assert xmp.made_true(packet) == packet
+        assert xmp.made_true(packet, 24, 40) == packet
+
+    @pytest.mark.parametrize("as_elements", [False, True])
+    def test_size_and_colors_become_the_results(self, as_elements):
+        """Of a photo of 40×24 pixels in Adobe RGB, on its side."""
+        before = {"tiff:ImageWidth": "40", "tiff:ImageLength": "24", "tiff:Orientation": "6"}
+        before |= {"exif:PixelXDimension": "40", "exif:PixelYDimension": "24"}
+        before |= {"exif:ColorSpace": "65535", "photoshop:ICCProfile": "Adobe RGB, Ann's"}
+        before |= {"dc:width": "40", "exif:ISO": "100"}
+        after = ("24", "40", "1", "24", "40", "1", "sRGB IEC61966-2.1", "40", "100")
+
+        def packet(values):
+            pairs = zip(before, values)
+            if as_elements:
+                return "".join(f"<{name}>{value}</{name}>" for name, value in pairs).encode()
+            return ("<a " + " ".join(f'{name} = "{value}"' for name, value in pairs)).encode()
+
+        assert xmp.made_true(packet(before.values()), 24, 40) == packet(after)
 
     @given(st.binary(max_size=200))
     @settings(max_examples=200, deadline=None)
     def test_ends_on_anything(self, garbage):
         start = b'<a xmlns:h="http://ns.adobe.com/hdr-gain-map/1.0/" <h:b '
-        assert isinstance(xmp.made_true(start + garbage), bytes)
+        assert isinstance(xmp.made_true(start + garbage, 24, 40), bytes)
 
 
 KEPT = {

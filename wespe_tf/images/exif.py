@@ -8,7 +8,7 @@ import struct
 
 from .directories import ASCII, DETAILS, INTEROPERABILITY, LONG, SHORT, Directories, Entry, written
 
-ORIENTATION = 0x0112  # in the first directory
+ORIENTATION, STORED_WIDTH, STORED_HEIGHT = 0x0112, 0x0100, 0x0101  # in the first directory
 COLOR_SPACE, WIDTH, HEIGHT = 0xA001, 0xA002, 0xA003  # in DETAILS
 INTEROPERABILITY_INDEX = 1
 UNCALIBRATED = 65535
@@ -100,7 +100,7 @@ def made_true(block: bytes, width: int, height: int) -> bytes:
     order, main = directories.order, directories.chain[0]
     details = directories.inner(main, DETAILS)
     changes = (
-        (main, {ORIENTATION: 1}),
+        (main, {ORIENTATION: 1, STORED_WIDTH: width, STORED_HEIGHT: height}),
         (details, {COLOR_SPACE: 1, WIDTH: width, HEIGHT: height}),
     )
     for directory, values in changes:

@@ -82,7 +82,7 @@ def read_photo(path: str | os.PathLike) -> Photo:
         alpha,
         source.is_gray,
         exif=exif.made_true(found.exif, width, height),
-        xmp=xmp.made_true(found.xmp),
+        xmp=xmp.made_true(found.xmp, width, height),
         icc=icc,
         iptc=found.iptc,
         texts=found.texts,

@@ -20,6 +20,8 @@ GONE_NAMES = {
     "http://ns.google.com/photos/1.0/camera/": rb"(?:MotionPhoto|MicroVideo)\w*",
     "http://ns.adobe.com/xmp/note/": rb"HasExtendedXMP",
 }
+# The name of sRGB in `photoshop:ICCProfile`.
+SRGB = rb"sRGB IEC61966-2.1"
 
 
 def checked(packet: bytes | str) -> bytes:
@@ -41,14 +43,27 @@ def beside(packet: bytes) -> list[str]:
     return [name for space, name in GONE.items() if name and space.encode() in packet]
 
 
-def made_true(packet: bytes) -> bytes:
-    """A packet with orientation 1, and without descriptions of parts that are not written."""
+def made_true(packet: bytes, width: int, height: int) -> bytes:
+    """Adapts a packet to a photo of this size in pixels, upright, in sRGB.
+
+    Descriptions of parts that are not written are taken out. Nothing else changes.
+    """
     for prefix, space in re.findall(rb"xmlns:([\w.-]+)\s*=\s*[\"']([^\"'<>]*)[\"']", packet):
         uri = space.decode("utf-8", "replace")
         names = rb"[\w.-]+" if uri in GONE else GONE_NAMES.get(uri)
         if names:
             packet = _without(packet, re.escape(prefix) + rb":" + names)
-    return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)\d", rb"\g<1>1", packet)
+    numbers = {
+        **{b"tiff:Orientation": 1, b"tiff:ImageWidth": width, b"tiff:ImageLength": height},
+        **{b"exif:PixelXDimension": width, b"exif:PixelYDimension": height},
+        b"exif:ColorSpace": 1,
+    }
+    for name, number in numbers.items():
+        found = rb"(\b" + name + rb"(?:\s*=\s*[\"']|>)\s*)-?\d+"
+        packet = re.sub(found, rb"\g<1>%d" % number, packet)
+    packet = re.sub(rb"(<photoshop:ICCProfile>)[^<]*", rb"\g<1>" + SRGB, packet)
+    attribute = rb"(\bphotoshop:ICCProfile\s*=\s*)([\"'])[^<]*?\2"
+    return re.sub(attribute, rb"\g<1>\g<2>" + SRGB + rb"\g<2>", packet)
 
 
 def _without(packet: bytes, name: bytes) -> bytes:
