@@ -121,6 +121,26 @@ def made_true(block: bytes, width: int, height: int) -> bytes:
     return bytes(content)
 
 
+def without_orientation(block: bytes) -> bytes:
+    """A block without the entry of the orientation, which then counts as 1.
+
+    All values stay in their places. The block is empty if it has no other entry.
+    """
+    if not block:
+        return b""
+    order = Directories(block).order
+    start = struct.unpack_from(f"{order}I", block, 4)[0]
+    count, first = struct.unpack_from(f"{order}H", block, start)[0], start + 2
+    end, tag = first + 12 * count, struct.pack(f"{order}H", ORIENTATION)
+    entries = [block[place : place + 12] for place in range(first, min(end, len(block)), 12)]
+    kept = [entry for entry in entries if not entry.startswith(tag)]
+    if not kept:
+        return b""
+    left, old = count - len(entries) + len(kept), block[first : end + 4]
+    new = (b"".join(kept) + block[end : end + 4]).ljust(len(old), b"\0")
+    return block[:start] + struct.pack(f"{order}H", left) + new + block[first + len(old) :]
+
+
 def _set(content: bytearray, order: str, entry: Entry, kind: int, count: int, value: bytes) -> None:
     """Changes an entry in place to a value of at most four bytes."""
     packed = struct.pack(f"{order}HHI", entry.tag, kind, count) + value.ljust(4, b"\0")

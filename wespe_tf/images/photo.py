@@ -147,7 +147,10 @@ def _encoded(photo: Photo, kind: str, quality: int) -> tuple[list, list[str]]:
         option, each, shared = CHROMA[kind]
         options[option] = each if quality >= FINE_CHROMA else shared
     if kind != "JPEG":
-        texts = {"exif": photo.exif, "xmp": photo.xmp}
+        # If the block has an orientation, Pillow writes all of it anew for AVIF. Then values move,
+        # and makers' notes point to wrong places.
+        block = exif.without_orientation(photo.exif) if kind == "AVIF" else photo.exif
+        texts = {"exif": block, "xmp": photo.xmp}
         return [_by_pillow(_all_channels(photo), kind, photo, **options, **texts)], []
     if photo.dpi:
         options["dpi"] = tuple(min(round(side), 65535) for side in photo.dpi)
