@@ -10,7 +10,7 @@ from PIL import Image
 from tests.images.photo_files import XMP, exif, profile
 from tests.images.test_tiff import packed
 from wespe_tf.images.photo import pixel_bytes, read_photo, write_photo
-from wespe_tf.images.picture import read_picture
+from wespe_tf.images.picture import picture_size, read_picture
 
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
 CHANNELS = {GRAY: 1, RGB: 3, PALETTE: 1, GRAY_ALPHA: 2, RGB_ALPHA: 4}
@@ -149,3 +149,19 @@ def test_texts_with_names_of_pillows_own(tmp_path, rng, colors, place, name):
     )
     write_photo(tmp_path / "b.png", photo)
     assert read_photo(tmp_path / "b.png").texts == {name: "300"}
+
+
+@pytest.mark.parametrize("colors, bits", [(PALETTE, 8), (GRAY, 8), (RGB, 8), (RGB, 16)])
+def test_metadata_behind_the_pixels_are_found_without_them(tmp_path, rng, colors, bits):
+    """Before its pixels take any memory, it must be known whether they may."""
+    values = rng.integers(0, 256, (6, 8, CHANNELS[colors]))
+    before = [(b"PLTE", bytes(range(255)))] if colors == PALETTE else []
+    content = png(values, bits, colors, before, [(b"eXIf", exif(6)), (b"tEXt", b"date\x00now")])
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    photo = read_photo(path)
+    assert (photo.pixels.shape, photo.exif, photo.texts) == ((8, 6, 3), exif(1), {"date": "now"})
+    start = content.index(b"IDAT") + 4
+    path.write_bytes(content[:start] + b"nothing" + content[start + 7 :])
+    assert picture_size(path) == (8, 6)
+    assert pixel_bytes(path) == 6 * 8 * 3 * (bits // 8)

@@ -66,8 +66,7 @@ class Source:
             self.has_16_bits = bits == 16
             # Pillow reads 16 bits only in gray, and loses transparency in gray with few bits.
             self.by_libpng = bits == 16 or colors == 0 and self.has_alpha
-            if png.has_metadata_behind(file):
-                self._load()
+            self._take(png.metadata_behind(file))
         self.metadata = self.of_bare or of_pillow(self.picture)
         self.orientation = exif.orientation(self.metadata.exif)
 
@@ -78,6 +77,15 @@ class Source:
             return Image.open(self.file, formats=formats())
         except DAMAGE as error:
             return self._bare(error)
+
+    def _take(self, behind: bytes) -> None:
+        """Adds the metadata of `png.metadata_behind`, as Pillow does when it decodes the pixels."""
+        if behind:
+            try:
+                with Image.open(io.BytesIO(behind), formats=["PNG"]) as found:
+                    self.picture.info |= found.info
+            except DAMAGE as error:
+                self.picture = self._bare(error)
 
     def _load(self) -> None:
         """Decodes the pixels. If broken metadata prevent this, decodes the file without them."""

@@ -31,7 +31,7 @@ class Metadata(Attached):
 
 
 def of_pillow(picture: Image.Image) -> Metadata:
-    """The metadata that Pillow has found. A PNG with metadata after its pixels must be loaded."""
+    """The metadata that Pillow has found."""
     info, found = picture.info, Metadata()
     found.take("exif", lambda: info.get("exif") or _raw(info, "exif", b"Exif\0\0"))
     found.take("xmp", lambda: info.get("xmp") or _packet(info))

@@ -33,11 +33,22 @@ def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         place += 12 + length
 
 
-def has_metadata_behind(file: BinaryIO) -> bool:
-    """Whether metadata follow the pixels. Then Pillow finds them only when it decodes the file."""
-    kinds = [kind for kind, _, _ in chunks(file)]
-    behind = kinds[kinds.index(b"IDAT") :] if b"IDAT" in kinds else []
-    return any(kind in OF_METADATA for kind in behind)
+def metadata_behind(file: BinaryIO) -> bytes:
+    """A file without pixels, with the metadata that follow the pixels; empty if there are none.
+
+    In the file itself, Pillow finds them only when it decodes the pixels.
+    """
+    head, parts, is_behind = b"", [], False
+    for kind, place, length in list(chunks(file)):
+        is_behind |= kind == b"IDAT"
+        if kind == b"IHDR" or is_behind and kind in OF_METADATA:
+            file.seek(place)
+            found = _chunk(kind, file.read(length))
+            if kind == b"IHDR":
+                head = found
+            else:
+                parts.append(found)
+    return b"".join([SIGNATURE, head, *parts, _chunk(b"IDAT", b"")]) if parts else b""
 
 
 def header(file: BinaryIO) -> tuple[int, int]:
