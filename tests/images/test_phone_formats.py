@@ -124,6 +124,33 @@ class TestJxl:
         assert header.size == size[::-1] and not header.has_alpha and not header.is_moving
         assert (header.bits, header.is_srgb) == ((8, True) if dtype == np.uint8 else (16, False))
 
+    @pytest.mark.parametrize("dtype", [np.float32, np.float16])
+    @pytest.mark.parametrize("channels", [1, 3, 4])
+    def test_floats_become_16_bits(self, tmp_path, rng, dtype, channels):
+        """The encoder calls floats linear light, curve 8. Here the header says sRGB's, 13."""
+
+        class Places(Header):
+            def _enum(self):
+                self.before = self.left
+                return super()._enum()
+
+        given = rng.uniform(-0.1, 1.1, (16, 24, channels)).astype(dtype)
+        content = imagecodecs.jpegxl_encode(given.squeeze(), lossless=True, usecontainer=True)
+        content = stream(list(boxes(content)))
+        place = 8 * len(content[2:1026]) - Places(content).before + 2
+        number = int.from_bytes(content[2:], "little") ^ ((8 - 2) ^ (13 - 2)) << place
+        path = tmp_path / "a.jxl"
+        path.write_bytes(content[:2] + number.to_bytes(len(content) - 2, "little"))
+        photo, expected = read_photo(path), np.rint(np.clip(given.astype(float), 0, 1) * 65535)
+        assert photo.pixels.dtype == np.uint16 and pixel_bytes(path) == 2 * 16 * 24 * max(
+            channels, 3
+        )
+        np.testing.assert_array_equal(photo.pixels, np.broadcast_to(expected[..., :3], (16, 24, 3)))
+        if channels == 4:
+            np.testing.assert_array_equal(photo.alpha, expected[..., 3])
+        eight = np.broadcast_to(np.rint(expected[..., :3] / 257), (16, 24, 3))
+        np.testing.assert_allclose(read_picture(path), eight, atol=1)
+
     def test_other_colors_are_refused(self, tmp_path, wide):
         (tmp_path / "a.jxl").write_bytes(imagecodecs.jpegxl_encode(wide))
         with pytest.raises(UnreadablePicture, match="its color space is not known"):

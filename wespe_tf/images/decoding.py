@@ -19,7 +19,7 @@ from .directories import Directories
 from .metadata import Metadata, of_pillow
 from .opening import DAMAGE, UnreadablePicture, check_claim, formats, naming
 from .profiles import ADOBE_RGB, SRGB, converted
-from .tiff import ICC, IPTC, XMP, Page
+from .tiff import ICC, IPTC, XMP, Page, full_range
 
 # Formats in which several pictures may belong to one photo: a phone's JPEG may have a smaller one
 # after the photo, and HEIC files name the main one.
@@ -263,7 +263,7 @@ class JxlSource(Source):
         found.take("xmp", lambda: boxes.get(b"xml ", b""))
 
     def _stored(self) -> tuple[np.ndarray, bytes, bool]:
-        pixels = imagecodecs.jpegxl_decode(self.content)
+        pixels = full_range(imagecodecs.jpegxl_decode(self.content), 16)  # They may be floats.
         return as_rgb(pixels.reshape(*pixels.shape[:2], -1)), b"", self.header.is_gray
 
 

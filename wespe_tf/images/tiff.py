@@ -109,7 +109,7 @@ class Page:
             pixels = page.asarray()
             if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3:
                 pixels = np.moveaxis(pixels, 0, -1)
-        pixels = _full_range(pixels.reshape(*pixels.shape[:2], -1), self.bits)
+        pixels = full_range(pixels.reshape(*pixels.shape[:2], -1), self.bits)
         count = CHANNELS[self.colors]
         if self.colors == WHITE_IS_ZERO:
             pixels[..., 0] = np.iinfo(pixels.dtype).max - pixels[..., 0]
@@ -120,7 +120,7 @@ class Page:
         return pixels if is_straight else _unpremultiplied(pixels)
 
 
-def _full_range(pixels: np.ndarray, bits: int) -> np.ndarray:
+def full_range(pixels: np.ndarray, bits: int) -> np.ndarray:
     """Integers of any depth, or floats in [0, 1], scaled to the full range of uint8 or uint16."""
     if pixels.dtype.kind == "u" and bits in (8, 16):
         return pixels
