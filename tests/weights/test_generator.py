@@ -49,6 +49,10 @@ class TestModels:
         with pytest.raises(UserError, match="model=gone: no such run folder"):
             load_generator("gone")
 
+    def test_a_name_that_no_file_can_have(self, run):
+        with pytest.raises(UserError, match="model=long.*: no such run folder"):
+            load_generator("long" * 100)
+
     def test_other_keras_models_are_refused(self, run):
         keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save("foreign.keras")
         with pytest.raises(UserError, match="foreign.keras: holds .*expected a wespe_tf Generator"):

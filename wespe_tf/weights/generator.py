@@ -3,6 +3,7 @@
 import collections
 import inspect
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def find_model(model: str, models_orig_dir: str = "models_orig") -> Path:
         return SHIPPED_MODEL
     run = Path(model) / "generator.keras"
     for path in (Path(model), run, "models" / run):
-        if path.is_file():
+        if os.path.isfile(path):  # `Path.is_file` raises if a name is too long, or without rights.
             return path
     for path in (Path(model), Path(models_orig_dir) / model):
         if is_checkpoint(path):
