@@ -2,14 +2,18 @@
 
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.enhance.photos import PLAIN
 from wespe_tf.enhance import cli as module
+from wespe_tf.enhance.memory import COPIES
 from wespe_tf.enhance.report import LONGEST_SIDE, pictures_of, write_report
 
 
@@ -39,6 +43,24 @@ def test_pictures_are_bounded(dtype, tmp_path):
         with Image.open(tmp_path / f"{k}.jpg") as picture:
             assert picture.size[0] == LONGEST_SIDE and abs(picture.size[1] - 130) <= 1
             assert np.abs(np.asarray(picture).astype(int) - value).max() <= 2
+
+
+@pytest.mark.slow
+def test_reading_takes_no_more_memory_than_a_photo(tmp_path):
+    """In a process of its own, whose peak is known."""
+    size = 3 * 4000 * 5000
+    path = tmp_path / "both.png"
+    path.write_bytes(imagecodecs.png_encode(np.zeros((4000, 2 * 5000, 3), np.uint8), level=1))
+    code = f"""if True:
+        import resource
+        from pathlib import Path
+        from wespe_tf.enhance.report import _before_and_after, pictures_of
+        peak = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak()
+        pictures_of(_before_and_after(Path({str(path)!r})))
+        print(peak() - before)"""
+    taken = int(subprocess.run([sys.executable, "-c", code], capture_output=True).stdout)
+    assert size < taken < COPIES * size
 
 
 @pytest.mark.slow
