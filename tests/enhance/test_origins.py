@@ -87,3 +87,19 @@ def test_a_line_that_was_cut_off_is_passed_over(done, command):
     path = Path("out", INDEX)
     path.write_bytes(path.read_bytes() + b'{"result": "holi')
     assert "already" in command(*SAME, "strength=0")[0]
+
+
+def test_a_changed_photo_without_rights_does_not_end_the_work(
+    photos, command, without_rights, refused_among_others
+):
+    arguments = ("model=mine", "input=photos", "output=out", "strength=0")
+    command(*arguments)
+    for path, mode in (("out", 0o777), ("out/day2", 0o777), (f"out/{INDEX}", 0o666)):
+        Path(path).chmod(mode)
+    Path("out/day2/1_enhanced.png").unlink()
+    Image.fromarray(255 - photos["1"]).save("photos/1.png")
+    Path("photos/1.png").chmod(0)
+    with without_rights():
+        errors = refused_among_others(*arguments)
+    assert "error: photos/1.png: not a readable picture (" in errors
+    assert Path("out/day2/1_enhanced.png").exists()

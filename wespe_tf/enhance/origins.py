@@ -72,6 +72,8 @@ class Origins:
     def state(self, task: Task) -> str:
         """State of a photo's result: `NEW` if there is none, `UNKNOWN` if it is not in the index,
         else `SAME`, `CHANGED` (photo or settings), or `ANOTHER_PHOTO` (the result is of another).
+
+        A photo that cannot be read is `NEW`, too. Enhancing it fails with a line that names it.
         """
         path = result_path(task, self.config)
         if not os.path.isfile(path):
@@ -81,12 +83,14 @@ class Origins:
             return UNKNOWN
         before = entry["photo"]
         same_place = before.get("path") == os.path.realpath(task.path)
-        with _readable(task.path):
+        try:
             stat = os.stat(task.path)
             now = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
             untouched = now.items() <= before.items()
             if not (same_place and untouched) and before.get("sha256") != digest(task.path):
                 return CHANGED if same_place else ANOTHER_PHOTO
+        except OSError:
+            return NEW
         return SAME if entry["settings"] == self._settings(path) else CHANGED
 
     def is_kept(self, path: Path, photo: dict) -> bool:
