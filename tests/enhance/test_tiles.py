@@ -91,6 +91,11 @@ class TestPlans:
         largest, smaller = (local.plan(self.photo(12), memory_limit=m) for m in (1.5, 0.95))
         assert 64 <= smaller.side < largest.side and not largest.rows
 
+    def test_tiles_are_larger_than_the_margins_of_a_deep_network(self):
+        deep = make_generator("none", width=4, blocks=80)
+        plan = Enhancer(deep, Runtime("none", "float32", 14, None)).plan(self.photo(3), "streamed")
+        assert plan.side >= 64
+
     def test_more_memory_less_disk(self, enhancer):
         assert enhancer.plan(self.photo(3), memory_limit=8).mode == "whole"
         plans = [enhancer.plan(self.photo(12), "streamed", limit) for limit in (1.5, 4, 32)]

@@ -20,7 +20,7 @@ from .strips import BUFFERS, LEAST_ROWS, Store, strip_starts
 from .windows import STEP, window_shape, windows
 
 # Smallest side of a plan's tiles, and largest side with their margins. The latter is the fastest of
-# all sides, because such a tile fits into the processor's cache.
+# all sides, because such a tile fits into the processor's cache. Wide margins need a larger one.
 SMALLEST_SIDE, LARGEST_WINDOW = 64, 320
 
 Inner = tuple[int, int, int, int]
@@ -178,10 +178,11 @@ class Enhancer(PhotoEnhancer):
     def _tiles(self, height: int, width: int, room: float) -> tuple[float, Plan | None]:
         """Bytes that the smallest tiles need, and a plan with tiles for `room` bytes."""
         pixel = self.runtime.footprint * self.generator.width
-        least = (SMALLEST_SIDE + 2 * self.reach + STEP) ** 2 * pixel
+        smallest = SMALLEST_SIDE + 2 * self.reach + STEP
+        least = smallest**2 * pixel
         if room < least:
             return least, None
-        window = min(int(np.sqrt(room / pixel)), LARGEST_WINDOW) // STEP * STEP
+        window = min(int(np.sqrt(room / pixel)), max(LARGEST_WINDOW, smallest)) // STEP * STEP
         return least, Plan("streamed", side=window - 2 * self.reach)
 
     def _strips(self, height: int, width: int, room: float) -> tuple[float, Plan | None]:
