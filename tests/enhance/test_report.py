@@ -46,21 +46,27 @@ def test_pictures_are_bounded(dtype, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak there")
 def test_reading_takes_no_more_memory_than_a_photo(tmp_path):
-    """In a process of its own, whose peak is known."""
+    """In a process of its own. Its peak is VmHWM; ru_maxrss begins with the peak of its parent."""
     size = 3 * 4000 * 5000
     path = tmp_path / "both.png"
     path.write_bytes(imagecodecs.png_encode(np.zeros((4000, 2 * 5000, 3), np.uint8), level=1))
     code = f"""if True:
-        import resource
+        import re
         from pathlib import Path
         from wespe_tf.enhance.report import _before_and_after, pictures_of
-        peak = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+        def peak():
+            status = Path("/proc/self/status").read_text()
+            return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", status)[1])
+
         before = peak()
         pictures_of(_before_and_after(Path({str(path)!r})))
         print(peak() - before)"""
     taken = int(subprocess.run([sys.executable, "-c", code], capture_output=True).stdout)
-    assert size < taken < COPIES * size
+    libraries = 50e6  # What is loaded meanwhile.
+    assert size < taken < COPIES * size + libraries
 
 
 @pytest.mark.slow
