@@ -47,7 +47,7 @@ def test_pictures_are_bounded(dtype, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak there")
-def test_reading_takes_no_more_memory_than_a_photo(tmp_path):
+def test_reading_takes_about_as_much_memory_as_a_photo(tmp_path):
     """In a process of its own. Its peak is VmHWM; ru_maxrss begins with the peak of its parent."""
     size = 3 * 4000 * 5000
     path = tmp_path / "both.png"
@@ -65,8 +65,8 @@ def test_reading_takes_no_more_memory_than_a_photo(tmp_path):
         pictures_of(_before_and_after(Path({str(path)!r})))
         print(peak() - before)"""
     taken = int(subprocess.run([sys.executable, "-c", code], capture_output=True).stdout)
-    libraries = 50e6  # What is loaded meanwhile.
-    assert size < taken < COPIES * size + libraries
+    # Pillow keeps four bytes for each pixel of the half that is shrunk.
+    assert size < taken < (COPIES + 0.5) * size
 
 
 @pytest.mark.slow

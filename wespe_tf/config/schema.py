@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from ..models import options
 from .setting import setting
 
+# Shortest side of what the discriminators see. Their convolutions reduce 16 pixels to one, and
+# instance norm makes that zero.
+LEAST_SIDE = 17
+
 
 def _with_weights(schema: type) -> type:
     """A schema with a setting `w_<name>` for the weight of every loss."""
@@ -82,7 +86,7 @@ class Folders:
 class Patches:
     """Patches: what is cut out of the photos."""
 
-    patch_size: int = setting(100, "side of the training patches", "pixels", at_least=17)
+    patch_size: int = setting(100, "side of the training patches", "pixels", at_least=LEAST_SIDE)
     batch_size: int = setting(30, "patches from each folder in a batch", at_least=1, first=True)
     view_share: float = setting(
         0.0,

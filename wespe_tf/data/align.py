@@ -14,7 +14,7 @@ import numpy as np
 
 from ..config.command import as_command
 from ..config.loading import load
-from ..config.schema import TrainConfig
+from ..config.schema import LEAST_SIDE, TrainConfig
 from ..errors import UserError, first_line
 from ..files import write_atomically
 from ..images.picture import read_picture
@@ -274,11 +274,10 @@ def fitting_settings(side: int) -> list[str]:
     """Settings with which the recommended recipe trains on patches that are smaller than its own.
 
     Args:
-        side: side of the patches, at least 17 pixels.
+        side: side of the patches, at least `LEAST_SIDE` pixels.
     """
     usual = load(TrainConfig, ["preset=recommended"])
-    # Within the border, the discriminators need 17 pixels.
-    border = min(usual.border, (side - 17) // 2)
+    border = min(usual.border, (side - LEAST_SIDE) // 2)
     return [
         *([f"patch_size={side}"] if side < usual.patch_size else []),
         *([f"border={border}"] if border < usual.border else []),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ..config.schema import LEAST_SIDE
 from ..config.setting import setting
 
 
@@ -14,7 +15,7 @@ class CheckConfig:
         64,
         "photos are too small if a side is shorter; the default is that of preset=recommended",
         "pixels a side",
-        at_least=17,
+        at_least=LEAST_SIDE,
     )
     output: str = setting("check.html", "the page that shows what was found")
 
@@ -42,7 +43,9 @@ class AlignConfig:
     min_matches: int = setting(
         20, "fewest points that must agree if two photos show the same scene", at_least=5
     )
-    patch_size: int = setting(100, "side of the patches", "pixels of the phone", at_least=17)
+    patch_size: int = setting(
+        100, "side of the patches", "pixels of the phone", at_least=LEAST_SIDE
+    )
     stride: int = setting(
         100, "distance from one patch to the next", "pixels of the phone", at_least=1
     )

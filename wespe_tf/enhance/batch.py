@@ -22,7 +22,7 @@ from ..progress import progress
 from .blend import blend
 from .memory import COPIES, Budget, limit_of_photo, memory_limit, room_of_photos
 from .origins import Origins
-from .runtimes import Runtime, naming
+from .runtimes import Runtime, enhancing
 from .tasks import Task, before_after_path, result_path
 from .tiles import Plan
 
@@ -160,7 +160,7 @@ class Batch:
         task, pixels = work.task, work.photo.pixels
         height, width = pixels.shape[:2]
         with work.held as held:
-            with naming(task.path):
+            with enhancing(task.path):
                 plan = self.enhancer.plan(pixels, self.config.mode, self.limit)
                 start = time.monotonic()
                 enhanced = work.both[:, width:]

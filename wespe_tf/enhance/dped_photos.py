@@ -12,7 +12,7 @@ from ..files import make_folder
 from ..images.picture import read_picture, write_picture
 from ..weights.generator import find_model
 from ..weights.tf1_checkpoint import load_checkpoint
-from .runtimes import choose_runtime, naming
+from .runtimes import choose_runtime, enhancing
 from .tasks import BEFORE_AFTER, ENHANCED
 from .tiles import Enhancer
 
@@ -76,7 +76,7 @@ def enhance_test_photos(config: TestConfig) -> None:
             what = f"{stage}, " if stage else f"Testing original {phone} model, "
             print(f"{what}processing image {Path(path).name}")
             photo = _center_crop(path, phone, config.resolution)
-            with naming(path):
+            with enhancing(path):
                 plan = enhancer.plan(photo, asked["mode"], config.memory_limit)
                 enhanced = enhancer(photo, plan)
             name = f"{config.model}_{Path(path).stem}{label}"

@@ -48,7 +48,7 @@ def _entries(
 def _before_and_after(path: Path) -> np.ndarray:
     """The pixels of a PNG file with two pictures side by side, (H, 2W, 3) uint8 or uint16.
 
-    libpng takes half of the memory that Pillow would take. So it is not more than for a photo.
+    libpng takes half of the memory that Pillow would take, so about as much as for a photo.
     """
     with opened(path) as source:
         source.by_libpng = True

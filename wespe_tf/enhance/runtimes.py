@@ -60,7 +60,7 @@ class Runtime:
 
 
 @contextlib.contextmanager
-def naming(path: str | Path) -> Iterator[None]:
+def enhancing(path: str | Path) -> Iterator[None]:
     """A context in which a runtime enhances the photo at `path`.
 
     Raises:

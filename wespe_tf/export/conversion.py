@@ -58,8 +58,6 @@ class Converter:
             io: dtype of the input and the output, see `Portable`.
         """
         content = self._converted(self.shape, io)
-        if form == "float16":
-            content = _with_half_kernels(content)
         if form != "float32":
             ranges = self._ranges if form == "int8" else None
             content = _quantized(content, self.generator, form, ranges)
@@ -178,7 +176,7 @@ def _quantized(
     content: bytes, generator: Generator, form: str, ranges: dict[str, Any] | None
 ) -> bytes:
     """Quantizes a float32 model with LiteRT's quantizer, with a number of bits for each layer."""
-    found = quantizer.Quantizer(content)
+    found = quantizer.Quantizer(_with_half_kernels(content) if form == "float16" else content)
     conv = qtyping.TFLOperationName.CONV_2D
     if form == "float16":
         half = qtyping.OpQuantizationConfig(

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from ..config.schema import TrainConfig
+from ..config.schema import LEAST_SIDE, TrainConfig
 from ..errors import UserError
 from ..models.adam import PyTorchAdam
 from ..models.discriminator import Discriminator
@@ -60,10 +60,10 @@ def build_model(config: TrainConfig) -> WESPE:
     Raises:
         UserError: if the VGG weights cannot be read, or if settings contradict each other.
     """
-    # The discriminators' convolutions reduce 16 pixels to one, and instance norm makes that zero.
-    if config.patch_size - 2 * config.border <= 16:
+    if config.patch_size - 2 * config.border < LEAST_SIDE:
         raise UserError(
-            f"border={config.border}: leaves less than 17 pixels of patch_size={config.patch_size}"
+            f"border={config.border}: leaves less than {LEAST_SIDE} pixels of "
+            f"patch_size={config.patch_size}"
         )
     if config.generator_ending == "plain" and (config.weights["guide"] or config.warm_start_iters):
         raise UserError(
